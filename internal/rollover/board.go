@@ -1,0 +1,116 @@
+package rollover
+
+import "time"
+
+// Counts are folded from task states; they are kept nowhere.
+type Counts struct {
+	Total     int
+	Phases    map[Phase]int   // open tasks by phase
+	Outcomes  map[Outcome]int // ended tasks by outcome
+	Present   int             // succeeded without a write: the credential was there
+	Retired   int             // tasks whose old credentials are gone
+	Retrying  int             // open tasks with a failed try behind them
+	Advised   int             // tasks that carry advice, whatever their outcome
+	OpenTasks int
+}
+
+// Outcome returns how many ended so.
+func (c Counts) Outcome(o Outcome) int { return c.Outcomes[o] }
+
+// Row is what the board knows of one task.
+type Row struct {
+	Progress
+	Seq uint64 // version in the store; 0: as planned
+}
+
+// Board folds the states of one rotation's tasks. Applying a state twice, or
+// skipping one, changes nothing in the end: the latest by version wins. It is
+// not safe for concurrent use; its owner guards it.
+type Board struct {
+	rows    []Row
+	advised int
+}
+
+// NewBoard returns the board of a plan of which nothing has run.
+func NewBoard(plan []Item) *Board {
+	b := &Board{rows: make([]Row, len(plan))}
+	for i, it := range plan {
+		b.rows[i] = Row{Progress: it.Start()}
+		if len(it.Advice) > 0 {
+			b.advised++
+		}
+	}
+	return b
+}
+
+// Len returns how many tasks the plan has.
+func (b *Board) Len() int { return len(b.rows) }
+
+// Row returns the latest known state of a task; the zero Row if there is none.
+func (b *Board) Row(ord int) Row {
+	if ord < 0 || ord >= len(b.rows) {
+		return Row{}
+	}
+	return b.rows[ord]
+}
+
+// Apply takes in a state with its version and reports whether it was news.
+func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
+	if ord < 0 || ord >= len(b.rows) || seq <= b.rows[ord].Seq {
+		return false
+	}
+	b.rows[ord] = Row{Progress: p, Seq: seq}
+	return true
+}
+
+// Counts folds the rows.
+func (b *Board) Counts() Counts {
+	c := Counts{Total: len(b.rows), Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}, Advised: b.advised}
+	for _, r := range b.rows {
+		if len(r.Removed) > 0 {
+			c.Retired++
+		}
+		if r.Outcome != Open {
+			c.Outcomes[r.Outcome]++
+			if r.Reason == AlreadyPresent {
+				c.Present++
+			}
+			continue
+		}
+		c.OpenTasks++
+		c.Phases[r.Phase]++
+		if r.Tries > 0 {
+			c.Retrying++
+		}
+	}
+	return c
+}
+
+// Due returns up to limit open tasks, in plan order from position from on, that
+// want a step now under the orders. It is what the conductor may release.
+func (b *Board) Due(o Orders, from, limit int, now time.Time) []int {
+	var out []int
+	for i := from; i < len(b.rows) && len(out) < limit; i++ {
+		r := b.rows[i]
+		if r.Outcome != Open {
+			continue
+		}
+		if s := Next(Task{Progress: r.Progress, Orders: o}, now); s != StepWait && s != StepNothing {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Phase returns what a running rotation is busy with, going by its open tasks.
+// It never says PhaseRetire: that is a decision, not a fold.
+func (c Counts) Phase() RotationPhase {
+	switch {
+	case c.Phases[Planned] > 0:
+		return PhaseStage
+	case c.Phases[Staged]+c.Phases[Verified] > 0:
+		return PhaseVerify
+	default:
+		return PhaseOverlap
+	}
+}

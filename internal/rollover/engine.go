@@ -1,0 +1,196 @@
+package rollover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// tasks is what the engine needs of a [Store].
+type tasks interface {
+	Task(ctx context.Context, id TaskID) (Task, error)
+	SaveTask(ctx context.Context, k Task) (Task, error)
+}
+
+// Config is what an [Engine] is made of. All fields but StepTimeout and Jitter
+// are required.
+type Config struct {
+	Store  tasks
+	Driver func(kind string) (Driver, error) // unknown kinds are an error
+	Now    func() time.Time
+	// StepTimeout bounds one step, all its calls together. Default 1 minute: a
+	// step makes up to five calls, and ACS was given 10 s for each.
+	StepTimeout time.Duration
+	// Jitter returns a number in [0,1) for [Backoff]. Default: always 0.
+	Jitter func() float64
+	// Done is told of every step, for metrics. It may be nil.
+	Done func(k Task, s Step, took time.Duration, err error)
+}
+
+// Engine does the steps that [Next] says are due and saves the task after each.
+// It keeps no state: any number of engines may work on one store.
+type Engine struct{ c Config }
+
+// NewEngine returns an engine.
+func NewEngine(c Config) *Engine {
+	if c.StepTimeout == 0 {
+		c.StepTimeout = time.Minute
+	}
+	if c.Jitter == nil {
+		c.Jitter = func() float64 { return 0 }
+	}
+	return &Engine{c}
+}
+
+// maxRounds bounds one call of Advance. A task has at most six steps; the rest
+// is for lost races.
+const maxRounds = 16
+
+// Advance takes the task as far as it goes now and returns it as it is stored.
+// A failed step is no error: it is written into the task, which then is due
+// again later or has ended. An error means that the task may not be as the
+// caller last saw it; calling again finds out.
+func (e *Engine) Advance(ctx context.Context, id TaskID) (Task, error) {
+	for range maxRounds {
+		k, err := e.c.Store.Task(ctx, id)
+		if err != nil {
+			return Task{}, fmt.Errorf("reading task %s: %w", id, err)
+		}
+		step := Next(k, e.c.Now())
+		if step == StepWait || step == StepNothing {
+			return k, nil
+		}
+		next, err := e.try(ctx, k, step)
+		if err != nil {
+			return k, err
+		}
+		saved, err := e.c.Store.SaveTask(ctx, next)
+		switch {
+		case errors.Is(err, ErrConflict): // Someone else moved it: look again.
+			continue
+		case err != nil:
+			return k, fmt.Errorf("saving task %s after %s: %w", id, step, err)
+		case saved.Outcome != Open || !saved.NextAt.IsZero():
+			return saved, nil
+		}
+	}
+	return Task{}, fmt.Errorf("task %s: no end after %d rounds: %w", id, maxRounds, ErrConflict)
+}
+
+// try does one step and returns the task as it should be saved. It returns an
+// error only if ctx ended, when nothing is known and nothing should be saved.
+func (e *Engine) try(ctx context.Context, k Task, step Step) (Task, error) {
+	sctx, cancel := context.WithTimeout(ctx, e.c.StepTimeout)
+	defer cancel()
+	begun := e.c.Now()
+	next, err := e.do(sctx, k, step)
+	now := e.c.Now()
+	if e.c.Done != nil {
+		e.c.Done(k, step, now.Sub(begun), err)
+	}
+	if ctx.Err() != nil {
+		return k, fmt.Errorf("%s of task %s: %w", step, k.ID, context.Cause(ctx))
+	}
+	if err != nil {
+		return e.failed(k, err, now), nil
+	}
+	next.V, next.UpdatedAt = RecordVersion, now
+	if next.Outcome == Open {
+		next.Phase = advance(next, step)
+		next.Tries, next.NextAt, next.Detail = 0, time.Time{}, ""
+		next.Outcome, next.Reason = ended(next)
+	}
+	return next, nil
+}
+
+// do asks the driver and returns the task with what came of it.
+func (e *Engine) do(ctx context.Context, k Task, step Step) (Task, error) {
+	d, err := e.c.Driver(k.Item.Target.Kind)
+	if err != nil {
+		return k, Permanent(Refused, err)
+	}
+	w := k.Work(e.c.Now())
+	switch step {
+	case StepStage:
+		added, err := d.Stage(ctx, w)
+		k.Added = k.Added || added
+		return k, err
+	case StepVerify:
+		ev, err := d.Verify(ctx, w)
+		if err == nil {
+			k.Evidence = &ev
+		}
+		return k, err
+	case StepActivate:
+		return k, d.Activate(ctx, w)
+	case StepRetire:
+		return e.retire(ctx, d, k, w)
+	case StepUndo:
+		k.Outcome, k.Reason = Undone, ByRequest
+		return k, d.Undo(ctx, w)
+	default:
+		return k, fmt.Errorf("no step %q", step)
+	}
+}
+
+// retire removes the old credentials, if every target of every endpoint behind
+// this one has its evidence: a federated endpoint signs in to both of its
+// namespaces, and one that is half done still needs the old credential.
+func (e *Engine) retire(ctx context.Context, d Driver, k Task, w Work) (Task, error) {
+	for _, ord := range k.Item.Siblings {
+		s, err := e.c.Store.Task(ctx, TaskID{k.ID.Rotation, ord})
+		switch {
+		case err != nil:
+			return k, fmt.Errorf("reading sibling %d: %w", ord, err)
+		case s.Evidence != nil && (s.Outcome == Open || s.Outcome == Succeeded):
+			continue
+		case s.Outcome == Open:
+			return k, RetryAfter(time.Minute, fmt.Errorf("sibling %s is only %s: %w", s.Item.Target, s.Phase, ErrNoEvidence))
+		default:
+			k.Outcome, k.Reason = Succeeded, RotatedOldKept
+			k.Detail = fmt.Sprintf("%s ended as %s", s.Item.Target, s.Outcome)
+			return k, nil
+		}
+	}
+	if w.RetireNotBefore.IsZero() || w.Now.Before(w.RetireNotBefore.Add(w.Margin)) {
+		return k, fmt.Errorf("retiring on %s: %w", w.Target, ErrTooEarly)
+	}
+	removed, err := d.Retire(ctx, w)
+	k.Removed = removed
+	return k, err
+}
+
+// Work returns what a driver is told about k.
+func (k Task) Work(now time.Time) Work {
+	return Work{
+		Rotation: k.ID.Rotation, Tenant: k.Item.Tenant, Target: k.Item.Target,
+		New: k.Orders.New, Old: k.Item.Retire, Observed: k.Item.Observed,
+		RetireNotBefore: k.Orders.RetireNotBefore, Margin: k.Orders.Margin, Now: now,
+	}
+}
+
+// failed writes err into the task: it ends, or is due again later.
+func (e *Engine) failed(k Task, err error, now time.Time) Task {
+	k.V, k.UpdatedAt, k.Detail = RecordVersion, now, err.Error()
+	var s *StepError
+	if !errors.As(err, &s) {
+		s = &StepError{Err: err}
+	}
+	if s.Outcome != Open {
+		k.Outcome, k.Reason, k.NextAt = s.Outcome, s.Reason, time.Time{}
+		return k
+	}
+	if errors.Is(err, ErrTooEarly) || errors.Is(err, ErrNoEvidence) && len(k.Item.Siblings) > 0 && s.After > 0 {
+		// Waiting is not failing: no try is used up.
+		k.NextAt = now.Add(max(s.After, time.Minute))
+		return k
+	}
+	k.Tries++
+	if k.Tries >= max(1, k.Orders.MaxTries) {
+		k.Outcome, k.Reason, k.NextAt = Failed, TriesUsedUp, time.Time{}
+		return k
+	}
+	k.NextAt = now.Add(max(s.After, Backoff(k.Tries, e.c.Jitter())))
+	return k
+}

@@ -1,0 +1,69 @@
+package rollover
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The sentinels. Each has a line in services/edge/status.go and in
+// workers/rotator/settle.go.
+var (
+	// ErrNotFound: there is no such rotation, task, tenant or certificate.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: what was to be created exists with other content.
+	ErrExists = errors.New("already exists")
+	// ErrConflict: a compare-and-swap was lost. Read again, then decide.
+	ErrConflict = errors.New("changed since it was read")
+	// ErrTooEarly: the old credential may not be removed yet.
+	ErrTooEarly = errors.New("too early to retire")
+	// ErrNoEvidence: there is no proof that the new credential is in place.
+	ErrNoEvidence = errors.New("no evidence that the new credential is in place")
+	// ErrState: the state of the rotation does not allow it.
+	ErrState = errors.New("not allowed in this state")
+	// ErrStalePlan: the digest names another plan than the one that is frozen.
+	ErrStalePlan = errors.New("the plan is not the one that was shown")
+	// ErrUnavailable: the store or broker cannot be reached now.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrFull: a bound of the store is reached.
+	ErrFull = errors.New("storage limit reached")
+)
+
+// StepError is what a driver says about a failed step. An error without a
+// StepError in its chain means: try again.
+type StepError struct {
+	Outcome Outcome       // how the task ends; Open: try again
+	Reason  Reason        //
+	After   time.Duration // with Open: not before this long; 0: the engine's back-off
+	Err     error
+}
+
+// Error returns the text of the cause with the reason before it.
+func (e *StepError) Error() string {
+	if e.Reason == NoReason {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%s: %v", e.Reason, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Permanent says that trying again is useless: the task fails.
+func Permanent(reason Reason, err error) error {
+	return &StepError{Outcome: Failed, Reason: reason, Err: err}
+}
+
+// RetryAfter says that the step may be tried again, not before d has passed.
+func RetryAfter(d time.Duration, err error) error { return &StepError{After: d, Err: err} }
+
+// HandOver says that only the owner of the target can do this.
+func HandOver(reason Reason, err error) error {
+	return &StepError{Outcome: HandedOver, Reason: reason, Err: err}
+}
+
+// Changed says that the target is not what the plan was made from. Nothing was
+// written.
+func Changed(reason Reason, err error) error {
+	return &StepError{Outcome: Conflict, Reason: reason, Err: err}
+}

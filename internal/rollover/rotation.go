@@ -1,0 +1,209 @@
+package rollover
+
+import (
+	"fmt"
+	"time"
+)
+
+// RotationState is where a rotation is in its life. The phase, which says what
+// it is busy with, is separate.
+type RotationState string
+
+// The states of a rotation.
+const (
+	StatePlanning   RotationState = "planning"
+	StatePlanned    RotationState = "planned"
+	StateRunning    RotationState = "running"
+	StateCancelling RotationState = "cancelling"
+	StateCancelled  RotationState = "cancelled"
+	StateSucceeded  RotationState = "succeeded"
+	StateFailed     RotationState = "failed"
+)
+
+// Ended reports whether nothing will happen any more.
+func (s RotationState) Ended() bool {
+	return s == StateCancelled || s == StateSucceeded || s == StateFailed
+}
+
+// RotationPhase is what a running rotation is busy with.
+type RotationPhase string
+
+// The phases of a rotation. Stage lasts until every open task is staged, Verify
+// until every one is activated, Overlap until the old credentials may go.
+const (
+	PhaseNone    RotationPhase = ""
+	PhaseStage   RotationPhase = "stage"
+	PhaseVerify  RotationPhase = "verify"
+	PhaseOverlap RotationPhase = "overlap"
+	PhaseRetire  RotationPhase = "retire"
+)
+
+// RetirePolicy says who starts the removal of old credentials.
+type RetirePolicy string
+
+// The retire policies. Neither can make it happen before RetireNotBefore.
+const (
+	RetireAutomatic RetirePolicy = "automatic"  // as soon as it is allowed
+	RetireOnRequest RetirePolicy = "on_request" // when asked, from when it is allowed
+)
+
+// Spec is what was asked for. It never changes once the rotation exists.
+type Spec struct {
+	Kind            string       `json:"kind"`
+	New             Credential   `json:"new"`                        // named only; its bytes are in the certificate bucket
+	Replaces        []string     `json:"replaces,omitempty"`         // SHA-256 or SHA-1 thumbprints, lower-case hex
+	ReplacesSubject bool         `json:"replaces_subject,omitempty"` // all that have the subject of New
+	AllTenants      bool         `json:"all_tenants,omitempty"`      // every tenant of the inventory at creation
+	Identity        string       `json:"identity,omitempty"`         // overrides the tenants' identity names; empty: theirs
+	RetireNotBefore time.Time    `json:"retire_not_before,omitzero"` // zero: nothing is retired
+	RetirePolicy    RetirePolicy `json:"retire_policy,omitempty"`
+	MaxInFlight     int          `json:"max_in_flight"` // tasks released at once; at least 1
+	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1
+	Reason          string       `json:"reason,omitempty"`
+}
+
+// Retires reports whether old credentials are to be removed at all. Nothing
+// named, nothing retired.
+func (s Spec) Retires() bool { return s.ReplacesSubject || len(s.Replaces) > 0 }
+
+// Margin is added to every retire-not-before: our clock may be this much ahead
+// of the sender's. The promise not-before speaks of up to five minutes.
+const Margin = 5 * time.Minute
+
+// EvidenceMaxAge is how old a reading may be on which a removal rests. Drivers
+// read once more right before they remove.
+const EvidenceMaxAge = time.Hour
+
+// Rotation is one request for many targets.
+type Rotation struct {
+	V           int               `json:"v"`
+	ID          string            `json:"id"`                     // UUIDv7, so that ids sort by age
+	DisplayName string            `json:"display_name,omitempty"` // at most 63 characters
+	Labels      map[string]string `json:"labels,omitempty"`       //
+	Spec        Spec              `json:"spec"`
+	State       RotationState     `json:"state"`
+	Phase       RotationPhase     `json:"phase,omitempty"`
+	Detail      string            `json:"detail,omitempty"` // why it failed or was cancelled
+	Tenants     int               `json:"tenants"`          // how many were selected
+	Digest      string            `json:"digest,omitempty"` // of the frozen plan; lower-case hex of SHA-256
+	Tasks       int               `json:"tasks,omitempty"`  // items in the frozen plan
+	Creator     string            `json:"creator,omitempty"`
+	RequestID   string            `json:"request_id,omitempty"`
+	RequestHash string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id
+	CreatedAt   time.Time         `json:"created_at"`
+	PlannedAt   time.Time         `json:"planned_at,omitzero"`
+	StartedAt   time.Time         `json:"started_at,omitzero"`
+	EndedAt     time.Time         `json:"ended_at,omitzero"`
+	UpdatedAt   time.Time         `json:"updated_at"`
+
+	Rev uint64 `json:"-"` // version in the store; 0: never saved
+}
+
+// StateError says which verb a state does not allow. It is an [ErrState].
+type StateError struct {
+	Verb  string
+	State RotationState
+	Why   string // what to do instead
+}
+
+// Error names the verb, the state and the way out.
+func (e *StateError) Error() string {
+	return fmt.Sprintf("cannot %s a rotation that is %s: %s", e.Verb, e.State, e.Why)
+}
+
+// Unwrap makes it an ErrState.
+func (e *StateError) Unwrap() error { return ErrState }
+
+// Freeze returns r as PLANNED with the plan's digest.
+func (r Rotation) Freeze(plan []Item, now time.Time) (Rotation, error) {
+	if r.State != StatePlanning {
+		return r, &StateError{"plan", r.State, "a plan is made once"}
+	}
+	r.State, r.Digest, r.Tasks = StatePlanned, Digest(r.Spec, plan), len(plan)
+	r.PlannedAt, r.UpdatedAt = now, now
+	return r, nil
+}
+
+// Start returns r as RUNNING. The digest must name the frozen plan; else
+// [ErrStalePlan]. Starting a running rotation again changes nothing.
+func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
+	switch {
+	case r.State == StatePlanning:
+		return r, &StateError{"start", r.State, "wait until it is planned"}
+	case r.State != StatePlanned && r.State != StateRunning:
+		return r, &StateError{"start", r.State, "create a new rotation"}
+	case digest != r.Digest:
+		return r, fmt.Errorf("plan digest %q, the frozen plan is %q: %w", digest, r.Digest, ErrStalePlan)
+	case r.State == StateRunning:
+		return r, nil
+	}
+	r.State, r.Phase, r.StartedAt, r.UpdatedAt = StateRunning, PhaseStage, now, now
+	return r, nil
+}
+
+// Cancel returns r as CANCELLING, or CANCELLED where nothing can be in flight.
+// Targets keep what they have. Cancelling again changes nothing.
+func (r Rotation) Cancel(why string, now time.Time) (Rotation, error) {
+	switch r.State {
+	case StateCancelling, StateCancelled:
+		return r, nil
+	case StatePlanning, StatePlanned:
+		r.State, r.EndedAt = StateCancelled, now
+	case StateRunning:
+		r.State = StateCancelling
+	default:
+		return r, &StateError{"cancel", r.State, "it has ended"}
+	}
+	r.Detail, r.UpdatedAt = why, now
+	return r, nil
+}
+
+// BeginRetire returns r in its retire phase. It is refused with [ErrTooEarly]
+// before RetireNotBefore plus [Margin], whoever asks. In the retire phase already, it
+// changes nothing.
+func (r Rotation) BeginRetire(now time.Time) (Rotation, error) {
+	switch {
+	case !r.Spec.Retires():
+		return r, &StateError{"retire", r.State, "the request named no credential to replace"}
+	case r.State != StateRunning:
+		return r, &StateError{"retire", r.State, "only a running rotation retires"}
+	case r.Phase == PhaseRetire:
+		return r, nil
+	case now.Before(r.Spec.RetireNotBefore.Add(Margin)):
+		return r, fmt.Errorf("retiring %s: allowed from %s with a margin of %s, it is %s: %w", r.ID,
+			r.Spec.RetireNotBefore.UTC().Format(time.RFC3339), Margin, now.UTC().Format(time.RFC3339), ErrTooEarly)
+	case r.Phase != PhaseOverlap:
+		return r, &StateError{"retire", r.State, "not every target is verified yet"}
+	}
+	r.Phase, r.UpdatedAt = PhaseRetire, now
+	return r, nil
+}
+
+// End returns r in its end state: FAILED if any task failed or was found in
+// conflict, else SUCCEEDED; CANCELLED if it was being cancelled.
+func (r Rotation) End(c Counts, now time.Time) Rotation {
+	switch {
+	case r.State == StateCancelling:
+		r.State = StateCancelled
+	case c.Outcome(Failed)+c.Outcome(Conflict) > 0:
+		r.State = StateFailed
+		r.Detail = fmt.Sprintf("%d failed, %d in conflict", c.Outcome(Failed), c.Outcome(Conflict))
+	default:
+		r.State = StateSucceeded
+	}
+	r.EndedAt, r.UpdatedAt = now, now
+	return r
+}
+
+// Orders returns what binds the rotation's tasks now. New carries bytes.
+func (r Rotation) Orders(newCert Credential) Orders {
+	o := Orders{
+		New: newCert, Margin: Margin, EvidenceMaxAge: EvidenceMaxAge, MaxTries: r.Spec.MaxTries,
+		Hold:   r.State != StateRunning,
+		Retire: r.State == StateRunning && r.Phase == PhaseRetire,
+	}
+	if r.Spec.Retires() {
+		o.RetireNotBefore = r.Spec.RetireNotBefore
+	}
+	return o
+}
