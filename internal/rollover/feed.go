@@ -1,0 +1,39 @@
+package rollover
+
+import "time"
+
+// Change is one thing that the store tells those who follow it: a rotation's
+// new record, a task's new progress, or a finding of planning. Exactly one of
+// Rotation, Task and Finding is set, or CaughtUp is true.
+type Change struct {
+	Seq  uint64    // version in its stream; rotations have one stream, tasks and findings another
+	Time time.Time // when the store took it in
+
+	Rotation *Rotation   // its record, with Rev set
+	Task     *TaskChange //
+	Finding  *FindingChange
+	// CaughtUp is sent once for each follower: all that was stored when it began
+	// to follow has been told.
+	CaughtUp bool
+}
+
+// TaskChange is the progress of one task as stored.
+type TaskChange struct {
+	ID       TaskID
+	Progress Progress
+}
+
+// FindingChange says that the tenant at a position of a rotation's selection
+// has been planned. What was found is read from the store.
+type FindingChange struct {
+	Rotation string
+	Tenant   int
+}
+
+// Nudge asks a worker to look at something, and says nothing else: a task by
+// its position in the plan, or a tenant by its position in the selection. Lost,
+// it is sent again; sent twice, the second finds nothing to do.
+type Nudge struct {
+	Rotation string `json:"r"`
+	Ord      int    `json:"o"`
+}
