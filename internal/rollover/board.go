@@ -1,6 +1,9 @@
 package rollover
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Counts are folded from task states; they are kept nowhere.
 type Counts struct {
@@ -27,17 +30,21 @@ type Row struct {
 // skipping one, changes nothing in the end: the latest by version wins. It is
 // not safe for concurrent use; its owner guards it.
 type Board struct {
-	rows    []Row
-	advised int
+	rows []Row
+	c    Counts // the fold of rows, moved on by each Apply
 }
 
 // NewBoard returns the board of a plan of which nothing has run.
 func NewBoard(plan []Item) *Board {
-	b := &Board{rows: make([]Row, len(plan))}
+	b := &Board{
+		rows: make([]Row, len(plan)),
+		c:    Counts{Total: len(plan), Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}},
+	}
 	for i, it := range plan {
 		b.rows[i] = Row{Progress: it.Start()}
+		b.c.add(b.rows[i], 1)
 		if len(it.Advice) > 0 {
-			b.advised++
+			b.c.Advised++
 		}
 	}
 	return b
@@ -59,31 +66,36 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	if ord < 0 || ord >= len(b.rows) || seq <= b.rows[ord].Seq {
 		return false
 	}
+	b.c.add(b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p, Seq: seq}
+	b.c.add(b.rows[ord], 1)
 	return true
 }
 
-// Counts folds the rows.
+// Counts returns the fold of the rows. The maps are the caller's own.
 func (b *Board) Counts() Counts {
-	c := Counts{Total: len(b.rows), Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}, Advised: b.advised}
-	for _, r := range b.rows {
-		if len(r.Removed) > 0 {
-			c.Retired++
-		}
-		if r.Outcome != Open {
-			c.Outcomes[r.Outcome]++
-			if r.Reason == AlreadyPresent {
-				c.Present++
-			}
-			continue
-		}
-		c.OpenTasks++
-		c.Phases[r.Phase]++
-		if r.Tries > 0 {
-			c.Retrying++
-		}
-	}
+	c := b.c
+	c.Phases, c.Outcomes = maps.Clone(c.Phases), maps.Clone(c.Outcomes)
 	return c
+}
+
+// add counts r n times, n being 1 or -1.
+func (c *Counts) add(r Row, n int) {
+	if len(r.Removed) > 0 {
+		c.Retired += n
+	}
+	if r.Outcome != Open {
+		c.Outcomes[r.Outcome] += n
+		if r.Reason == AlreadyPresent {
+			c.Present += n
+		}
+		return
+	}
+	c.OpenTasks += n
+	c.Phases[r.Phase] += n
+	if r.Tries > 0 {
+		c.Retrying += n
+	}
 }
 
 // Due returns up to limit open tasks, in plan order from position from on, that

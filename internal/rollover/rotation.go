@@ -141,15 +141,16 @@ func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
 	return r, nil
 }
 
-// Cancel returns r as CANCELLING, or CANCELLED where nothing can be in flight.
+// Cancel returns r as CANCELLING, until every open task has ended as cancelled,
+// or as CANCELLED where there are no tasks yet.
 // Targets keep what they have. Cancelling again changes nothing.
 func (r Rotation) Cancel(why string, now time.Time) (Rotation, error) {
 	switch r.State {
 	case StateCancelling, StateCancelled:
 		return r, nil
-	case StatePlanning, StatePlanned:
+	case StatePlanning: // No task exists yet.
 		r.State, r.EndedAt = StateCancelled, now
-	case StateRunning:
+	case StatePlanned, StateRunning:
 		r.State = StateCancelling
 	default:
 		return r, &StateError{"cancel", r.State, "it has ended"}

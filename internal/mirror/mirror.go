@@ -1,0 +1,286 @@
+// Package mirror keeps a live copy of every rotation and of its tasks' states,
+// folded from what the store tells. Listing, counting and watching read it, so
+// that a thousand watchers cost the store one follower.
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// Store is what a mirror reads besides the feed.
+type Store interface {
+	Plan(ctx context.Context, rotation string, from, to int) ([]rollover.Item, error)
+	Epoch(ctx context.Context) (string, error)
+	Tail(ctx context.Context, fn func(rollover.Change)) error
+}
+
+// View is a rotation as it is now, with the counts of its tasks.
+type View struct {
+	Rotation rollover.Rotation
+	Counts   rollover.Counts
+	Seq      uint64 // version of the newest task state in Counts
+}
+
+// Mirror folds the feed. Make it with [New], and call Run.
+type Mirror struct {
+	store Store
+	ready chan struct{} // closed when the mirror has caught up for the first time
+
+	mu        sync.Mutex // guards all below; never held while the store is asked
+	epoch     string
+	rotations map[string]*entry
+	findings  map[string]map[int]bool
+	watches   map[*Watch]struct{}
+	taskSeq   uint64 // the newest task state folded, of any rotation
+	changed   chan struct{}
+	failure   error
+}
+
+// entry is one rotation. board is nil until the plan is frozen and read.
+type entry struct {
+	rotation rollover.Rotation
+	board    *rollover.Board
+	seq      uint64
+	early    map[int]rollover.Row // states told before the plan was known
+}
+
+// New returns an empty mirror.
+func New(s Store) *Mirror {
+	return &Mirror{
+		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
+		findings: map[string]map[int]bool{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
+	}
+}
+
+// Run follows the store until ctx ends or the feed breaks for good.
+func (m *Mirror) Run(ctx context.Context) error {
+	epoch, err := m.store.Epoch(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the store's epoch: %w", err)
+	}
+	m.mu.Lock()
+	m.epoch = epoch
+	m.mu.Unlock()
+	err = m.store.Tail(ctx, func(c rollover.Change) { m.fold(ctx, c) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failure != nil {
+		return m.failure
+	}
+	return err
+}
+
+// Ready is closed once all that was stored when Run began has been folded.
+func (m *Mirror) Ready() <-chan struct{} { return m.ready }
+
+// Changed receives after changes, coalesced. It is for one reader.
+func (m *Mirror) Changed() <-chan struct{} { return m.changed }
+
+// fold takes in one change. It is called by one goroutine.
+func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
+	switch {
+	case c.CaughtUp:
+		select {
+		case <-m.ready:
+		default:
+			close(m.ready)
+		}
+	case c.Rotation != nil:
+		m.foldRotation(ctx, *c.Rotation)
+	case c.Task != nil:
+		m.foldTask(c)
+	case c.Finding != nil:
+		m.mu.Lock()
+		if m.findings[c.Finding.Rotation] == nil {
+			m.findings[c.Finding.Rotation] = map[int]bool{}
+		}
+		m.findings[c.Finding.Rotation][c.Finding.Tenant] = true
+		m.mu.Unlock()
+	}
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// foldRotation takes in a record, and reads the plan the first time that the
+// record says there is one. The plan is immutable and was stored with it.
+func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
+	m.mu.Lock()
+	e := m.entry(r.ID)
+	needsPlan := r.Digest != "" && e.board == nil
+	m.mu.Unlock()
+	var board *rollover.Board
+	if needsPlan {
+		plan, err := m.store.Plan(ctx, r.ID, 0, r.Tasks)
+		if err != nil {
+			m.mu.Lock()
+			m.failure = fmt.Errorf("reading the plan of %s: %w", r.ID, err)
+			m.mu.Unlock()
+			return
+		}
+		board = rollover.NewBoard(plan)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.Rev <= e.rotation.Rev {
+		return
+	}
+	e.rotation = r
+	if board != nil {
+		e.board = board
+		for ord, row := range e.early {
+			e.apply(ord, row.Progress, row.Seq)
+		}
+		e.early = nil
+	}
+	if r.State != rollover.StatePlanning {
+		delete(m.findings, r.ID)
+	}
+	for w := range m.watches {
+		w.rotationChanged(r.ID, board != nil, e)
+	}
+}
+
+// foldTask takes in a task state.
+func (m *Mirror) foldTask(c rollover.Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	id := c.Task.ID
+	e := m.entry(id.Rotation)
+	m.taskSeq = max(m.taskSeq, c.Seq)
+	if e.board == nil {
+		e.early[id.Ord] = rollover.Row{Progress: c.Task.Progress, Seq: c.Seq}
+		return
+	}
+	if e.apply(id.Ord, c.Task.Progress, c.Seq) {
+		for w := range m.watches {
+			w.taskChanged(id, c.Seq)
+		}
+	}
+}
+
+// apply folds a state into the board. The caller holds mu.
+func (e *entry) apply(ord int, p rollover.Progress, seq uint64) bool {
+	e.seq = max(e.seq, seq)
+	return e.board.Apply(ord, p, seq)
+}
+
+// entry returns the entry of a rotation, new if need be. The caller holds mu.
+func (m *Mirror) entry(id string) *entry {
+	e := m.rotations[id]
+	if e == nil {
+		e = &entry{early: map[int]rollover.Row{}}
+		m.rotations[id] = e
+	}
+	return e
+}
+
+// view returns what is known of e. The caller holds mu.
+func (e *entry) view() View {
+	v := View{Rotation: e.rotation, Seq: e.seq}
+	if e.board != nil {
+		v.Counts = e.board.Counts()
+	}
+	return v
+}
+
+// known returns the entry of a rotation whose record was told, or ErrNotFound.
+// The caller holds mu.
+func (m *Mirror) known(id string) (*entry, error) {
+	e := m.rotations[id]
+	if e == nil || e.rotation.ID == "" {
+		return nil, fmt.Errorf("rotation %s: %w", id, rollover.ErrNotFound)
+	}
+	return e, nil
+}
+
+// Rotation returns a rotation with its counts, or [rollover.ErrNotFound].
+func (m *Mirror) Rotation(_ context.Context, id string) (View, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.known(id)
+	if err != nil {
+		return View{}, err
+	}
+	return e.view(), nil
+}
+
+// Rotations returns all rotations, newest first.
+func (m *Mirror) Rotations() []View {
+	m.mu.Lock()
+	out := make([]View, 0, len(m.rotations))
+	for _, e := range m.rotations {
+		if e.rotation.ID != "" {
+			out = append(out, e.view())
+		}
+	}
+	m.mu.Unlock()
+	slices.SortFunc(out, func(a, b View) int { return strings.Compare(b.Rotation.ID, a.Rotation.ID) })
+	return out
+}
+
+// Tasks returns the tasks from position from up to, not including, to, with the
+// latest known progress. Orders are not joined.
+func (m *Mirror) Tasks(ctx context.Context, id string, from, to int) ([]rollover.Task, error) {
+	m.mu.Lock()
+	e, err := m.known(id)
+	m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if e.board == nil {
+		return nil, nil
+	}
+	items, err := m.store.Plan(ctx, id, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("reading the plan of %s: %w", id, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]rollover.Task, len(items))
+	for i, it := range items {
+		row := e.board.Row(it.Ord)
+		out[i] = rollover.Task{ID: rollover.TaskID{Rotation: id, Ord: it.Ord}, Item: it, Progress: row.Progress, Rev: row.Seq}
+	}
+	return out, nil
+}
+
+// Due returns up to limit open tasks of a rotation, from position from on, that
+// want a step now. The conductor releases them.
+func (m *Mirror) Due(id string, q Query) []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.rotations[id]
+	if e == nil || e.board == nil {
+		return nil
+	}
+	return e.board.Due(q.Orders, q.From, q.Limit, q.Now)
+}
+
+// Row returns the latest known state of a task.
+func (m *Mirror) Row(id rollover.TaskID) rollover.Row {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.rotations[id.Rotation]; e != nil && e.board != nil {
+		return e.board.Row(id.Ord)
+	}
+	return rollover.Row{}
+}
+
+// Found reports for which positions of the selection a finding is stored.
+func (m *Mirror) Found(id string) map[int]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make(map[int]bool, len(m.findings[id]))
+	for ord := range m.findings[id] {
+		out[ord] = true
+	}
+	return out
+}

@@ -1,0 +1,259 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// Query says what [Mirror.Due] looks for.
+type Query struct {
+	Orders rollover.Orders
+	From   int
+	Limit  int
+	Now    time.Time
+}
+
+// Position is a place in the stream of changes: a watcher that gives it back is
+// told all that came after it, and nothing twice.
+type Position struct {
+	Epoch    string `json:"e,omitempty"` // which store it counts in; empty while a snapshot is being told
+	Rotation uint64 `json:"r,omitempty"` // version of the rotation's record
+	Tasks    uint64 `json:"t,omitempty"` // version of the newest task state
+	Planned  bool   `json:"p,omitempty"` // the tasks of the plan were told
+}
+
+// String returns the position as an opaque cursor.
+func (p Position) String() string {
+	b, _ := json.Marshal(p) // Three plain fields cannot fail.
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// maxCursor bounds what ParsePosition reads; a real cursor has under 200 bytes.
+const maxCursor = 1024
+
+// ParsePosition reads a cursor.
+func ParsePosition(s string) (Position, error) {
+	var p Position
+	if len(s) > maxCursor {
+		return p, errors.New("cursor is too long")
+	}
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return p, fmt.Errorf("decoding cursor: %w", err)
+	}
+	if err := json.Unmarshal(b, &p); err != nil {
+		return Position{}, fmt.Errorf("decoding cursor: %w", err)
+	}
+	return p, nil
+}
+
+// MaxBatch is the most tasks that one batch holds: 500 of at most 650 bytes stay
+// far below the 4 MiB that gRPC clients take by default.
+const MaxBatch = 500
+
+// pace is the least time between two batches of one watch. It coalesces: at
+// 300 changes a second a watcher gets ten messages, not three hundred.
+const pace = 100 * time.Millisecond
+
+// Watch follows one rotation. It holds no queue but the set of what changed, so
+// that a slow reader gets the latest state of each task and slows nobody.
+// It is for one reader.
+type Watch struct {
+	m    *Mirror
+	id   string
+	wake chan struct{}
+	last time.Time // when the last batch was given, for pace
+
+	// The fields below are guarded by m.mu.
+	reset bool // the next batch begins a snapshot
+	fresh bool // a snapshot is being told; its positions cannot be resumed from
+	view  bool // the rotation or its counts are to be told
+	dirty map[int]struct{}
+	told  Position
+}
+
+// Batch is what happened since the last one.
+type Batch struct {
+	Reset bool  // forget what you knew: a snapshot begins
+	View  *View // the rotation as it is now; nil if neither it nor its counts changed
+	Tasks []rollover.Task
+	Pos   Position
+	Ended bool // the rotation has ended and everything was told
+}
+
+// Watch begins to follow a rotation: from since on if it is a position of this
+// store, else with a snapshot. It returns [rollover.ErrNotFound] for an unknown
+// rotation.
+func (m *Mirror) Watch(id string, since *Position) (*Watch, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.known(id)
+	if err != nil {
+		return nil, err
+	}
+	w := &Watch{m: m, id: id, wake: make(chan struct{}, 1), dirty: map[int]struct{}{}}
+	if since != nil && since.Epoch != "" && since.Epoch == m.epoch {
+		w.told = *since
+		w.view = e.rotation.Rev > since.Rotation || e.seq > since.Tasks
+		w.fresh = e.board != nil && !since.Planned
+	} else {
+		w.reset, w.fresh, w.view = true, true, true
+	}
+	w.markAll(e)
+	w.poke()
+	m.watches[w] = struct{}{}
+	return w, nil
+}
+
+// Close ends the watch.
+func (w *Watch) Close() {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	delete(w.m.watches, w)
+}
+
+// markAll marks every task that is newer than what was told. The caller holds
+// mu.
+func (w *Watch) markAll(e *entry) {
+	if e.board == nil {
+		return
+	}
+	for ord := range e.board.Len() {
+		if w.fresh || e.board.Row(ord).Seq > w.told.Tasks {
+			w.dirty[ord] = struct{}{}
+		}
+	}
+}
+
+// rotationChanged is called with mu held.
+func (w *Watch) rotationChanged(id string, planned bool, e *entry) {
+	if w.id != id || e.rotation.Rev <= w.told.Rotation {
+		return
+	}
+	if planned { // Every task is news to one who watched the planning.
+		w.fresh = true
+		w.markAll(e)
+	}
+	w.view = true
+	w.poke()
+}
+
+// taskChanged is called with mu held.
+func (w *Watch) taskChanged(id rollover.TaskID, seq uint64) {
+	if w.id != id.Rotation || seq <= w.told.Tasks {
+		return
+	}
+	w.dirty[id.Ord] = struct{}{}
+	w.view = true
+	w.poke()
+}
+
+func (w *Watch) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Next waits for news and returns it. Its error is that of ctx, or of reading
+// the plan.
+func (w *Watch) Next(ctx context.Context) (Batch, error) {
+	if wait := pace - time.Since(w.last); !w.last.IsZero() && wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return Batch{}, context.Cause(ctx)
+		case <-t.C:
+		}
+	}
+	for {
+		if b, ok := w.take(); ok {
+			w.last = time.Now()
+			return w.withItems(ctx, b)
+		}
+		select {
+		case <-ctx.Done():
+			return Batch{}, context.Cause(ctx)
+		case <-w.wake:
+		}
+	}
+}
+
+// take removes up to MaxBatch changes, oldest first, so that the position after
+// them is behind all that remain.
+func (w *Watch) take() (Batch, bool) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	e := w.m.rotations[w.id]
+	if !w.view && !w.reset && len(w.dirty) == 0 {
+		return Batch{}, false
+	}
+	b := Batch{Reset: w.reset}
+	rows := make([]rollover.Task, 0, len(w.dirty))
+	for ord := range w.dirty {
+		row := e.board.Row(ord)
+		rows = append(rows, rollover.Task{ID: rollover.TaskID{Rotation: w.id, Ord: ord}, Progress: row.Progress, Rev: row.Seq})
+	}
+	slices.SortFunc(rows, func(x, y rollover.Task) int {
+		return cmp.Or(cmp.Compare(x.Rev, y.Rev), cmp.Compare(x.ID.Ord, y.ID.Ord))
+	})
+	whole := len(rows) <= MaxBatch
+	b.Tasks = rows[:min(len(rows), MaxBatch)]
+	for _, k := range b.Tasks {
+		delete(w.dirty, k.ID.Ord)
+		w.told.Tasks = max(w.told.Tasks, k.Rev)
+	}
+	v := e.view()
+	b.View = &v
+	w.told.Epoch, w.told.Rotation, w.told.Planned = w.m.epoch, e.rotation.Rev, e.board != nil
+	if whole {
+		w.fresh, w.told.Tasks = false, max(w.told.Tasks, w.m.taskSeq)
+	}
+	w.reset, w.view = false, !whole
+	b.Pos = w.told
+	if w.fresh {
+		b.Pos.Epoch = ""
+	}
+	b.Ended = whole && e.rotation.State.Ended() && v.Counts.OpenTasks == 0
+	if !whole {
+		w.poke()
+	}
+	return b, true
+}
+
+// withItems joins what the plan says of the batch's tasks.
+func (w *Watch) withItems(ctx context.Context, b Batch) (Batch, error) {
+	ords := make([]int, len(b.Tasks))
+	for i, k := range b.Tasks {
+		ords[i] = k.ID.Ord
+	}
+	slices.Sort(ords)
+	items := map[int]rollover.Item{}
+	for len(ords) > 0 { // One read for each run of neighbours.
+		n := 1
+		for n < len(ords) && ords[n]-ords[0] < MaxBatch {
+			n++
+		}
+		part, err := w.m.store.Plan(ctx, w.id, ords[0], ords[n-1]+1)
+		if err != nil {
+			return b, fmt.Errorf("reading the plan of %s: %w", w.id, err)
+		}
+		for _, it := range part {
+			items[it.Ord] = it
+		}
+		ords = ords[n:]
+	}
+	for i := range b.Tasks {
+		b.Tasks[i].Item = items[b.Tasks[i].ID.Ord]
+	}
+	return b, nil
+}
