@@ -24,7 +24,7 @@ type Memory struct {
 	rev       uint64
 	rotations map[string]record
 	tenants   map[string][]string
-	plans     map[string][]byte
+	plans     map[string][][]byte
 	findings  map[string]map[int][]byte
 	tasks     map[rollover.TaskID]record
 	followers []func(rollover.Change)
@@ -46,7 +46,7 @@ func NewMemory(certs ...rollover.Credential) *Memory {
 			}
 			return rollover.Credential{}, fmt.Errorf("certificate %s: %w", sha, rollover.ErrNotFound)
 		},
-		rotations: map[string]record{}, tenants: map[string][]string{}, plans: map[string][]byte{},
+		rotations: map[string]record{}, tenants: map[string][]string{}, plans: map[string][][]byte{},
 		findings: map[string]map[int][]byte{}, tasks: map[rollover.TaskID]record{},
 	}
 }
@@ -159,7 +159,11 @@ func (m *Memory) FreezePlan(_ context.Context, r rollover.Rotation, plan []rollo
 	if m.rotations[r.ID].rev != r.Rev {
 		return r, fmt.Errorf("rotation %s: %w", r.ID, rollover.ErrConflict)
 	}
-	m.plans[r.ID] = m.put(plan).json
+	stored := make([][]byte, len(plan))
+	for i, it := range plan {
+		stored[i] = m.put(it).json
+	}
+	m.plans[r.ID] = stored
 	return m.storeRotation(r), nil
 }
 
@@ -171,9 +175,12 @@ func (m *Memory) Plan(_ context.Context, id string, from, to int) ([]rollover.It
 	if !ok {
 		return nil, fmt.Errorf("plan of %s: %w", id, rollover.ErrNotFound)
 	}
-	plan := decode[[]rollover.Item](b)
-	from, to = max(0, min(from, len(plan))), min(to, len(plan))
-	return plan[from:max(from, to)], nil
+	from, to = max(0, min(from, len(b))), min(to, len(b))
+	items := make([]rollover.Item, 0, max(0, to-from))
+	for _, it := range b[from:max(from, to)] {
+		items = append(items, decode[rollover.Item](it))
+	}
+	return items, nil
 }
 
 // Task implements [rollover.Store].
