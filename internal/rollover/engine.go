@@ -117,6 +117,11 @@ func (e *Engine) do(ctx context.Context, k Task, step Step) (Task, error) {
 		k.Added = k.Added || added
 		return k, err
 	case StepVerify:
+		if k.Phase == Activated {
+			// The evidence is renewed before Retire. An old credential that is
+			// gone by now may well be gone by our own hand, the answer lost.
+			w.Old = nil
+		}
 		ev, err := d.Verify(ctx, w)
 		if err == nil {
 			k.Evidence = &ev
