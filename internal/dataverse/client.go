@@ -112,8 +112,8 @@ type Login struct {
 	Organization string         // its address, such as https://contoso.crm.dynamics.com
 	EntraTenant  string         // GUID or domain of the directory
 	ClientID     string         // of our application
-	Secret       secrets.Secret // of the application; or the password of Certificate
-	Certificate  secrets.Secret // PEM or PKCS#12 with an RSA key; preferred if set
+	Secret       secrets.Secret // of the application
+	Certificate  secrets.Secret // PEM or PKCS#12 with an RSA key; used instead of Secret if set
 }
 
 // Org is what an organisation says of itself and its service endpoints.
@@ -162,7 +162,7 @@ func (c *Client) mayAsk(host string) error {
 		return nil
 	}
 	if wait := until.Sub(c.c.Now()); wait > 0 {
-		return rollover.RetryAfter(wait, fmt.Errorf("%s asked for a pause until %s", host, until.UTC().Format(time.RFC3339)))
+		return rollover.RetryAfter(wait, fmt.Errorf("%s until %s: %w", host, until.UTC().Format(time.RFC3339), ErrPaused))
 	}
 	c.parked.Remove(host)
 	return nil

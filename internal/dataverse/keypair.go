@@ -16,9 +16,9 @@ import (
 )
 
 // parseKeyPair reads the certificate and key with which our application signs
-// in: PEM with both, or PKCS#12, as it is or in base64. The leaf comes first.
-// Errors say what is wrong and nothing of the content.
-func parseKeyPair(file, password secrets.Secret) ([]*x509.Certificate, crypto.PrivateKey, error) {
+// in: PEM with both, or PKCS#12 without a password, as it is or in base64. The
+// leaf comes first. Errors say what is wrong and nothing of the content.
+func parseKeyPair(file secrets.Secret) ([]*x509.Certificate, crypto.PrivateKey, error) {
 	text := file.Reveal()
 	var certs []*x509.Certificate
 	var key any
@@ -26,7 +26,7 @@ func parseKeyPair(file, password secrets.Secret) ([]*x509.Certificate, crypto.Pr
 	if strings.Contains(text, "-----BEGIN ") {
 		certs, key, err = parsePEM([]byte(text))
 	} else {
-		certs, key, err = parsePKCS12(text, password.Reveal())
+		certs, key, err = parsePKCS12(text)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -97,19 +97,19 @@ func parseKey(b *pem.Block) any {
 
 // parsePKCS12 reads a PFX file. A line end that was taken off its end, as is
 // done with secrets that are text, is tried as well.
-func parsePKCS12(text, password string) ([]*x509.Certificate, any, error) {
+func parsePKCS12(text string) ([]*x509.Certificate, any, error) {
 	files := []string{text, text + "\n", text + "\r\n"}
 	if b, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err == nil {
 		files = []string{string(b)}
 	}
 	var first error
 	for _, f := range files {
-		key, leaf, chain, err := pkcs12.DecodeChain([]byte(f), password)
+		key, leaf, chain, err := pkcs12.DecodeChain([]byte(f), "")
 		if err == nil {
 			return append([]*x509.Certificate{leaf}, chain...), key, nil
 		}
 		if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-			return nil, nil, errors.New("its password is wrong or missing")
+			return nil, nil, errors.New("it has a password; give one without, the file being a secret itself")
 		}
 		if first == nil {
 			first = err

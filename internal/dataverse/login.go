@@ -79,7 +79,7 @@ func (c *Client) makeCredential(l Login, authority string) (azcore.TokenCredenti
 	case l.EntraTenant == "" || l.ClientID == "":
 		return nil, errors.New("the tenant has no Entra directory or no client id to sign in with")
 	case !l.Certificate.IsZero():
-		chain, key, err := parseKeyPair(l.Certificate, l.Secret)
+		chain, key, err := parseKeyPair(l.Certificate)
 		if err != nil {
 			return nil, fmt.Errorf("reading the login certificate of client %s: %w", clip(l.ClientID, 64), err)
 		}

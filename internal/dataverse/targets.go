@@ -28,9 +28,45 @@ type Row struct {
 type Place struct {
 	Tenant string  // id in our inventory
 	At     Version // of the organisation
-	// Suffix of the Service Bus namespaces that are known by a bare name, such
-	// as [USGovNamespaces]. Empty: [PublicNamespaces].
+	// Suffix of the Service Bus namespaces that are known by a bare name and not
+	// among Hosts, such as [USGovNamespaces]. Empty: [PublicNamespaces].
 	Suffix string
+	// Hosts are the access control hosts that the tenant gave us access to. They
+	// tell in which cloud a bare name is.
+	Hosts []string
+}
+
+// suffix returns the Service Bus suffix of a namespace known by its bare name:
+// that of the host of this name that we have access to; else the only one among
+// all such hosts; else the default.
+func (p Place) suffix(name string) string {
+	all := map[string]bool{}
+	for _, s := range []string{PublicNamespaces, USGovNamespaces, ChinaNamespaces} {
+		acs := accessControl(s)
+		for _, h := range p.Hosts {
+			if h == name+"-sb."+acs {
+				return s
+			}
+			if strings.HasSuffix(h, "."+acs) {
+				all[s] = true
+			}
+		}
+	}
+	if len(all) == 1 {
+		for s := range all {
+			return s
+		}
+	}
+	if p.Suffix == "" {
+		return PublicNamespaces
+	}
+	return p.Suffix
+}
+
+// accessControl returns the suffix of the access control service that belongs
+// to a suffix of the Service Bus.
+func accessControl(suffix string) string {
+	return "accesscontrol" + strings.TrimPrefix(suffix, "servicebus")
 }
 
 // Host is one access control host on which an endpoint's credential hangs.
@@ -72,12 +108,12 @@ func Map(r Row, p Place) Mapped {
 	if p.At.AtLeast(8, 1) {
 		m.Advice = []rollover.Advice{rollover.MoveToSAS}
 	}
-	name, suffix, err := r.namespace(p.Suffix)
+	name, suffix, err := r.namespace(p)
 	if err != nil {
 		m.Outcome, m.Reason, m.Detail = rollover.HandedOver, rollover.NamespaceUnknown, err.Error()
 		return m
 	}
-	acs := "accesscontrol" + strings.TrimPrefix(suffix, "servicebus")
+	acs := accessControl(suffix)
 	m.Hosts = []Host{{Name: name + "-sb." + acs}}
 	if r.Connection == federated {
 		m.Hosts = append(m.Hosts, Host{Name: name + "." + acs, Plain: true})
@@ -113,21 +149,18 @@ func (r Row) locator() string {
 func (r Row) byName() bool { return r.Format == bareName || r.Address == "" }
 
 // namespace returns the name of the namespace and its Service Bus suffix.
-func (r Row) namespace(bareSuffix string) (name, suffix string, err error) {
+func (r Row) namespace(p Place) (name, suffix string, err error) {
 	at := strings.Trim(r.locator(), " ")
 	// Letters of other scripts may become ASCII ones when they are lowered; such
 	// a name is not what it looks like.
 	if !isASCII(at) {
 		return "", "", fmt.Errorf("%q has letters that no host name has", clip(at, 100))
 	}
-	name, suffix = strings.ToLower(at), bareSuffix
-	if suffix == "" {
-		suffix = PublicNamespaces
-	}
-	if !r.byName() {
-		if name, suffix, err = parseAddress(at); err != nil {
-			return "", "", err
-		}
+	if r.byName() {
+		name = strings.ToLower(at)
+		suffix = p.suffix(name)
+	} else if name, suffix, err = parseAddress(at); err != nil {
+		return "", "", err
 	}
 	if !isNamespace(name) || !isSuffix(suffix) {
 		return "", "", fmt.Errorf("%q does not name a Service Bus namespace", clip(at, 100))

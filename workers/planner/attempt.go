@@ -1,0 +1,98 @@
+package planner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/dataverse"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// attempt is what this process remembers of planning one tenant. It only saves
+// work and counts tries: losing it makes planning start over.
+type attempt struct {
+	busy, done bool // guarded by Planner.mu
+
+	// The rest belongs to the call of Plan that made it busy.
+	lists int              // times in a row that the organisation could not be listed
+	read  map[string]*read // targets by host
+}
+
+// read is one target as far as it was read.
+type read struct {
+	tries int
+	item  *rollover.Item // set once it is decided; without endpoints and advice
+}
+
+// begin takes the tenant for one call of Plan. It returns nil if this process
+// has saved its finding before.
+func (p *Planner) begin(n rollover.Nudge) (*attempt, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, ok := p.memory.Get(n)
+	switch {
+	case !ok:
+		a = &attempt{read: map[string]*read{}}
+		p.memory.Add(n, a)
+	case a.done:
+		return nil, nil
+	case a.busy:
+		// The other call may still fail, so this nudge is kept.
+		return nil, rollover.RetryAfter(rollover.Backoff(4, p.c.Jitter()), fmt.Errorf("tenant %d of rotation %s is being planned", n.Ord, n.Rotation))
+	}
+	a.busy = true
+	return a, nil
+}
+
+// end gives the tenant back.
+func (p *Planner) end(a *attempt, saved bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a.busy, a.done = false, saved
+	if saved {
+		a.read = nil
+	}
+}
+
+// again returns the error that brings the nudge back after the n-th failed try.
+func (p *Planner) again(n int, err error) error {
+	wait := rollover.Backoff(n, p.c.Jitter())
+	var s *rollover.StepError
+	if errors.As(err, &s) {
+		wait = max(wait, s.After)
+	}
+	return rollover.RetryAfter(wait, err)
+}
+
+// ended returns how an error ends the matter, or nil if trying again may help.
+func ended(err error) *rollover.StepError {
+	var s *rollover.StepError
+	if errors.As(err, &s) && s.Outcome != rollover.Open {
+		return s
+	}
+	return nil
+}
+
+// uncounted reports whether an error says nothing about the other side: we are
+// being stopped, or did not ask at all.
+func uncounted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, dataverse.ErrPaused)
+}
+
+// longer returns the later of two waits, each an error or nil.
+func longer(a, b error) error {
+	if after(b) > after(a) || a == nil {
+		return b
+	}
+	return a
+}
+
+func after(err error) time.Duration {
+	var s *rollover.StepError
+	if errors.As(err, &s) {
+		return s.After
+	}
+	return 0
+}

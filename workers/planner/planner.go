@@ -1,0 +1,180 @@
+// Package planner finds out what a rotation has to do for one tenant: it lists
+// the tenant's service endpoints, makes targets of them, reads what stands on
+// each, and saves the finding. It writes nothing to any target.
+package planner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/crossfade-project/crossfade/internal/dataverse"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/tenants"
+)
+
+// store is what planning needs of a [rollover.Store].
+type store interface {
+	Rotation(ctx context.Context, id string) (rollover.Rotation, error)
+	SelectedTenants(ctx context.Context, rotation string) ([]string, error)
+	SaveFinding(ctx context.Context, rotation string, ord int, f rollover.Finding) error
+}
+
+// inventory is where tenants are, and where their endpoints are kept as last
+// seen.
+type inventory interface {
+	// Tenant returns rollover.ErrNotFound where there is no such tenant.
+	Tenant(ctx context.Context, id string) (tenants.Tenant, error)
+	SaveEndpoints(ctx context.Context, tenant string, endpoints []rollover.Endpoint) error
+}
+
+// resolver finds secrets by reference.
+type resolver interface {
+	Secret(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
+}
+
+// organisations reads CRM organisations, with errors marked as
+// [dataverse.Client] does.
+type organisations interface {
+	Organisation(ctx context.Context, l dataverse.Login) (dataverse.Org, error)
+}
+
+// Config is what a [Planner] is made of. The first six fields are required.
+type Config struct {
+	Store         store
+	Tenants       inventory
+	Secrets       resolver
+	Organisations organisations
+	Driver        func(kind string) (rollover.Driver, error) // unknown kinds are an error
+	Now           func() time.Time
+	// Log is told of tenants that end other than well. Default: nothing.
+	Log *slog.Logger
+	// Parallel is how many targets of one tenant are read at once. Default 4:
+	// they are different hosts, so that none of them feels it.
+	Parallel int
+	// Attempts is how often a tenant's list, and each of its targets, is tried
+	// before it counts as failed. Default 5. It is counted in this process only:
+	// with several planners, or after a restart, there may be more.
+	Attempts int
+	// ListTimeout bounds one reading of an organisation, ObserveTimeout that of
+	// one target. Defaults 2 minutes and 1 minute.
+	ListTimeout    time.Duration
+	ObserveTimeout time.Duration
+	// Remember is of how many tenants the tries and the targets read so far are
+	// kept between nudges. Default 4096. One that is forgotten starts anew.
+	Remember int
+	// Jitter returns a number in [0,1) for [rollover.Backoff]. Default: always 0.
+	Jitter func() float64
+}
+
+// Planner plans tenants. It is safe for concurrent use.
+type Planner struct {
+	c Config
+
+	mu     sync.Mutex // guards memory and the busy and done of what is in it
+	memory *lru.Cache[rollover.Nudge, *attempt]
+}
+
+// New returns a planner.
+func New(c Config) (*Planner, error) {
+	if c.Store == nil || c.Tenants == nil || c.Secrets == nil || c.Organisations == nil || c.Driver == nil || c.Now == nil {
+		return nil, errors.New("making a planner: a required field of Config is missing")
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&c.Parallel, 4}, {&c.Attempts, 5}, {&c.Remember, 4096}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	if c.ListTimeout <= 0 {
+		c.ListTimeout = 2 * time.Minute
+	}
+	if c.ObserveTimeout <= 0 {
+		c.ObserveTimeout = time.Minute
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Jitter == nil {
+		c.Jitter = func() float64 { return 0 }
+	}
+	memory, err := lru.New[rollover.Nudge, *attempt](c.Remember)
+	if err != nil {
+		return nil, fmt.Errorf("making a planner: %w", err)
+	}
+	return &Planner{c: c, memory: memory}, nil
+}
+
+// Plan plans the tenant at the nudge's position of the rotation's selection and
+// saves what it found. Nil means that there is nothing more to do for this
+// nudge, also because there never was. Any other error means that the nudge is
+// to come again: after the time in a [rollover.RetryAfter], or whenever it suits
+// where the store failed or ctx ended.
+//
+// Being nudged twice changes nothing: the first finding stays.
+func (p *Planner) Plan(ctx context.Context, n rollover.Nudge) error {
+	a, err := p.begin(n)
+	if err != nil || a == nil {
+		return err
+	}
+	saved := false
+	defer func() { p.end(a, saved) }()
+
+	r, tenant, err := p.lookUp(ctx, n)
+	if err != nil || tenant == "" {
+		return err
+	}
+	f, err := p.find(ctx, r, tenant, a)
+	if err != nil {
+		return err
+	}
+	if err := p.c.Store.SaveFinding(ctx, r.ID, n.Ord, f); err != nil {
+		return fmt.Errorf("saving the finding for tenant %s: %w", tenant, err)
+	}
+	saved = true
+	p.report(r, f)
+	return nil
+}
+
+// lookUp returns the rotation and the tenant that a nudge names, or no tenant
+// if there is nothing to plan.
+func (p *Planner) lookUp(ctx context.Context, n rollover.Nudge) (rollover.Rotation, string, error) {
+	r, err := p.c.Store.Rotation(ctx, n.Rotation)
+	switch {
+	case errors.Is(err, rollover.ErrNotFound):
+		p.c.Log.Warn("nudged for a rotation that does not exist", "rotation", n.Rotation)
+		return r, "", nil
+	case err != nil:
+		return r, "", fmt.Errorf("reading rotation %s: %w", n.Rotation, err)
+	case r.State != rollover.StatePlanning:
+		return r, "", nil
+	}
+	ids, err := p.c.Store.SelectedTenants(ctx, r.ID)
+	if err != nil {
+		return r, "", fmt.Errorf("reading the selection of rotation %s: %w", r.ID, err)
+	}
+	if n.Ord < 0 || n.Ord >= len(ids) {
+		p.c.Log.Error("nudged for a tenant outside the selection", "rotation", r.ID, "ord", n.Ord, "selected", len(ids))
+		return r, "", nil
+	}
+	return r, ids[n.Ord], nil
+}
+
+// report logs what may need a person: each tenant that could not be planned.
+func (p *Planner) report(r rollover.Rotation, f rollover.Finding) {
+	for _, it := range f.Items {
+		if it.Outcome == rollover.Failed {
+			p.c.Log.Warn("target cannot be planned", "rotation", r.ID, "tenant", f.Tenant,
+				"host", it.Target.Host, "reason", string(it.Reason), "err", it.Detail)
+		}
+	}
+	p.c.Log.Debug("tenant planned", "rotation", r.ID, "tenant", f.Tenant, "endpoints", len(f.Endpoints), "items", len(f.Items))
+}
