@@ -102,12 +102,14 @@ type Certificate struct {
 	NotBeforeTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=not_before_time,json=notBeforeTime,proto3" json:"not_before_time,omitempty"`
 	// The last instant at which it is valid.
 	NotAfterTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=not_after_time,json=notAfterTime,proto3" json:"not_after_time,omitempty"`
-	// The sort and size of its key, such as "RSA 2048".
+	// The sort of its key, such as "RSA".
 	KeyAlgorithm string `protobuf:"bytes,10,opt,name=key_algorithm,json=keyAlgorithm,proto3" json:"key_algorithm,omitempty"`
-	// How it was signed, such as "SHA256-RSA".
-	SignatureAlgorithm string `protobuf:"bytes,11,opt,name=signature_algorithm,json=signatureAlgorithm,proto3" json:"signature_algorithm,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The size of its key in bits. Absent where it is not known.
+	KeyBits int32 `protobuf:"varint,11,opt,name=key_bits,json=keyBits,proto3" json:"key_bits,omitempty"`
+	// The other names that it names: DNS, mail, IP, URI.
+	SubjectAltNames []string `protobuf:"bytes,12,rep,name=subject_alt_names,json=subjectAltNames,proto3" json:"subject_alt_names,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Certificate) Reset() {
@@ -210,18 +212,25 @@ func (x *Certificate) GetKeyAlgorithm() string {
 	return ""
 }
 
-func (x *Certificate) GetSignatureAlgorithm() string {
+func (x *Certificate) GetKeyBits() int32 {
 	if x != nil {
-		return x.SignatureAlgorithm
+		return x.KeyBits
 	}
-	return ""
+	return 0
+}
+
+func (x *Certificate) GetSubjectAltNames() []string {
+	if x != nil {
+		return x.SubjectAltNames
+	}
+	return nil
 }
 
 // CertificateFinding is something worth knowing about a certificate.
 type CertificateFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What was found, in lower-case words with '_', such as "expired". New ones may
-	// come.
+	// What was found, in lower-case words with '_', such as "expired" or
+	// "weak_key". New ones may come.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What follows from it.
 	Severity CertificateFinding_Severity `protobuf:"varint,2,opt,name=severity,proto3,enum=crossfade.v1.CertificateFinding_Severity" json:"severity,omitempty"`
@@ -285,8 +294,8 @@ func (x *CertificateFinding) GetMessage() string {
 // UploadCertificateRequest carries a certificate file.
 type UploadCertificateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// DER, PEM or PKCS#7, at most 1 MiB. Required. If it holds a private key it is
-	// refused with PRIVATE_KEY_REJECTED.
+	// DER, PEM, PKCS#7 or base64 of them, at most 64 KiB. Required. If it holds a
+	// private key it is refused with PRIVATE_KEY_REJECTED.
 	Content []byte `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
 	// Read and judge, store nothing.
 	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -610,7 +619,7 @@ var File_crossfade_v1_certificate_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_certificate_proto_rawDesc = "" +
 	"\n" +
-	"\x1ecrossfade/v1/certificate.proto\x12\fcrossfade.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x03\n" +
+	"\x1ecrossfade/v1/certificate.proto\x12\fcrossfade.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x03\n" +
 	"\vCertificate\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03der\x18\x02 \x01(\fR\x03der\x12'\n" +
@@ -623,8 +632,9 @@ const file_crossfade_v1_certificate_proto_rawDesc = "" +
 	"\x0fnot_before_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rnotBeforeTime\x12@\n" +
 	"\x0enot_after_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\fnotAfterTime\x12#\n" +
 	"\rkey_algorithm\x18\n" +
-	" \x01(\tR\fkeyAlgorithm\x12/\n" +
-	"\x13signature_algorithm\x18\v \x01(\tR\x12signatureAlgorithm\"\xec\x01\n" +
+	" \x01(\tR\fkeyAlgorithm\x12\x19\n" +
+	"\bkey_bits\x18\v \x01(\x05R\akeyBits\x12*\n" +
+	"\x11subject_alt_names\x18\f \x03(\tR\x0fsubjectAltNames\"\xec\x01\n" +
 	"\x12CertificateFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12E\n" +
 	"\bseverity\x18\x02 \x01(\x0e2).crossfade.v1.CertificateFinding.SeverityR\bseverity\x12\x18\n" +

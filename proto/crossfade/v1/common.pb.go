@@ -88,6 +88,10 @@ const (
 	ErrorReason_ERROR_REASON_CALLER_GONE ErrorReason = 24
 	// INTERNAL: a mistake of ours; metadata.error_id finds it in the log.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 25
+	// UNAVAILABLE: the stream has reached its age. Watch again from the last cursor.
+	ErrorReason_ERROR_REASON_STREAM_TOO_OLD ErrorReason = 28
+	// UNIMPLEMENTED: there is no such method here.
+	ErrorReason_ERROR_REASON_UNKNOWN_METHOD ErrorReason = 29
 	// In a rotation: tasks failed or were found in conflict.
 	ErrorReason_ERROR_REASON_TASKS_FAILED ErrorReason = 26
 	// In a rotation: someone cancelled it.
@@ -123,6 +127,8 @@ var (
 		23: "ERROR_REASON_DEADLINE",
 		24: "ERROR_REASON_CALLER_GONE",
 		25: "ERROR_REASON_INTERNAL",
+		28: "ERROR_REASON_STREAM_TOO_OLD",
+		29: "ERROR_REASON_UNKNOWN_METHOD",
 		26: "ERROR_REASON_TASKS_FAILED",
 		27: "ERROR_REASON_CANCELLED_BY_REQUEST",
 	}
@@ -153,6 +159,8 @@ var (
 		"ERROR_REASON_DEADLINE":               23,
 		"ERROR_REASON_CALLER_GONE":            24,
 		"ERROR_REASON_INTERNAL":               25,
+		"ERROR_REASON_STREAM_TOO_OLD":         28,
+		"ERROR_REASON_UNKNOWN_METHOD":         29,
 		"ERROR_REASON_TASKS_FAILED":           26,
 		"ERROR_REASON_CANCELLED_BY_REQUEST":   27,
 	}
@@ -247,7 +255,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\x9f\a\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xe1\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -275,7 +283,9 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	" ERROR_REASON_STORAGE_UNAVAILABLE\x10\x16\x12\x19\n" +
 	"\x15ERROR_REASON_DEADLINE\x10\x17\x12\x1c\n" +
 	"\x18ERROR_REASON_CALLER_GONE\x10\x18\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\x19\x12\x1d\n" +
+	"\x15ERROR_REASON_INTERNAL\x10\x19\x12\x1f\n" +
+	"\x1bERROR_REASON_STREAM_TOO_OLD\x10\x1c\x12\x1f\n" +
+	"\x1bERROR_REASON_UNKNOWN_METHOD\x10\x1d\x12\x1d\n" +
 	"\x19ERROR_REASON_TASKS_FAILED\x10\x1a\x12%\n" +
 	"!ERROR_REASON_CANCELLED_BY_REQUEST\x10\x1bBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 

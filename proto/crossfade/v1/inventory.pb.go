@@ -9,7 +9,6 @@ package crossfadev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,29 +21,32 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Tenant is a customer: a CRM organisation and the namespaces it posts to.
+// Tenant is a customer: one CRM organisation and the namespaces it posts to.
 type Tenant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// tenants/{id}: 1 to 63 lower-case letters, digits and '-'. Required.
+	// tenants/{id}: 1 to 63 lower-case letters, digits and hyphens, with a letter
+	// or digit at both ends. Required.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// A name for people, at most 200 characters. Absent: none.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// At most 32 labels. Keys have 1 to 63 lower-case letters, digits, '-', '_' or
-	// '.', values at most 63 characters.
+	// For choosing tenants; at most 32. Keys have 1 to 63 lower-case letters,
+	// digits, hyphens and underscores and begin with a letter, values at most 128
+	// bytes.
 	Labels map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Rotations skip it.
+	// It is kept and left alone: rotations skip it.
 	Disabled bool `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
-	// Its CRM organisation. Required.
-	Organization *Organization `protobuf:"bytes,5,opt,name=organization,proto3" json:"organization,omitempty"`
-	// How its namespaces are reached. Absent: they cannot be, and every target is
-	// handed over.
-	Acs *AcsAccess `protobuf:"bytes,6,opt,name=acs,proto3" json:"acs,omitempty"`
-	// When it was first stored. Output only.
-	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it last changed. Output only.
-	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Its version. Output only.
-	Etag          string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The https URL of its CRM organisation, without a path. Required.
+	Organization string `protobuf:"bytes,5,opt,name=organization,proto3" json:"organization,omitempty"`
+	// The directory that the log-in to the organisation goes to: its GUID or one of
+	// its domain names. Required.
+	EntraTenant string `protobuf:"bytes,6,opt,name=entra_tenant,json=entraTenant,proto3" json:"entra_tenant,omitempty"`
+	// How we sign in to the organisation. Required.
+	Login *Login `protobuf:"bytes,7,opt,name=login,proto3" json:"login,omitempty"`
+	// The name of the service identity that CRM uses in its namespaces, at most 128
+	// bytes. Absent: the name of the organisation's region.
+	Identity string `protobuf:"bytes,8,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Those that we have management access to; at most 10,000.
+	Namespaces    []*Namespace `protobuf:"bytes,9,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -107,216 +109,71 @@ func (x *Tenant) GetDisabled() bool {
 	return false
 }
 
-func (x *Tenant) GetOrganization() *Organization {
+func (x *Tenant) GetOrganization() string {
 	if x != nil {
 		return x.Organization
 	}
-	return nil
+	return ""
 }
 
-func (x *Tenant) GetAcs() *AcsAccess {
+func (x *Tenant) GetEntraTenant() string {
 	if x != nil {
-		return x.Acs
+		return x.EntraTenant
 	}
-	return nil
+	return ""
 }
 
-func (x *Tenant) GetCreateTime() *timestamppb.Timestamp {
+func (x *Tenant) GetLogin() *Login {
 	if x != nil {
-		return x.CreateTime
-	}
-	return nil
-}
-
-func (x *Tenant) GetUpdateTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.UpdateTime
+		return x.Login
 	}
 	return nil
 }
 
-func (x *Tenant) GetEtag() string {
-	if x != nil {
-		return x.Etag
-	}
-	return ""
-}
-
-// Organization is a Dataverse (Dynamics CRM) organisation.
-type Organization struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// https address of the organisation. Required.
-	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
-	// The Entra directory to sign in to: a GUID or a domain. Required.
-	Directory string `protobuf:"bytes,2,opt,name=directory,proto3" json:"directory,omitempty"`
-	// The application to sign in as. Required.
-	ClientId string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// Where the application's secret is, such as "env:CRM_SECRET" or
-	// "file:crm/contoso". Either this or client_certificate_ref is required.
-	ClientSecretRef string `protobuf:"bytes,4,opt,name=client_secret_ref,json=clientSecretRef,proto3" json:"client_secret_ref,omitempty"`
-	// Where the application's certificate with its key is.
-	ClientCertificateRef string `protobuf:"bytes,5,opt,name=client_certificate_ref,json=clientCertificateRef,proto3" json:"client_certificate_ref,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
-}
-
-func (x *Organization) Reset() {
-	*x = Organization{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Organization) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Organization) ProtoMessage() {}
-
-func (x *Organization) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Organization.ProtoReflect.Descriptor instead.
-func (*Organization) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *Organization) GetUrl() string {
-	if x != nil {
-		return x.Url
-	}
-	return ""
-}
-
-func (x *Organization) GetDirectory() string {
-	if x != nil {
-		return x.Directory
-	}
-	return ""
-}
-
-func (x *Organization) GetClientId() string {
-	if x != nil {
-		return x.ClientId
-	}
-	return ""
-}
-
-func (x *Organization) GetClientSecretRef() string {
-	if x != nil {
-		return x.ClientSecretRef
-	}
-	return ""
-}
-
-func (x *Organization) GetClientCertificateRef() string {
-	if x != nil {
-		return x.ClientCertificateRef
-	}
-	return ""
-}
-
-// AcsAccess says how a tenant's namespaces are managed.
-type AcsAccess struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name of the CRM service identity. Absent: by the organisation's region.
-	Identity string `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
-	// Where the management key of its namespaces is. Absent: only those of
-	// namespaces.
-	ManagementKeyRef string `protobuf:"bytes,2,opt,name=management_key_ref,json=managementKeyRef,proto3" json:"management_key_ref,omitempty"`
-	// Namespaces that have a management key of their own.
-	Namespaces    []*NamespaceAccess `protobuf:"bytes,3,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AcsAccess) Reset() {
-	*x = AcsAccess{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AcsAccess) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AcsAccess) ProtoMessage() {}
-
-func (x *AcsAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AcsAccess.ProtoReflect.Descriptor instead.
-func (*AcsAccess) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *AcsAccess) GetIdentity() string {
+func (x *Tenant) GetIdentity() string {
 	if x != nil {
 		return x.Identity
 	}
 	return ""
 }
 
-func (x *AcsAccess) GetManagementKeyRef() string {
-	if x != nil {
-		return x.ManagementKeyRef
-	}
-	return ""
-}
-
-func (x *AcsAccess) GetNamespaces() []*NamespaceAccess {
+func (x *Tenant) GetNamespaces() []*Namespace {
 	if x != nil {
 		return x.Namespaces
 	}
 	return nil
 }
 
-// NamespaceAccess says how one namespace is managed.
-type NamespaceAccess struct {
+// Login is how we sign in to a CRM organisation: as an application, with either a
+// secret or a certificate.
+type Login struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The access control host, such as "contoso-sb.accesscontrol.windows.net".
-	// Required.
-	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
-	// Where its management key is. Required.
-	ManagementKeyRef string `protobuf:"bytes,2,opt,name=management_key_ref,json=managementKeyRef,proto3" json:"management_key_ref,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The application's GUID. Required.
+	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Where the application's secret is, such as "env:CRM_SECRET" or
+	// "file:crm/contoso.secret"; never the secret.
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// Where the application's certificate with its private key is.
+	Certificate   string `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
-func (x *NamespaceAccess) Reset() {
-	*x = NamespaceAccess{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[3]
+func (x *Login) Reset() {
+	*x = Login{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *NamespaceAccess) String() string {
+func (x *Login) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*NamespaceAccess) ProtoMessage() {}
+func (*Login) ProtoMessage() {}
 
-func (x *NamespaceAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[3]
+func (x *Login) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,21 +184,92 @@ func (x *NamespaceAccess) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use NamespaceAccess.ProtoReflect.Descriptor instead.
-func (*NamespaceAccess) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{3}
+// Deprecated: Use Login.ProtoReflect.Descriptor instead.
+func (*Login) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *NamespaceAccess) GetHost() string {
+func (x *Login) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Login) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *Login) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+// Namespace is management access to one Access Control namespace.
+type Namespace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its host, such as contoso-sb.accesscontrol.windows.net. Required.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The management service account, such as SBManagementClient. Required.
+	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// Where the account's key is; never the key. Required.
+	Secret        string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Namespace) Reset() {
+	*x = Namespace{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Namespace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Namespace) ProtoMessage() {}
+
+func (x *Namespace) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
+func (*Namespace) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Namespace) GetHost() string {
 	if x != nil {
 		return x.Host
 	}
 	return ""
 }
 
-func (x *NamespaceAccess) GetManagementKeyRef() string {
+func (x *Namespace) GetAccount() string {
 	if x != nil {
-		return x.ManagementKeyRef
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Namespace) GetSecret() string {
+	if x != nil {
+		return x.Secret
 	}
 	return ""
 }
@@ -369,7 +297,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +309,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +322,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{4}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Endpoint) GetName() string {
@@ -449,7 +377,7 @@ func (x *Endpoint) GetFederated() bool {
 // ImportTenantsRequest carries tenants.
 type ImportTenantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 1,000. Output-only fields are ignored.
+	// 1 to 1,000.
 	Tenants []*Tenant `protobuf:"bytes,1,rep,name=tenants,proto3" json:"tenants,omitempty"`
 	// Check everything and store nothing.
 	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -459,7 +387,7 @@ type ImportTenantsRequest struct {
 
 func (x *ImportTenantsRequest) Reset() {
 	*x = ImportTenantsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +399,7 @@ func (x *ImportTenantsRequest) String() string {
 func (*ImportTenantsRequest) ProtoMessage() {}
 
 func (x *ImportTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +412,7 @@ func (x *ImportTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ImportTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{5}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ImportTenantsRequest) GetTenants() []*Tenant {
@@ -521,7 +449,7 @@ type ImportTenantsResponse struct {
 
 func (x *ImportTenantsResponse) Reset() {
 	*x = ImportTenantsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +461,7 @@ func (x *ImportTenantsResponse) String() string {
 func (*ImportTenantsResponse) ProtoMessage() {}
 
 func (x *ImportTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +474,7 @@ func (x *ImportTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ImportTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{6}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ImportTenantsResponse) GetCreatedCount() int32 {
@@ -591,10 +519,10 @@ type ImportError struct {
 	Row int32 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
 	// The name that the row gave. Absent: none.
 	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	// The field's path in the row, such as "organization.url". Absent: the row.
+	// The field's path in the row, such as "namespaces[3].host". Absent: the row.
 	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
-	// What is wrong with it. It does not repeat what was sent in place of a
-	// reference to a secret.
+	// What is wrong with it and what to do. It never repeats what was sent, since
+	// that may be a secret in place of a reference.
 	Description   string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -602,7 +530,7 @@ type ImportError struct {
 
 func (x *ImportError) Reset() {
 	*x = ImportError{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +542,7 @@ func (x *ImportError) String() string {
 func (*ImportError) ProtoMessage() {}
 
 func (x *ImportError) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +555,7 @@ func (x *ImportError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportError.ProtoReflect.Descriptor instead.
 func (*ImportError) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{7}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ImportError) GetRow() int32 {
@@ -669,7 +597,7 @@ type GetTenantRequest struct {
 
 func (x *GetTenantRequest) Reset() {
 	*x = GetTenantRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +609,7 @@ func (x *GetTenantRequest) String() string {
 func (*GetTenantRequest) ProtoMessage() {}
 
 func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +622,7 @@ func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{8}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetTenantRequest) GetName() string {
@@ -715,7 +643,7 @@ type GetTenantResponse struct {
 
 func (x *GetTenantResponse) Reset() {
 	*x = GetTenantResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +655,7 @@ func (x *GetTenantResponse) String() string {
 func (*GetTenantResponse) ProtoMessage() {}
 
 func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +668,7 @@ func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetTenantResponse) GetTenant() *Tenant {
@@ -766,7 +694,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +706,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +719,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -818,7 +746,7 @@ func (x *ListTenantsRequest) GetFilter() string {
 // ListTenantsResponse answers ListTenants.
 type ListTenantsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By name.
+	// By name. A page ends early, with a token, before it grows past 1 MiB.
 	Tenants []*Tenant `protobuf:"bytes,1,rep,name=tenants,proto3" json:"tenants,omitempty"`
 	// Absent on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -830,7 +758,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +770,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +783,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{11}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -894,7 +822,7 @@ type ListEndpointsRequest struct {
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +834,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +847,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListEndpointsRequest) GetParent() string {
@@ -956,7 +884,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +896,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +909,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{13}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -1002,37 +930,30 @@ var File_crossfade_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x03\n" +
+	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\"\x97\x03\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x128\n" +
 	"\x06labels\x18\x03 \x03(\v2 .crossfade.v1.Tenant.LabelsEntryR\x06labels\x12\x1a\n" +
-	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12>\n" +
-	"\forganization\x18\x05 \x01(\v2\x1a.crossfade.v1.OrganizationR\forganization\x12)\n" +
-	"\x03acs\x18\x06 \x01(\v2\x17.crossfade.v1.AcsAccessR\x03acs\x12;\n" +
-	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\x12;\n" +
-	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\x12\x12\n" +
-	"\x04etag\x18\t \x01(\tR\x04etag\x1a9\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12\"\n" +
+	"\forganization\x18\x05 \x01(\tR\forganization\x12!\n" +
+	"\fentra_tenant\x18\x06 \x01(\tR\ventraTenant\x12)\n" +
+	"\x05login\x18\a \x01(\v2\x13.crossfade.v1.LoginR\x05login\x12\x1a\n" +
+	"\bidentity\x18\b \x01(\tR\bidentity\x127\n" +
+	"\n" +
+	"namespaces\x18\t \x03(\v2\x17.crossfade.v1.NamespaceR\n" +
+	"namespaces\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbd\x01\n" +
-	"\fOrganization\x12\x10\n" +
-	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1c\n" +
-	"\tdirectory\x18\x02 \x01(\tR\tdirectory\x12\x1b\n" +
-	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12*\n" +
-	"\x11client_secret_ref\x18\x04 \x01(\tR\x0fclientSecretRef\x124\n" +
-	"\x16client_certificate_ref\x18\x05 \x01(\tR\x14clientCertificateRef\"\x94\x01\n" +
-	"\tAcsAccess\x12\x1a\n" +
-	"\bidentity\x18\x01 \x01(\tR\bidentity\x12,\n" +
-	"\x12management_key_ref\x18\x02 \x01(\tR\x10managementKeyRef\x12=\n" +
-	"\n" +
-	"namespaces\x18\x03 \x03(\v2\x1d.crossfade.v1.NamespaceAccessR\n" +
-	"namespaces\"S\n" +
-	"\x0fNamespaceAccess\x12\x12\n" +
-	"\x04host\x18\x01 \x01(\tR\x04host\x12,\n" +
-	"\x12management_key_ref\x18\x02 \x01(\tR\x10managementKeyRef\"\xca\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"^\n" +
+	"\x05Login\x12\x1b\n" +
+	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12 \n" +
+	"\vcertificate\x18\x03 \x01(\tR\vcertificate\"Q\n" +
+	"\tNamespace\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secret\"\xca\x01\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x1b\n" +
@@ -1095,50 +1016,45 @@ func file_crossfade_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_crossfade_v1_inventory_proto_rawDescData
 }
 
-var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_crossfade_v1_inventory_proto_goTypes = []any{
 	(*Tenant)(nil),                // 0: crossfade.v1.Tenant
-	(*Organization)(nil),          // 1: crossfade.v1.Organization
-	(*AcsAccess)(nil),             // 2: crossfade.v1.AcsAccess
-	(*NamespaceAccess)(nil),       // 3: crossfade.v1.NamespaceAccess
-	(*Endpoint)(nil),              // 4: crossfade.v1.Endpoint
-	(*ImportTenantsRequest)(nil),  // 5: crossfade.v1.ImportTenantsRequest
-	(*ImportTenantsResponse)(nil), // 6: crossfade.v1.ImportTenantsResponse
-	(*ImportError)(nil),           // 7: crossfade.v1.ImportError
-	(*GetTenantRequest)(nil),      // 8: crossfade.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),     // 9: crossfade.v1.GetTenantResponse
-	(*ListTenantsRequest)(nil),    // 10: crossfade.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 11: crossfade.v1.ListTenantsResponse
-	(*ListEndpointsRequest)(nil),  // 12: crossfade.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil), // 13: crossfade.v1.ListEndpointsResponse
-	nil,                           // 14: crossfade.v1.Tenant.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Login)(nil),                 // 1: crossfade.v1.Login
+	(*Namespace)(nil),             // 2: crossfade.v1.Namespace
+	(*Endpoint)(nil),              // 3: crossfade.v1.Endpoint
+	(*ImportTenantsRequest)(nil),  // 4: crossfade.v1.ImportTenantsRequest
+	(*ImportTenantsResponse)(nil), // 5: crossfade.v1.ImportTenantsResponse
+	(*ImportError)(nil),           // 6: crossfade.v1.ImportError
+	(*GetTenantRequest)(nil),      // 7: crossfade.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),     // 8: crossfade.v1.GetTenantResponse
+	(*ListTenantsRequest)(nil),    // 9: crossfade.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),   // 10: crossfade.v1.ListTenantsResponse
+	(*ListEndpointsRequest)(nil),  // 11: crossfade.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil), // 12: crossfade.v1.ListEndpointsResponse
+	nil,                           // 13: crossfade.v1.Tenant.LabelsEntry
 }
 var file_crossfade_v1_inventory_proto_depIdxs = []int32{
-	14, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
-	1,  // 1: crossfade.v1.Tenant.organization:type_name -> crossfade.v1.Organization
-	2,  // 2: crossfade.v1.Tenant.acs:type_name -> crossfade.v1.AcsAccess
-	15, // 3: crossfade.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
-	15, // 4: crossfade.v1.Tenant.update_time:type_name -> google.protobuf.Timestamp
-	3,  // 5: crossfade.v1.AcsAccess.namespaces:type_name -> crossfade.v1.NamespaceAccess
-	0,  // 6: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
-	7,  // 7: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
-	0,  // 8: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
-	0,  // 9: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
-	4,  // 10: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
-	5,  // 11: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
-	8,  // 12: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
-	10, // 13: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
-	12, // 14: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
-	6,  // 15: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
-	9,  // 16: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
-	11, // 17: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
-	13, // 18: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
-	15, // [15:19] is the sub-list for method output_type
-	11, // [11:15] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	13, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
+	1,  // 1: crossfade.v1.Tenant.login:type_name -> crossfade.v1.Login
+	2,  // 2: crossfade.v1.Tenant.namespaces:type_name -> crossfade.v1.Namespace
+	0,  // 3: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
+	6,  // 4: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
+	0,  // 5: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
+	0,  // 6: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
+	3,  // 7: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
+	4,  // 8: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
+	7,  // 9: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
+	9,  // 10: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
+	11, // 11: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
+	5,  // 12: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
+	8,  // 13: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
+	10, // 14: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
+	12, // 15: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
+	12, // [12:16] is the sub-list for method output_type
+	8,  // [8:12] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_inventory_proto_init() }
@@ -1152,7 +1068,7 @@ func file_crossfade_v1_inventory_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_inventory_proto_rawDesc), len(file_crossfade_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

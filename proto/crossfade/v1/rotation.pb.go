@@ -527,8 +527,8 @@ type Rotation struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// A name for people, at most 63 characters. Absent: none.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// At most 32 labels. Keys have 1 to 63 lower-case letters, digits, '-', '_' or
-	// '.', values at most 63 characters.
+	// At most 32. Keys have 1 to 63 lower-case letters, digits, hyphens and
+	// underscores and begin with a letter, values at most 128 bytes.
 	Labels map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// What is asked for. Required; never changes.
 	Spec *RotationSpec `protobuf:"bytes,4,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -729,7 +729,7 @@ type RotationSpec struct {
 	ReplacesSameSubject bool `protobuf:"varint,4,opt,name=replaces_same_subject,json=replacesSameSubject,proto3" json:"replaces_same_subject,omitempty"`
 	// For whom. Required.
 	Target *TargetSelector `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
-	// The name of the service identity on each target, at most 256 characters.
+	// The name of the service identity on each target, at most 128 bytes.
 	// Absent: each tenant's own.
 	Identity string `protobuf:"bytes,6,opt,name=identity,proto3" json:"identity,omitempty"`
 	// Old credentials stand until this instant and five minutes more. Not before

@@ -1,0 +1,70 @@
+package edge
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+// page is what a page token holds. It authorises nothing: whoever makes one up
+// is shown what any caller may see.
+type page struct {
+	Position string `json:"p"` // where the next page begins
+	Args     string `json:"a"` // digest of the arguments that must not change
+}
+
+// maxToken bounds what is decoded; a real token has under 200 bytes.
+const maxToken = 1024
+
+// PageToken returns the token of the page that begins at position in the list
+// that args describe: method, parent, filter.
+func PageToken(position string, args ...string) string {
+	b, _ := json.Marshal(page{position, digestArgs(args)}) // Two strings cannot fail.
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// Position returns the position in a token, empty for an empty token. The error
+// is a [Problem].
+func Position(token string, args ...string) (string, error) {
+	if token == "" {
+		return "", nil
+	}
+	var p page
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err == nil && len(token) <= maxToken {
+		err = json.Unmarshal(b, &p)
+	}
+	if err != nil || p.Position == "" {
+		return "", badToken("is not one that was given out")
+	}
+	if p.Args != digestArgs(args) {
+		return "", badToken("belongs to other arguments; keep all but page_size as they were")
+	}
+	return p.Position, nil
+}
+
+func badToken(why string) error {
+	return InvalidFor(pb.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID, Violated("page_token", "FORMAT", why))
+}
+
+// PageSize returns how many to list: size, def if it is 0, or limit if it is
+// more. Negative ones were refused before.
+func PageSize(size int32, def, limit int) int {
+	switch n := int(size); {
+	case n <= 0:
+		return def
+	case n > limit:
+		return limit
+	default:
+		return n
+	}
+}
+
+func digestArgs(args []string) string {
+	b, _ := json.Marshal(args)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}

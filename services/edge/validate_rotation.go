@@ -1,0 +1,87 @@
+package edge
+
+import (
+	"fmt"
+
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+// createRotation checks the whole of what is asked for. Whether the kind is
+// known, the certificate and the tenants are there and the thumbprints can be
+// read is found out by the service.
+func (v *violations) createRotation(m *pb.CreateRotationRequest) {
+	v.requestID(m.GetRequestId())
+	r := m.GetRotation()
+	if r == nil {
+		v.add("rotation", "REQUIRED", "must be set")
+		return
+	}
+	v.text("rotation.display_name", r.GetDisplayName(), maxDisplayName)
+	v.labels("rotation.labels", r.GetLabels())
+	s := r.GetSpec()
+	if s == nil {
+		v.add("rotation.spec", "REQUIRED", "must be set")
+		return
+	}
+	v.spec(s)
+}
+
+func (v *violations) spec(s *pb.RotationSpec) {
+	const at = "rotation.spec."
+	v.required(at+"kind", s.GetKind())
+	v.name(at+"certificate", s.GetCertificate(), isCertificate)
+	v.selector(at+"target", s.GetTarget())
+	if len(s.GetReplaces()) > maxReplaces {
+		v.add(at+"replaces", "LENGTH", fmt.Sprintf("has %d, at most %d are allowed", len(s.GetReplaces()), maxReplaces))
+	}
+	if len(s.GetIdentity()) > maxIdentity {
+		v.add(at+"identity", "LENGTH", fmt.Sprintf("must have at most %d bytes", maxIdentity))
+	}
+	v.text(at+"identity", s.GetIdentity(), maxIdentity)
+	v.text(at+"reason", s.GetReason(), maxReason)
+	v.between(at+"max_in_flight", s.GetMaxInFlight(), maxInFlight)
+	v.between(at+"max_tries", s.GetMaxTries(), maxTries)
+
+	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
+		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")
+	}
+	if _, known := pb.RotationSpec_RetirePolicy_name[int32(s.GetRetirePolicy())]; !known {
+		v.add(at+"retire_policy", "UNKNOWN", "must be AUTOMATIC or ON_REQUEST, or absent")
+	}
+	if s.GetReplacesSameSubject() || len(s.GetReplaces()) > 0 {
+		return
+	}
+	const nothing = "must be absent where neither replaces nor replaces_same_subject says what is to be removed"
+	if s.GetRetireNotBefore() != nil {
+		v.add(at+"retire_not_before", "CONFLICT", nothing)
+	}
+	if s.GetRetirePolicy() != pb.RotationSpec_RETIRE_POLICY_UNSPECIFIED {
+		v.add(at+"retire_policy", "CONFLICT", nothing)
+	}
+}
+
+func (v *violations) selector(path string, t *pb.TargetSelector) {
+	switch sel := t.GetSelection().(type) {
+	case *pb.TargetSelector_AllTenants:
+		if !sel.AllTenants {
+			v.add(path+".all_tenants", "RANGE", "must be true, or tenants be set instead")
+		}
+	case *pb.TargetSelector_Tenants:
+		names := sel.Tenants.GetNames()
+		v.count(path+".tenants.names", len(names), 1, maxTenants)
+		if len(names) > maxTenants {
+			return
+		}
+		seen := make(map[string]bool, len(names))
+		for i, n := range names {
+			at := fmt.Sprintf("%s.tenants.names[%d]", path, i)
+			v.name(at, n, isTenant)
+			if seen[n] {
+				v.add(at, "CONFLICT", "is there twice")
+			}
+			seen[n] = true
+		}
+	default:
+		v.add(path, "REQUIRED", "must be set: all_tenants or tenants")
+	}
+}
