@@ -1,0 +1,307 @@
+package jet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// pullExpiry is how long one pull request stands at the server.
+const pullExpiry = 10 * time.Second
+
+// hurriedTries is up to which delivery Again asks for the next one at once.
+// After that the nudge rests for AckWait, so that a worker that can do nothing
+// with it does not spin.
+const hurriedTries = 3
+
+// Delivery is a nudge in a worker's hands. It must be settled by exactly one of
+// Done, Again and Drop; one that is not comes again after AckWait.
+type Delivery struct {
+	Nudge     rollover.Nudge
+	Slot      string // ACS host or tenant
+	Delivered int    // how often it was handed out, this time included
+
+	m       jetstream.Msg
+	settled atomic.Bool
+}
+
+// Done says that the nudge has been seen to, and frees its slot. The server
+// confirms it; after an error the nudge may come again.
+func (d *Delivery) Done(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	if err := d.m.DoubleAck(ctx); err != nil {
+		return fmt.Errorf("acknowledging: %w", explain(judge(err), err))
+	}
+	d.settled.Store(true)
+	return nil
+}
+
+// Again asks for the nudge to be handed out again: at once the first times, and
+// when its AckWait is over from then on. It never asks for a delay: delayed
+// messages count as handed out, and enough of them stop everyone.
+func (d *Delivery) Again(context.Context) error {
+	d.settled.Store(true)
+	if d.Delivered > hurriedTries {
+		return nil
+	}
+	if err := d.m.Nak(); err != nil {
+		return fmt.Errorf("handing back: %w", explain(judge(err), err))
+	}
+	return nil
+}
+
+// Drop takes the nudge out of the queue although it was not seen to: it makes no
+// sense, and would make none to others.
+func (d *Delivery) Drop() error {
+	d.settled.Store(true)
+	if err := d.m.Term(); err != nil {
+		return fmt.Errorf("dropping: %w", explain(judge(err), err))
+	}
+	return nil
+}
+
+// Consume hands the queue's nudges to handle, at most slots at once, until ctx
+// ends; then it takes no more and waits for what is in hand. All processes share
+// one consumer, so each nudge goes to one of them at a time.
+//
+// While handle runs its nudge is kept from others. The context of handle ends
+// when that could not be renewed for two thirds of AckWait: it must not write any
+// more, because another worker may be about to. It also ends with ctx.
+func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ctx context.Context, d *Delivery)) error {
+	if !q.valid() || slots < 1 {
+		return fmt.Errorf("consuming queue %q with %d slots: not possible", q, slots)
+	}
+	ctx, cancel := b.both(ctx)
+	defer cancel()
+	b.wg.Add(1)
+	defer b.wg.Done()
+	w := &worker{b: b, q: q, handle: handle, free: make(chan struct{}, slots)}
+	for range slots {
+		w.free <- struct{}{}
+	}
+	var dog sync.WaitGroup
+	dog.Add(1)
+	go func() { defer dog.Done(); b.watch(ctx, q) }()
+	wait := 20 * time.Millisecond
+	for ctx.Err() == nil {
+		err := w.pull(ctx)
+		if err == nil {
+			wait = 20 * time.Millisecond
+			continue
+		}
+		if ctx.Err() == nil {
+			b.c.Log.DebugContext(ctx, "pulling work", "queue", q.durable(), "err", err)
+		}
+		if pause(ctx, wait) != nil {
+			break
+		}
+		wait = min(2*wait, time.Second)
+	}
+	w.hands.Wait()
+	dog.Wait()
+	return context.Cause(ctx)
+}
+
+// worker is one call of Consume.
+type worker struct {
+	b      *Broker
+	q      Queue
+	handle func(context.Context, *Delivery)
+	free   chan struct{}      // a token for each slot that is free
+	hands  sync.WaitGroup     // the handles that run
+	cons   jetstream.Consumer // nil: to be looked up; owned by the loop of Consume
+}
+
+// pull waits for free slots and asks for as many nudges. A nudge that lay in a
+// buffer would lose its AckWait there.
+func (w *worker) pull(ctx context.Context) error {
+	n, err := w.takeFree(ctx)
+	if err != nil {
+		return err
+	}
+	used := 0
+	defer func() {
+		for range n - used {
+			w.free <- struct{}{}
+		}
+	}()
+	if w.cons == nil {
+		octx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		if w.cons, err = w.b.consumer(octx, w.q); err != nil {
+			w.cons = nil
+			if judge(err) == unclear { // Its server may have restarted.
+				err = errors.Join(err, w.b.ensureVolatile(octx))
+			}
+			return err
+		}
+	}
+	fctx, cancel := context.WithTimeout(ctx, pullExpiry)
+	defer cancel()
+	batch, err := w.cons.Fetch(n, jetstream.FetchContext(fctx), jetstream.FetchHeartbeat(time.Second))
+	if err != nil {
+		w.cons = nil
+		return fmt.Errorf("pulling: %w", err)
+	}
+	for m := range batch.Messages() {
+		if ctx.Err() != nil || used == n {
+			_ = m.Nak() // Lost, it comes again after AckWait.
+			continue
+		}
+		used++
+		w.hands.Add(1)
+		go func() {
+			defer w.hands.Done()
+			defer func() { w.free <- struct{}{} }()
+			w.run(ctx, m)
+		}()
+	}
+	if err := batch.Error(); err != nil && fctx.Err() == nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
+		w.cons = nil
+		return fmt.Errorf("pulling: %w", err)
+	}
+	return nil
+}
+
+// takeFree waits for one free slot and takes all that are free.
+func (w *worker) takeFree(ctx context.Context) (int, error) {
+	select {
+	case <-w.free:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	n := 1
+	for {
+		select {
+		case <-w.free:
+			n++
+		default:
+			return n, nil
+		}
+	}
+}
+
+// run calls handle and keeps the nudge from others meanwhile.
+func (w *worker) run(ctx context.Context, m jetstream.Msg) {
+	d := &Delivery{m: m, Delivered: 1}
+	if meta, err := m.Metadata(); err == nil {
+		d.Delivered = int(meta.NumDelivered) //nolint:gosec // Far below the limit.
+	}
+	var err error
+	if _, d.Slot, err = parseSlot(m.Subject()); err == nil {
+		d.Nudge, err = decodeNudge(m.Data())
+	}
+	if err != nil {
+		w.b.c.Log.ErrorContext(ctx, "work that cannot be read is dropped", "queue", w.q.durable(), "err", err)
+		_ = d.Drop()
+		return
+	}
+	hctx, cancel := context.WithCancelCause(ctx)
+	stop := make(chan struct{})
+	kept := make(chan struct{})
+	go func() { defer close(kept); w.keep(hctx, d, cancel, stop) }()
+	w.handle(hctx, d)
+	close(stop)
+	cancel(nil)
+	<-kept
+}
+
+// errLate is why the context of a handle ends before the work does.
+var errLate = errors.New("the nudge could not be kept from other workers")
+
+// keep renews the nudge's AckWait each third of it, and cancels the handle when
+// two thirds passed since the last renewal that is known to have worked.
+func (w *worker) keep(ctx context.Context, d *Delivery, cancel context.CancelCauseFunc, stop <-chan struct{}) {
+	third := w.b.c.AckWait / 3
+	good := time.Now() // Real time on purpose: the server counts in it.
+	tick := time.NewTimer(third)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ctx.Done():
+			// The handle is asked to end, and may need a moment: its nudge stays
+			// with it as long as that lasts.
+			ctx = context.WithoutCancel(ctx)
+		case <-tick.C:
+		}
+		left := 2*third - time.Since(good)
+		if left <= 0 {
+			cancel(errLate)
+			<-stop
+			return
+		}
+		if !d.settled.Load() {
+			sent := time.Now()
+			rctx, done := context.WithTimeout(ctx, min(left, attemptTimeout))
+			_, err := w.b.nc.RequestWithContext(rctx, d.m.Reply(), []byte("+WPI"))
+			done()
+			if err == nil {
+				good = sent
+				tick.Reset(third)
+				continue
+			}
+		} else {
+			good = time.Now()
+		}
+		tick.Reset(max(time.Millisecond, min(third/4, 2*third-time.Since(good))))
+	}
+}
+
+// watch looks for stranded nudges: they are in the queue, and the consumer
+// neither has them to give nor has given them. A purge or an unclean stop may
+// leave such (jetstream.md §6.3); a new consumer sees them again.
+func (b *Broker) watch(ctx context.Context, q Queue) {
+	every := b.c.AckWait / 3
+	var since time.Time
+	for pause(ctx, every) == nil {
+		stranded, err := b.stranded(ctx, q)
+		switch {
+		case err != nil || !stranded:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= b.c.AckWait:
+			b.c.Log.WarnContext(ctx, "nudges were stranded; their consumer is made anew", "queue", q.durable())
+			if err := b.remake(ctx, q); err != nil {
+				b.c.Log.ErrorContext(ctx, "consumer was not made anew", "queue", q.durable(), "err", err)
+			}
+			since = time.Time{}
+		}
+	}
+}
+
+func (b *Broker) stranded(ctx context.Context, q Queue) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	c, err := b.js.Consumer(ctx, streamWork, q.durable())
+	if err != nil {
+		return false, fmt.Errorf("looking up consumer %s: %w", q.durable(), err)
+	}
+	info := c.CachedInfo()
+	if info.NumPending > 0 || info.NumAckPending > 0 {
+		return false, nil
+	}
+	subjects, err := b.occupied(ctx, q)
+	return len(subjects) > 0, err
+}
+
+func (b *Broker) remake(ctx context.Context, q Queue) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*attemptTimeout)
+	defer cancel()
+	if err := b.js.DeleteConsumer(ctx, streamWork, q.durable()); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("deleting consumer %s: %w", q.durable(), err)
+	}
+	_, err := b.consumer(ctx, q)
+	return err
+}

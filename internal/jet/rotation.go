@@ -1,0 +1,212 @@
+package jet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// CreateRotation implements [rollover.Store]: record and selection are one
+// atomic batch.
+func (b *Broker) CreateRotation(ctx context.Context, r rollover.Rotation, tenants []string) (rollover.Rotation, error) {
+	if err := checkKey(r.ID); err != nil {
+		return r, fmt.Errorf("rotation id: %w", err)
+	}
+	var ws []write
+	n := 0
+	for chunk := range slices.Chunk(tenants, selectionChunk) {
+		data, err := encode(selectionRecord{V: rollover.RecordVersion, Tenants: chunk})
+		if err != nil {
+			return r, err
+		}
+		ws = append(ws, cut(streamRotations, b.names.selection(r.ID, n), data)...)
+		n++
+	}
+	r.Rev = 0
+	saved, err := b.saveWith(ctx, r, ws)
+	if errors.Is(err, rollover.ErrConflict) {
+		return r, fmt.Errorf("rotation %s: %w", r.ID, rollover.ErrExists)
+	}
+	return saved, err
+}
+
+// Rotation implements [rollover.Store].
+func (b *Broker) Rotation(ctx context.Context, id string) (rollover.Rotation, error) {
+	m, err := b.last(ctx, streamRotations, b.names.record(id))
+	if err != nil {
+		return rollover.Rotation{}, fmt.Errorf("reading rotation %s: %w", id, err)
+	}
+	if m == nil {
+		return rollover.Rotation{}, fmt.Errorf("rotation %s: %w", id, rollover.ErrNotFound)
+	}
+	r, err := decode[rollover.Rotation](m.Data)
+	if err != nil {
+		return rollover.Rotation{}, fmt.Errorf("rotation %s: %w", id, err)
+	}
+	r.Rev = m.Sequence
+	return r, nil
+}
+
+// SaveRotation implements [rollover.Store].
+func (b *Broker) SaveRotation(ctx context.Context, r rollover.Rotation) (rollover.Rotation, error) {
+	if r.Rev == 0 {
+		return r, fmt.Errorf("rotation %s was never stored: %w", r.ID, rollover.ErrConflict)
+	}
+	return b.saveWith(ctx, r, nil)
+}
+
+// saveWith writes the record under a compare-and-swap on its Rev, and what
+// belongs to it in the same batch. The record is last: who sees it can read the
+// rest.
+func (b *Broker) saveWith(ctx context.Context, r rollover.Rotation, ws []write) (rollover.Rotation, error) {
+	stored := r
+	stored.V = rollover.RecordVersion
+	data, err := encode(stored)
+	if err != nil {
+		return r, err
+	}
+	if len(data) > maxPart {
+		return r, fmt.Errorf("rotation %s: record of %d bytes, at most %d fit: %w", r.ID, len(data), maxPart, rollover.ErrFull)
+	}
+	w := write{stream: streamRotations, subject: b.names.record(r.ID), data: data, expect: r.Rev}
+	if len(ws) == 0 {
+		stored.Rev, err = b.swap(ctx, w)
+	} else {
+		stored.Rev, err = b.swapAll(ctx, append(ws, w))
+	}
+	if err != nil {
+		return r, fmt.Errorf("saving rotation %s: %w", r.ID, err)
+	}
+	return stored, nil
+}
+
+// SelectedTenants implements [rollover.Store].
+func (b *Broker) SelectedTenants(ctx context.Context, id string) ([]string, error) {
+	r, err := b.Rotation(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, r.Tenants)
+	for n := 0; ; n++ {
+		data, err := b.whole(ctx, streamRotations, b.names.selection(id, n))
+		if err != nil {
+			return nil, fmt.Errorf("selection of rotation %s: %w", id, err)
+		}
+		if data == nil {
+			return out, nil
+		}
+		rec, err := decode[selectionRecord](data)
+		if err != nil {
+			return nil, fmt.Errorf("selection of rotation %s: %w", id, err)
+		}
+		out = append(out, rec.Tenants...)
+		if len(rec.Tenants) < selectionChunk {
+			return out, nil
+		}
+	}
+}
+
+// FreezePlan implements [rollover.Store]: record and plan are one atomic batch.
+// The parts of a plan that is there already are not written over, so a plan is
+// frozen once whatever the caller does.
+func (b *Broker) FreezePlan(ctx context.Context, r rollover.Rotation, plan []rollover.Item) (rollover.Rotation, error) {
+	if r.Rev == 0 {
+		return r, fmt.Errorf("rotation %s was never stored: %w", r.ID, rollover.ErrConflict)
+	}
+	var ws []write
+	n := 0
+	for chunk := range slices.Chunk(plan, planChunk) {
+		data, err := encode(planRecord{V: rollover.RecordVersion, Items: chunk})
+		if err != nil {
+			return r, err
+		}
+		ws = append(ws, cut(streamRotations, b.names.plan(r.ID, n), data)...)
+		n++
+	}
+	return b.saveWith(ctx, r, ws)
+}
+
+// Plan implements [rollover.Store].
+func (b *Broker) Plan(ctx context.Context, id string, from, to int) ([]rollover.Item, error) {
+	r, err := b.Rotation(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.Digest == "" {
+		return nil, fmt.Errorf("plan of rotation %s is not made yet: %w", id, rollover.ErrNotFound)
+	}
+	from, to = max(0, from), min(to, r.Tasks)
+	out := make([]rollover.Item, 0, max(0, to-from))
+	for from < to {
+		items, err := b.chunk(ctx, id, from/planChunk)
+		if err != nil {
+			return nil, err
+		}
+		at := from % planChunk
+		end := min(at+to-from, len(items))
+		if at >= end {
+			return nil, fmt.Errorf("plan of rotation %s ends at item %d of %d", id, from, r.Tasks)
+		}
+		out = append(out, items[at:end]...)
+		from += end - at
+	}
+	return out, nil
+}
+
+// chunk reads a part of a plan, which never changes once it is there. Callers
+// must not write to the items.
+func (b *Broker) chunk(ctx context.Context, id string, n int) ([]rollover.Item, error) {
+	subject := b.names.plan(id, n)
+	if items, ok := b.chunks.Get(subject); ok {
+		return items, nil
+	}
+	data, err := b.whole(ctx, streamRotations, subject)
+	if err != nil {
+		return nil, fmt.Errorf("plan of rotation %s: %w", id, err)
+	}
+	if data == nil {
+		return nil, fmt.Errorf("part %d of the plan of rotation %s: %w", n, id, rollover.ErrNotFound)
+	}
+	rec, err := decode[planRecord](data)
+	if err != nil {
+		return nil, fmt.Errorf("plan of rotation %s: %w", id, err)
+	}
+	b.chunks.Add(subject, rec.Items)
+	return rec.Items, nil
+}
+
+// DeleteRotation removes the selection, findings, plan and task states of a
+// rotation and keeps its record. Doing it again is harmless, and needed: after a
+// power cut removed values may be back. No consumer with acknowledgements may
+// ever exist on these streams: a purge makes such a one skip messages.
+func (b *Broker) DeleteRotation(ctx context.Context, id string) error {
+	for _, p := range []struct{ stream, prefix string }{
+		{streamState, statePrefix}, {streamState, findingPrefix},
+		{streamRotations, planPrefix}, {streamRotations, selectionPrefix},
+	} {
+		filter := b.names.of(p.prefix, id) + ".>"
+		cctx, cancel := context.WithTimeout(ctx, callBudget)
+		err := again(cctx, func(ctx context.Context) error {
+			s, err := b.js.Stream(ctx, p.stream)
+			if err != nil {
+				return fmt.Errorf("looking up stream %s: %w", p.stream, err)
+			}
+			return s.Purge(ctx, jetstream.WithPurgeSubject(filter))
+		})
+		cancel()
+		if err != nil {
+			return fmt.Errorf("purging %s: %w", filter, err)
+		}
+	}
+	for _, key := range b.chunks.Keys() {
+		if a, err := parseAddress(key); err == nil && a.rotation == id {
+			b.chunks.Remove(key)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package jet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// minLevel is the JetStream API level of the nats-server 2.15 that this was
+// written and tested against; atomic batches are synced once from there on.
+const minLevel = 4
+
+// Bounds of the work queue. It holds nudges in flight only.
+const (
+	maxNudges     = 50_000
+	maxWorkBytes  = 32 << 20
+	maxLeaseBytes = 8 << 20
+)
+
+// requestsTTL is how long a request_id is remembered.
+const requestsTTL = 24 * time.Hour
+
+// shares says which part of MaxStore, in thousandths, each stream may fill.
+func shares() map[string]int64 {
+	return map[string]int64{
+		streamRotations: 300, streamState: 450,
+		bucketStream("tenants"): 60, bucketStream("endpoints"): 120,
+		bucketStream("certificates"): 40, bucketStream("requests"): 30,
+	}
+}
+
+// lasting returns the streams whose content must never be lost.
+func (b *Broker) lasting() []jetstream.StreamConfig {
+	out := []jetstream.StreamConfig{
+		{Name: streamRotations, Subjects: []string{recordPrefix + ".>", selectionPrefix + ".>", planPrefix + ".>"}, AllowAtomicPublish: true},
+		{Name: streamState, Subjects: []string{statePrefix + ".>", findingPrefix + ".>"}, AllowAtomicPublish: true},
+	}
+	for _, name := range BucketNames() {
+		c := jetstream.StreamConfig{Name: bucketStream(name), Subjects: []string{keyPrefix + "." + name + ".*"}}
+		if name == "requests" {
+			c.MaxAge = requestsTTL
+		}
+		out = append(out, c)
+	}
+	for i := range out {
+		out[i].Retention = jetstream.LimitsPolicy
+		out[i].Storage = jetstream.FileStorage
+		out[i].Compression = jetstream.S2Compression
+		out[i].MaxMsgsPerSubject = 1
+		out[i].Discard = jetstream.DiscardNew
+		out[i].MaxBytes = max(1, b.maxStore()/1000*shares()[out[i].Name])
+	}
+	return out
+}
+
+// volatile returns the streams that can be made anew at any time. With one
+// replica they live in memory.
+func (b *Broker) volatile() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		{
+			Name: streamWork, Subjects: []string{workPrefix + ".>"}, Retention: jetstream.WorkQueuePolicy,
+			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+			MaxMsgs: maxNudges, MaxBytes: maxWorkBytes,
+		},
+		{
+			Name: streamLeases, Subjects: []string{leasePrefix + ".>"}, Retention: jetstream.LimitsPolicy,
+			MaxMsgsPerSubject: 1, AllowMsgTTL: true, MaxBytes: maxLeaseBytes, Discard: jetstream.DiscardNew,
+		},
+	}
+}
+
+func (b *Broker) maxStore() int64 {
+	if b.c.MaxStore == 0 {
+		return defaultMaxStore
+	}
+	return b.c.MaxStore
+}
+
+// checkLevel refuses servers that are too old for what we rest on.
+func (b *Broker) checkLevel(ctx context.Context) error {
+	info, err := b.js.AccountInfo(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the account: %w", err)
+	}
+	if info.API.Level < minLevel {
+		return refuse("its JetStream has API level %d, at least %d is needed (nats-server 2.15)", info.API.Level, minLevel)
+	}
+	return nil
+}
+
+// ensure makes or updates all streams and consumers.
+func (b *Broker) ensure(ctx context.Context) error {
+	b.names.shards = b.c.Shards
+	for _, want := range b.lasting() {
+		if err := again(ctx, func(ctx context.Context) error { return b.ensureStream(ctx, want) }); err != nil {
+			return fmt.Errorf("setting up stream %s: %w", want.Name, err)
+		}
+	}
+	return again(ctx, b.ensureVolatile)
+}
+
+// ensureVolatile makes the work queue, its consumers and the leases if they are
+// not there: at the start, and after a server with one replica restarted.
+func (b *Broker) ensureVolatile(ctx context.Context) error {
+	b.ensuring.Lock()
+	defer b.ensuring.Unlock()
+	for _, want := range b.volatile() {
+		err := b.ensureStream(ctx, want)
+		if judge(err) == refused {
+			// What cannot be changed is made anew: nothing in it is a record.
+			b.c.Log.Warn("stream is made anew", "stream", want.Name, "err", err)
+			if err := b.js.DeleteStream(ctx, want.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				return fmt.Errorf("deleting stream %s: %w", want.Name, err)
+			}
+			err = b.ensureStream(ctx, want)
+		}
+		if err != nil {
+			return fmt.Errorf("setting up stream %s: %w", want.Name, err)
+		}
+	}
+	for _, q := range []Queue{Tasks, Plans} {
+		if _, err := b.consumer(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// consumer makes or updates the consumer that all workers of a queue share.
+func (b *Broker) consumer(ctx context.Context, q Queue) (jetstream.Consumer, error) {
+	c, err := b.js.CreateOrUpdateConsumer(ctx, streamWork, jetstream.ConsumerConfig{
+		Durable: q.durable(), FilterSubject: workPrefix + "." + string(q) + ".>",
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: b.c.AckWait, MaxDeliver: -1,
+		MaxAckPending: maxNudges, MaxWaiting: 4096,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting up consumer %s: %w", q.durable(), err)
+	}
+	return c, nil
+}
+
+// ensureStream makes want, or updates what is there to it. What the
+// configuration leaves open stays as it is.
+func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
+	want.Replicas = max(1, b.c.Replicas)
+	s, err := b.js.Stream(ctx, want.Name)
+	switch {
+	case err == nil:
+		have := s.CachedInfo().Config
+		// A client that was configured carelessly must not take replicas away.
+		want.Replicas = max(want.Replicas, have.Replicas)
+		if _, sized := shares()[want.Name]; sized && b.c.MaxStore == 0 {
+			want.MaxBytes = have.MaxBytes
+		}
+		if want.Name == streamRotations {
+			if err := b.adopt(have.Metadata); err != nil {
+				return err
+			}
+		}
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("looking it up: %w", err)
+	}
+	if want.Name == streamRotations {
+		b.names.shards = max(1, b.names.shards)
+		want.Metadata = map[string]string{metaShards: strconv.Itoa(b.names.shards), metaSchema: schemaNumber}
+	}
+	if want.Name == streamWork || want.Name == streamLeases {
+		if want.Storage = jetstream.FileStorage; want.Replicas == 1 {
+			want.Storage = jetstream.MemoryStorage
+		}
+	}
+	if _, err := b.js.CreateOrUpdateStream(ctx, want); err != nil {
+		return fmt.Errorf("making or updating it: %w", err)
+	}
+	return nil
+}
+
+// adopt takes over what the stored subjects were made with, or refuses to work
+// with something else.
+func (b *Broker) adopt(meta map[string]string) error {
+	if s, ok := meta[metaSchema]; ok && s != schemaNumber {
+		return refuse("the stored subjects are of schema %s, this program writes %s", s, schemaNumber)
+	}
+	n, err := strconv.Atoi(meta[metaShards])
+	if err != nil {
+		return nil //nolint:nilerr // A stream without the mark is one that is being made.
+	}
+	if b.c.Shards != 0 && b.c.Shards != n {
+		return refuse("shards is %d, what is stored has %d", b.c.Shards, n)
+	}
+	b.names.shards = n
+	return nil
+}
+
+// Bucket returns one of the buckets of [BucketNames], or [rollover.ErrNotFound].
+func (b *Broker) Bucket(name string) (*Bucket, error) {
+	for _, n := range BucketNames() {
+		if n == name {
+			return &Bucket{b: b, name: name}, nil
+		}
+	}
+	return nil, fmt.Errorf("bucket %q: %w", name, rollover.ErrNotFound)
+}
