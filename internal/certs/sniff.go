@@ -62,25 +62,37 @@ func keyFile(data []byte) string {
 			return m.form
 		}
 	}
-	if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
-		return keyText(data)
+	if form := keyText(data); form != "" {
+		return form
 	}
 	return keyDER(data)
 }
 
-// keyText names the private key in a PEM text, or returns "". It looks at the
-// words alone: a damaged key is a key.
+// keyText names the private key in a PEM text, or in one of its relatives (PGP,
+// SSH2), or returns "". It looks at the words alone: a damaged key is a key.
 func keyText(text []byte) string {
-	end := bytes.Index(text, []byte("PRIVATE KEY-----"))
-	if end < 0 {
-		return ""
-	}
-	for _, kind := range []string{"RSA", "EC", "DSA", "ENCRYPTED", "OPENSSH", "ANY"} {
-		if bytes.HasSuffix(text[:end], []byte(kind+" ")) {
-			return "PEM with " + kind + " PRIVATE KEY"
+	for rest := text; ; {
+		at := bytes.Index(rest, []byte("PRIVATE KEY"))
+		if at < 0 {
+			return ""
 		}
+		line := rest[:at]
+		line = line[max(0, len(line)-48):]
+		rest = rest[at+len("PRIVATE KEY"):]
+		begin := bytes.LastIndex(line, []byte("-- BEGIN "))
+		if begin < 0 {
+			begin = bytes.LastIndex(line, []byte("--BEGIN "))
+		}
+		if begin < 0 || bytes.ContainsAny(line[begin:], "\r\n") {
+			continue
+		}
+		for _, kind := range []string{"RSA", "EC", "DSA", "ENCRYPTED", "OPENSSH", "PGP"} {
+			if bytes.HasSuffix(line, []byte(" "+kind+" ")) {
+				return "PEM with " + kind + " PRIVATE KEY"
+			}
+		}
+		return "PEM with PRIVATE KEY"
 	}
-	return "PEM with PRIVATE KEY"
 }
 
 // keyDER names the key or key store that der is, or returns "". Whatever is a

@@ -146,6 +146,10 @@ func guard(network, address string, _ syscall.RawConn) error {
 // public reports whether a is a unicast address of the public internet.
 func public(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
+	if nat64 := netip.MustParsePrefix("64:ff9b::/96"); nat64.Contains(a) { // RFC 6052: an IPv4 address within
+		b := a.As16()
+		return public(netip.AddrFrom4([4]byte(b[12:])))
+	}
 	if !a.IsGlobalUnicast() || a.IsPrivate() {
 		return false
 	}
@@ -173,7 +177,6 @@ func inner() []netip.Prefix {
 		netip.MustParsePrefix("240.0.0.0/4"),      // reserved
 		netip.MustParsePrefix("168.63.129.16/32"), // Azure's platform services, seen from every virtual machine
 		netip.MustParsePrefix("::/96"),            // IPv4-compatible, RFC 4291
-		netip.MustParsePrefix("64:ff9b::/96"),     // NAT64: any IPv4 address within, RFC 6052
 		netip.MustParsePrefix("64:ff9b:1::/48"),   // NAT64 for local use, RFC 8215
 		netip.MustParsePrefix("100::/64"),         // discard, RFC 6666
 		netip.MustParsePrefix("2001::/23"),        // protocol assignments, Teredo among them

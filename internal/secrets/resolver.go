@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 )
 
 // DefaultEnvPrefix begins the name of every environment variable that a
@@ -64,7 +65,7 @@ func New(cfg Config) *Resolver {
 	return &Resolver{cfg: cfg}
 }
 
-// Secret reads the secret behind ref, without the line end at its end. Its
+// Secret reads the secret behind ref; of a text, without the line end at its end. Its
 // errors wrap [ErrRef], [ErrMissing] or [ErrForbidden], or are the file
 // system's; they name the reference and never what it leads to. ctx is looked at
 // before the read begins.
@@ -86,11 +87,19 @@ func (r *Resolver) Secret(ctx context.Context, ref Ref) (Secret, error) {
 	if err != nil {
 		return Secret{}, fmt.Errorf("reading secret %s: %w", ref, err)
 	}
-	value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
+	if isText(value) {
+		value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
+	}
 	if value == "" {
 		return Secret{}, fmt.Errorf("reading secret %s: it is empty: %w", ref, ErrMissing)
 	}
 	return NewSecret(value), nil
+}
+
+// isText reports whether value is text. A secret may also be a PFX file, whose
+// last byte is as good as any other.
+func isText(value string) bool {
+	return utf8.ValidString(value) && !strings.Contains(value, "\x00")
 }
 
 func (r *Resolver) fromEnv(name string) (string, error) {
