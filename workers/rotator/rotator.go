@@ -1,0 +1,80 @@
+// Package rotator is the NATS door of a task: it takes a nudge, lets the engine
+// take the task as far as it goes, and settles the nudge.
+package rotator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/crossfade-project/crossfade/internal/jet"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// Config is what a Rotator is made of. All fields are required.
+type Config struct {
+	Engine interface {
+		Advance(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
+	}
+	Queue interface {
+		Consume(ctx context.Context, q jet.Queue, slots int, handle func(context.Context, *jet.Delivery)) error
+	}
+	Slots int // tasks worked on at once
+	Log   *slog.Logger
+}
+
+// Rotator works on tasks.
+type Rotator struct{ c Config }
+
+// New returns a rotator.
+func New(c Config) *Rotator { return &Rotator{c} }
+
+// Run works until ctx ends and what is in hand is finished. While a nudge is in
+// hand its host's slot is ours; the queue ends the handler's context when it can
+// no longer renew that, and the driver stops writing.
+func (r *Rotator) Run(ctx context.Context) error {
+	if err := r.c.Queue.Consume(ctx, jet.Tasks, r.c.Slots, r.handle); err != nil {
+		return fmt.Errorf("consuming task nudges: %w", err)
+	}
+	return nil
+}
+
+// handle looks at the task of one nudge.
+func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
+	id := rollover.TaskID{Rotation: d.Nudge.Rotation, Ord: d.Nudge.Ord}
+	k, err := r.advance(ctx, id)
+	v := settle(err, d.Delivered)
+	if err != nil {
+		r.c.Log.WarnContext(ctx, "task not advanced", "rotation", id.Rotation, "task", id.Ord, "delivered", d.Delivered, "err", err)
+	} else if k.Outcome != rollover.Open {
+		r.c.Log.DebugContext(ctx, "task ended", "rotation", id.Rotation, "task", id.Ord, "tenant", k.Item.Tenant,
+			"kind", k.Item.Target.Kind, "phase", k.Phase, "outcome", k.Outcome, "reason", k.Reason)
+	}
+	// The slot may be lost by now; the nudge is settled all the same, within the
+	// time that the queue gives each call.
+	ctx = context.WithoutCancel(ctx)
+	switch v {
+	case done:
+		err = d.Done(ctx)
+	case again:
+		err = d.Again(ctx)
+	case drop:
+		err = d.Drop()
+	}
+	if err != nil {
+		r.c.Log.WarnContext(ctx, "nudge not settled; it will come back", "rotation", id.Rotation, "task", id.Ord, "err", err)
+	}
+}
+
+// advance calls the engine, and turns a panic of a driver into an error: one
+// poisonous answer must not take the other slots down.
+func (r *Rotator) advance(ctx context.Context, id rollover.TaskID) (k rollover.Task, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.c.Log.ErrorContext(ctx, "driver panicked", "rotation", id.Rotation, "task", id.Ord, "stack", string(debug.Stack()))
+			err = fmt.Errorf("advancing task %s: panic", id)
+		}
+	}()
+	return r.c.Engine.Advance(ctx, id)
+}
