@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+// view shows what a watch tells. It is used by one goroutine.
+type view interface {
+	rotation(r *crossfadev1.Rotation, reset bool)
+	tasks(ks []*crossfadev1.RotationTask)
+	cursor(c string)
+	close()
+}
+
+// errEnough ends a watch from within a view's condition.
+var errEnough = errors.New("seen enough")
+
+// watching says what to follow and until when.
+type watching struct {
+	name   string
+	cursor string
+	// until ends the watch when it returns true for the latest rotation. Nil: to
+	// the rotation's end.
+	until func(*crossfadev1.Rotation) bool
+}
+
+// maxCuts is how often in a row a watch is taken up again without hearing
+// anything. With the back-off of [rollover.Backoff] that is about ten minutes.
+const maxCuts = 15
+
+// follow watches a rotation and shows it, and takes the watch up again from the
+// last cursor when it is cut off. It returns the rotation as last told.
+func (c *client) follow(ctx context.Context, w watching, v view) (*crossfadev1.Rotation, error) {
+	defer v.close()
+	var last *crossfadev1.Rotation
+	for cuts := 1; ; cuts++ {
+		heard, err := c.listen(ctx, &w, v, &last)
+		switch {
+		case errors.Is(err, errEnough), err == nil && last != nil && ended(last):
+			return last, nil
+		case err == nil:
+			// The service ended the watch without an end of the rotation.
+		case ctx.Err() != nil:
+			return last, ctx.Err()
+		case !worthRetrying(err):
+			return last, err
+		}
+		if heard {
+			cuts = 1
+		}
+		if cuts >= maxCuts {
+			return last, fmt.Errorf("watching %s: cut off %d times in a row: %w", w.name, cuts, err)
+		}
+		select {
+		case <-ctx.Done():
+			return last, ctx.Err()
+		case <-time.After(rollover.Backoff(cuts, 0.5)):
+		}
+	}
+}
+
+// worthRetrying reports whether a broken watch can be taken up again.
+func worthRetrying(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted, codes.Internal, codes.DeadlineExceeded:
+		return true
+	default:
+		return false
+	}
+}
+
+// listen is one watch, from the cursor on. It reports whether anything came.
+func (c *client) listen(ctx context.Context, w *watching, v view, last **crossfadev1.Rotation) (heard bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.rotations.WatchRotation(ctx, &crossfadev1.WatchRotationRequest{Name: w.name, Cursor: w.cursor, IncludeTasks: true})
+	if err != nil {
+		return false, err
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return heard, nil
+		}
+		if err != nil {
+			return heard, err
+		}
+		heard = true
+		var r *crossfadev1.Rotation
+		switch e := m.Event.(type) {
+		case *crossfadev1.WatchRotationResponse_Snapshot:
+			r = e.Snapshot.GetRotation()
+			v.rotation(r, true)
+		case *crossfadev1.WatchRotationResponse_Rotation:
+			r = e.Rotation
+			v.rotation(r, false)
+		case *crossfadev1.WatchRotationResponse_Tasks:
+			v.tasks(e.Tasks.GetTasks())
+		}
+		if m.Cursor != "" {
+			w.cursor = m.Cursor
+			v.cursor(m.Cursor)
+		}
+		if r != nil {
+			*last = r
+			if w.until != nil && w.until(r) {
+				return true, errEnough
+			}
+		}
+	}
+}
+
+// ended reports whether a rotation has come to its end.
+func ended(r *crossfadev1.Rotation) bool {
+	switch r.GetState() {
+	case crossfadev1.Rotation_STATE_SUCCEEDED, crossfadev1.Rotation_STATE_FAILED, crossfadev1.Rotation_STATE_CANCELLED:
+		return true
+	default:
+		return false
+	}
+}
+
+// verdictOf turns the end of a rotation into the command's end.
+func verdictOf(r *crossfadev1.Rotation) error {
+	if r.GetState() == crossfadev1.Rotation_STATE_FAILED {
+		return &exitError{code: exitFailures, err: fmt.Errorf("%s ended with failures: %d failed, %d in conflict; see \"crossfade rotation tasks %s --filter 'outcome = failed OR outcome = conflict'\"",
+			r.GetName(), r.GetCounts().GetFailed(), r.GetCounts().GetConflict(), r.GetName())}
+	}
+	return nil
+}

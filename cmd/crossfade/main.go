@@ -1,0 +1,157 @@
+// Command crossfade replaces a credential everywhere it is trusted, without a
+// moment in which neither the old nor the new one works.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/status"
+)
+
+// The exit statuses, the same for every command.
+const (
+	exitFailures = 1 // the rotation ended with failures, or the sender was refused
+	exitUsage    = 2 // wrong use
+	exitRefused  = 3 // could not reach the service, or was refused
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(exitStatus(err))
+}
+
+// exitError is an error with an exit status of its own. said means that its
+// text was already shown.
+type exitError struct {
+	code int
+	said bool
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage marks an error as wrong use.
+func usage(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// exitStatus returns the exit status that an error stands for.
+func exitStatus(err error) int {
+	var e *exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return e.code
+	default:
+		return exitRefused
+	}
+}
+
+// run carries out one command line and returns what came of it. The error has
+// been shown.
+func run(ctx context.Context, args []string, out, errOut io.Writer) error {
+	a := &app{out: out, errOut: errOut}
+	root := a.command()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return nil
+	}
+	var e *exitError
+	if errors.As(err, &e) && e.said {
+		return err
+	}
+	if _, ok := status.FromError(err); ok {
+		a.explain(err)
+		return &exitError{code: exitRefused, said: true, err: err}
+	}
+	fmt.Fprintln(errOut, "crossfade:", err)
+	return err
+}
+
+// app is what all commands share.
+type app struct {
+	out, errOut io.Writer
+	json        bool   // one JSON object a line instead of text
+	address     string // host:port of the service
+	caFile      string // authorities of the service's certificate; "": plaintext on loopback, else the system's
+	serverName  string // name to expect in the service's certificate
+}
+
+// command returns the whole command tree.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "crossfade",
+		Short: "Replaces a credential everywhere it is trusted, without a gap",
+		Long: `Crossfade replaces a certificate on the service identities of thousands of
+tenants: it adds the new one, reads it back, waits until the old one may go, and
+removes that.
+
+Start with "crossfade demo": the whole of it in one process, in a minute.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	f := root.PersistentFlags()
+	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
+	f.StringVar(&a.address, "address", envOr("CROSSFADE_ADDRESS", "127.0.0.1:7443"), "`host:port` of the service (CROSSFADE_ADDRESS)")
+	f.StringVar(&a.caFile, "ca", os.Getenv("CROSSFADE_CA"), "PEM `file` with the authorities of the service's certificate (CROSSFADE_CA);\nwithout it loopback addresses are spoken to in plaintext")
+	f.StringVar(&a.serverName, "server-name", os.Getenv("CROSSFADE_SERVER_NAME"), "`name` to expect in the service's certificate, if not the address's (CROSSFADE_SERVER_NAME)")
+	root.AddCommand(
+		a.demoCommand(), a.serveCommand(), a.workCommand(), a.emulateCommand(),
+		a.certificateCommand(), a.tenantsCommand(), a.endpointsCommand(),
+		a.rotateCommand(), a.rotationCommand(),
+	)
+	for _, c := range root.Commands() {
+		wrapArgs(c)
+	}
+	return root
+}
+
+// wrapArgs makes wrong numbers of arguments and unknown subcommands wrong use,
+// and not an error of the service.
+func wrapArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usage("%w\nSee '%s --help'.", err, c.CommandPath())
+		}
+		return nil
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+// group is a command that only has subcommands.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return usage("%s needs a subcommand; see '%s --help'", c.CommandPath(), c.CommandPath())
+	}
+	c.AddCommand(subs...)
+	return c
+}
+
+func envOr(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/crossfade-project/crossfade/internal/certs"
+	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+// rotateFlags is what "crossfade rotate" was told.
+type rotateFlags struct {
+	certificate      string
+	replaces         []string
+	tenants          []string
+	identity         string
+	retireNotBefore  string
+	retireOnRequest  bool
+	maxInFlight      int32
+	maxTries         int32
+	reason, name     string
+	requestID        string
+	planOnly, follow bool
+	plain            bool
+}
+
+func (a *app) rotateCommand() *cobra.Command {
+	var f rotateFlags
+	c := &cobra.Command{
+		Use:   "rotate --certificate FILE",
+		Short: "Plan a rotation to a new certificate, and start it",
+		Long: `Rotate plans a rotation over the tenants of the inventory, shows the plan, and
+starts exactly that. Nothing is removed unless --replaces says what, and nothing
+before --retire-not-before.`,
+		Example: `  crossfade rotate --certificate new.cer --plan-only
+  crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
+  crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.with(func(cl *client) error { return a.rotate(c.Context(), cl, f) })
+		},
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.certificate, "certificate", "", "the new certificate: a `FILE` (DER, PEM or PKCS#7), or the name of one that was added")
+	fl.StringSliceVar(&f.replaces, "replaces", nil, "`THUMBPRINT` of an old certificate to remove (SHA-1 or SHA-256), or \"same-subject\"")
+	fl.StringSliceVar(&f.tenants, "tenant", nil, "only this `TENANT`; may be repeated (default all tenants)")
+	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
+	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
+	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
+	fl.Int32Var(&f.maxInFlight, "max-in-flight", 0, "tasks worked on at once (default the service's)")
+	fl.Int32Var(&f.maxTries, "max-tries", 0, "tries within one step (default the service's)")
+	fl.StringVar(&f.reason, "reason", "", "why, for the record")
+	fl.StringVar(&f.name, "display-name", "", "a name for people")
+	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
+	fl.BoolVar(&f.planOnly, "plan-only", false, "show the plan and start nothing")
+	fl.BoolVar(&f.follow, "watch", false, "show the progress to the end")
+	fl.BoolVar(&f.plain, "plain", false, "plain lines on a terminal too")
+	_ = c.MarkFlagRequired("certificate") // The flag exists: it was made above.
+	return c
+}
+
+// rotate uploads, plans, shows, starts and watches.
+func (a *app) rotate(ctx context.Context, cl *client, f rotateFlags) error {
+	spec, err := a.spec(ctx, cl, f)
+	if err != nil {
+		return err
+	}
+	if f.requestID == "" {
+		f.requestID = uuid.NewString()
+	}
+	req := &crossfadev1.CreateRotationRequest{
+		RequestId: f.requestID,
+		Rotation:  &crossfadev1.Rotation{DisplayName: f.name, Spec: spec},
+	}
+	cctx, cancel := bounded(ctx)
+	defer cancel()
+	created, err := cl.rotations.CreateRotation(cctx, req)
+	if err != nil {
+		return err
+	}
+	r, err := a.planned(ctx, cl, created.GetRotation())
+	if err != nil {
+		return err
+	}
+	if err := a.showPlan(ctx, cl, r); err != nil || f.planOnly {
+		return err
+	}
+	sctx, cancel := bounded(ctx)
+	defer cancel()
+	started, err := cl.rotations.StartRotation(sctx, &crossfadev1.StartRotationRequest{Name: r.GetName(), PlanDigest: r.GetPlanDigest()})
+	if err != nil {
+		return err
+	}
+	if !f.follow {
+		if a.json {
+			a.message("rotation", started.GetRotation())
+		} else {
+			fmt.Fprintf(a.out, "started; to see it: crossfade rotation watch %s\n", r.GetName())
+		}
+		return nil
+	}
+	last, err := cl.follow(ctx, watching{name: r.GetName()}, a.newView(f.plain))
+	if err != nil {
+		return err
+	}
+	return verdictOf(last)
+}
+
+// spec reads the flags into a request, and uploads the certificate.
+func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1.RotationSpec, error) {
+	s := &crossfadev1.RotationSpec{
+		Kind: "acs-x509", Identity: f.identity, MaxInFlight: f.maxInFlight, MaxTries: f.maxTries, Reason: f.reason,
+		RetirePolicy: crossfadev1.RotationSpec_RETIRE_POLICY_AUTOMATIC,
+		Target:       &crossfadev1.TargetSelector{Selection: &crossfadev1.TargetSelector_AllTenants{AllTenants: true}},
+	}
+	if f.retireOnRequest {
+		s.RetirePolicy = crossfadev1.RotationSpec_RETIRE_POLICY_ON_REQUEST
+	}
+	if len(f.tenants) > 0 {
+		names := make([]string, len(f.tenants))
+		for i, t := range f.tenants {
+			names[i] = "tenants/" + strings.TrimPrefix(t, "tenants/")
+		}
+		s.Target.Selection = &crossfadev1.TargetSelector_Tenants{Tenants: &crossfadev1.TenantNames{Names: names}}
+	}
+	if i := slices.Index(f.replaces, "same-subject"); i >= 0 {
+		s.ReplacesSameSubject = true
+		f.replaces = slices.Delete(slices.Clone(f.replaces), i, i+1)
+	}
+	for _, p := range f.replaces {
+		t, err := certs.ParseThumbprint(p)
+		if err != nil {
+			return nil, usage("--replaces %q: %w", p, err)
+		}
+		s.Replaces = append(s.Replaces, t)
+	}
+	if f.retireNotBefore != "" {
+		t, err := time.Parse(time.RFC3339, f.retireNotBefore)
+		if err != nil {
+			return nil, usage("--retire-not-before %q: want an instant such as 2016-11-04T01:00:00Z", f.retireNotBefore)
+		}
+		s.RetireNotBefore = timestamppb.New(t)
+	}
+	var err error
+	s.Certificate, err = a.certificateName(ctx, cl, f.certificate)
+	return s, err
+}
+
+// certificateName returns the name of a certificate on the service, after
+// uploading it if it is a file.
+func (a *app) certificateName(ctx context.Context, cl *client, arg string) (string, error) {
+	if strings.HasPrefix(arg, "certificates/") {
+		return arg, nil
+	}
+	data, err := readCertificateFile(arg)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	res, err := cl.certificates.UploadCertificate(ctx, &crossfadev1.UploadCertificateRequest{Content: data})
+	if err != nil {
+		return "", err
+	}
+	return res.GetCertificate().GetName(), nil
+}
+
+// readCertificateFile reads a file and refuses, before anything is sent, one
+// that holds a private key.
+func readCertificateFile(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usage("reading the certificate: %w", err)
+	}
+	if _, err := certs.Read(slices.Clone(data)); err != nil {
+		clear(data)
+		return nil, usage("%s: %w", path, err)
+	}
+	return data, nil
+}
+
+// planned waits until a rotation has its plan.
+func (a *app) planned(ctx context.Context, cl *client, r *crossfadev1.Rotation) (*crossfadev1.Rotation, error) {
+	if r.GetState() != crossfadev1.Rotation_STATE_PLANNING {
+		return r, nil
+	}
+	if !a.json {
+		fmt.Fprintf(a.out, "planning %s over %d tenants …\n", r.GetName(), r.GetTenantCount())
+	}
+	return cl.follow(ctx, watching{
+		name:  r.GetName(),
+		until: func(r *crossfadev1.Rotation) bool { return r.GetState() != crossfadev1.Rotation_STATE_PLANNING },
+	}, silent{})
+}
+
+// silent is a view that shows nothing.
+type silent struct{}
+
+func (silent) rotation(*crossfadev1.Rotation, bool) {}
+func (silent) tasks([]*crossfadev1.RotationTask)    {}
+func (silent) cursor(string)                        {}
+func (silent) close()                               {}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+func (a *app) rotationCommand() *cobra.Command {
+	return group("rotation", "Look at rotations and steer them",
+		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
+		a.rotationStartCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
+	)
+}
+
+// rotationName accepts a rotation's name or its bare id.
+func rotationName(arg string) string {
+	return "rotations/" + strings.TrimPrefix(arg, "rotations/")
+}
+
+// instant is a time as people read it, in UTC.
+func instant(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	return t.AsTime().UTC().Format(time.RFC3339)
+}
+
+// verb makes a command that names one rotation.
+func (a *app) verb(use, short, example string, do func(ctx context.Context, cl *client, name string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use + " NAME", Short: short, Example: example, Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.with(func(cl *client) error { return do(c.Context(), cl, rotationName(args[0])) })
+		},
+	}
+}
+
+func (a *app) rotationListCommand() *cobra.Command {
+	var filter string
+	c := &cobra.Command{
+		Use: "list", Short: "List rotations, newest first",
+		Example: "  crossfade rotation list --filter 'state = running'",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.with(func(cl *client) error { return a.listRotations(c.Context(), cl, filter) })
+		},
+	}
+	c.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over state and display_name")
+	return c
+}
+
+func (a *app) listRotations(ctx context.Context, cl *client, filter string) error {
+	for token := ""; ; {
+		pctx, cancel := bounded(ctx)
+		res, err := cl.rotations.ListRotations(pctx, &crossfadev1.ListRotationsRequest{PageSize: 500, PageToken: token, Filter: filter})
+		cancel()
+		if err != nil {
+			return err
+		}
+		for _, r := range res.GetRotations() {
+			if a.json {
+				a.message("rotation", r)
+				continue
+			}
+			fmt.Fprintf(a.out, "%s  %s  %-18s %s %s\n", r.GetName(), instant(r.GetCreateTime()), stateText(r), r.GetDisplayName(), countsText(r.GetCounts()))
+		}
+		if token = res.GetNextPageToken(); token == "" {
+			return nil
+		}
+	}
+}
+
+func (a *app) rotationShowCommand() *cobra.Command {
+	var plan bool
+	c := a.verb("show", "Show one rotation", "  crossfade rotation show rotations/0198… --plan", func(ctx context.Context, cl *client, name string) error {
+		r, err := cl.rotation(ctx, name)
+		if err != nil {
+			return err
+		}
+		if plan {
+			return a.showPlan(ctx, cl, r)
+		}
+		a.showRotation(r)
+		return nil
+	})
+	c.Flags().BoolVar(&plan, "plan", false, "show the frozen plan")
+	return c
+}
+
+// rotation reads one rotation.
+func (c *client) rotation(ctx context.Context, name string) (*crossfadev1.Rotation, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	res, err := c.rotations.GetRotation(ctx, &crossfadev1.GetRotationRequest{Name: name})
+	return res.GetRotation(), err
+}
+
+func (a *app) showRotation(r *crossfadev1.Rotation) {
+	if a.json {
+		a.message("rotation", r)
+		return
+	}
+	row := func(name, value string) {
+		if value != "" && value != "-" {
+			fmt.Fprintf(a.out, "%-18s %s\n", name, value)
+		}
+	}
+	row("rotation", r.GetName())
+	row("display name", r.GetDisplayName())
+	row("state", stateText(r))
+	row("detail", r.GetStatusDetail().GetMessage())
+	row("tasks", countsText(r.GetCounts()))
+	row("tenants", fmt.Sprint(r.GetTenantCount()))
+	row("certificate", r.GetSpec().GetCertificate())
+	row("replaces", strings.Join(r.GetSpec().GetReplaces(), " "))
+	if r.GetSpec().GetReplacesSameSubject() {
+		row("replaces", "all with the same subject")
+	}
+	row("retire not before", instant(r.GetSpec().GetRetireNotBefore()))
+	row("plan digest", r.GetPlanDigest())
+	row("created", instant(r.GetCreateTime())+" by "+r.GetCreator())
+	row("planned", instant(r.GetPlanTime()))
+	row("started", instant(r.GetStartTime()))
+	row("ended", instant(r.GetEndTime()))
+}
+
+func (a *app) rotationTasksCommand() *cobra.Command {
+	var filter string
+	c := a.verb("tasks", "List the tasks of a rotation", "  crossfade rotation tasks 0198… --filter 'outcome = handed_over AND tenant = \"contoso\"'",
+		func(ctx context.Context, cl *client, name string) error {
+			return cl.eachTask(ctx, name, filter, func(k *crossfadev1.RotationTask) {
+				if a.json {
+					a.message("task", k)
+					return
+				}
+				fmt.Fprintln(a.out, taskLine(k))
+				if k.GetHint() != "" {
+					fmt.Fprintf(a.out, "    %s\n", k.GetHint())
+				}
+			})
+		})
+	c.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over outcome, phase, reason, tenant and host")
+	return c
+}
+
+func (a *app) rotationWatchCommand() *cobra.Command {
+	var cursor string
+	var plain bool
+	c := a.verb("watch", "Show the progress of a rotation until it ends", `  crossfade rotation watch 0198…
+  crossfade rotation watch 0198… --json --cursor eyJlIjoi…`, func(ctx context.Context, cl *client, name string) error {
+		last, err := cl.follow(ctx, watching{name: name, cursor: cursor}, a.newView(plain))
+		if err != nil {
+			return err
+		}
+		return verdictOf(last)
+	})
+	c.Flags().StringVar(&cursor, "cursor", "", "go on from a `CURSOR` that an earlier watch printed")
+	c.Flags().BoolVar(&plain, "plain", false, "plain lines on a terminal too")
+	return c
+}
+
+func (a *app) rotationStartCommand() *cobra.Command {
+	var digest string
+	c := a.verb("start", "Start a planned rotation", "  crossfade rotation start 0198… --digest 3a7f…", func(ctx context.Context, cl *client, name string) error {
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		res, err := cl.rotations.StartRotation(ctx, &crossfadev1.StartRotationRequest{Name: name, PlanDigest: digest})
+		if err != nil {
+			return err
+		}
+		a.showRotation(res.GetRotation())
+		return nil
+	})
+	c.Flags().StringVar(&digest, "digest", "", "`DIGEST` of the plan that was shown; another plan is refused")
+	_ = c.MarkFlagRequired("digest") // The flag exists: it was made above.
+	return c
+}
+
+func (a *app) rotationCancelCommand() *cobra.Command {
+	var reason string
+	c := a.verb("cancel", "Stop a rotation; targets keep what they have", "", func(ctx context.Context, cl *client, name string) error {
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		res, err := cl.rotations.CancelRotation(ctx, &crossfadev1.CancelRotationRequest{Name: name, Reason: reason})
+		if err != nil {
+			return err
+		}
+		a.showRotation(res.GetRotation())
+		return nil
+	})
+	c.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	return c
+}
+
+func (a *app) rotationRetireCommand() *cobra.Command {
+	return a.verb("retire", "Remove the old certificates of a rotation that waits for it", "", func(ctx context.Context, cl *client, name string) error {
+		r, err := cl.rotation(ctx, name)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		res, err := cl.rotations.RetireRotation(ctx, &crossfadev1.RetireRotationRequest{Name: name, Etag: r.GetEtag()})
+		if err != nil {
+			return err
+		}
+		a.showRotation(res.GetRotation())
+		return nil
+	})
+}

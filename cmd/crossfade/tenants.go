@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crossfade-project/crossfade/internal/tenants"
+	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+func (a *app) tenantsCommand() *cobra.Command {
+	var format, filter string
+	var check bool
+	imp := &cobra.Command{
+		Use: "import FILE", Short: "Bring tenants into the inventory",
+		Long: `Import reads tenants from a YAML, CSV or JSONL file and makes the inventory agree
+with it: new tenants are added, changed ones updated, others left alone. The file
+names secrets ("file:contoso.key", "env:CROSSFADE_SECRET_X") and never holds one.
+If any row is wrong, all that is wrong is listed and nothing is sent.`,
+		Example: "  crossfade tenants import tenants.yaml\n  crossfade tenants import tenants.csv --check",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			ts, err := a.readTenants(args[0], format)
+			if err != nil {
+				return err
+			}
+			return a.with(func(cl *client) error { return a.importTenants(c.Context(), cl, ts, check) })
+		},
+	}
+	imp.Flags().StringVar(&format, "format", "", "`FORMAT` of the file: yaml, csv or jsonl (default by its name)")
+	imp.Flags().BoolVar(&check, "check", false, "check everything and store nothing")
+	list := &cobra.Command{
+		Use: "list", Short: "List the tenants of the inventory",
+		Example: `  crossfade tenants list --filter 'labels.tier = "gold"'`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.with(func(cl *client) error { return a.listTenants(c.Context(), cl, filter) })
+		},
+	}
+	list.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over id, disabled and labels")
+	show := &cobra.Command{
+		Use: "show TENANT", Short: "Show one tenant", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.with(func(cl *client) error { return a.showTenant(c.Context(), cl, args[0]) })
+		},
+	}
+	return group("tenants", "Keep the inventory of tenants", imp, list, show)
+}
+
+// readTenants reads a tenants file, or says everything that is wrong with it.
+func (a *app) readTenants(path, format string) ([]tenants.Tenant, error) {
+	if format == "" {
+		format = strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), ".")
+		if format == "yml" {
+			format = "yaml"
+		}
+	}
+	f, err := os.Open(path) //nolint:gosec // The operator names the file.
+	if err != nil {
+		return nil, usage("reading tenants: %w", err)
+	}
+	defer f.Close()
+	ts, problems := tenants.Read(format, f)
+	if len(problems) == 0 {
+		return ts, nil
+	}
+	for _, p := range problems {
+		if a.json {
+			a.object("problem", map[string]any{"file": path, "row": p.Row, "tenant": p.Tenant, "field": p.Field, "problem": p.Problem, "fix": p.Fix})
+		} else {
+			fmt.Fprintf(a.errOut, "%s: %s\n", path, p.Error())
+		}
+	}
+	return nil, usage("%s: %d problems; nothing was imported", path, len(problems))
+}
+
+// importBatch is the most tenants that one request may carry.
+const importBatch = 1000
+
+func (a *app) importTenants(ctx context.Context, cl *client, ts []tenants.Tenant, check bool) error {
+	var created, updated, unchanged, failed int32
+	for from := 0; from < len(ts); from += importBatch {
+		part := ts[from:min(from+importBatch, len(ts))]
+		req := &crossfadev1.ImportTenantsRequest{ValidateOnly: check}
+		for _, t := range part {
+			req.Tenants = append(req.Tenants, tenantMessage(t))
+		}
+		pctx, cancel := bounded(ctx)
+		res, err := cl.inventory.ImportTenants(pctx, req)
+		cancel()
+		if err != nil {
+			return err
+		}
+		created, updated = created+res.GetCreatedCount(), updated+res.GetUpdatedCount()
+		unchanged, failed = unchanged+res.GetUnchangedCount(), failed+res.GetFailedCount()
+		for _, e := range res.GetErrors() {
+			if a.json {
+				a.message("problem", e)
+			} else {
+				fmt.Fprintf(a.errOut, "tenant %s: %s: %s\n", e.GetTenant(), e.GetField(), e.GetDescription())
+			}
+		}
+	}
+	if a.json {
+		a.object("import", map[string]any{"created": created, "updated": updated, "unchanged": unchanged, "failed": failed, "check": check})
+	} else {
+		fmt.Fprintf(a.out, "%d tenants: %d new, %d changed, %d unchanged, %d refused\n", len(ts), created, updated, unchanged, failed)
+	}
+	if failed > 0 {
+		return &exitError{code: exitFailures, err: fmt.Errorf("%d tenants were refused", failed)}
+	}
+	return nil
+}
+
+// tenantMessage is a tenant as it goes over the wire.
+func tenantMessage(t tenants.Tenant) *crossfadev1.Tenant {
+	m := &crossfadev1.Tenant{
+		Name: "tenants/" + t.ID, DisplayName: t.DisplayName, Labels: t.Labels, Disabled: t.Disabled,
+		Organization: t.Organization, EntraTenant: t.EntraTenant, Identity: t.Identity,
+		Login: &crossfadev1.Login{ClientId: t.Login.ClientID, Secret: string(t.Login.Secret), Certificate: string(t.Login.Certificate)},
+	}
+	for _, n := range t.Namespaces {
+		m.Namespaces = append(m.Namespaces, &crossfadev1.Namespace{Host: n.Host, Account: n.Account, Secret: string(n.Secret)})
+	}
+	return m
+}
+
+func (a *app) listTenants(ctx context.Context, cl *client, filter string) error {
+	for token := ""; ; {
+		pctx, cancel := bounded(ctx)
+		res, err := cl.inventory.ListTenants(pctx, &crossfadev1.ListTenantsRequest{PageSize: 1000, PageToken: token, Filter: filter})
+		cancel()
+		if err != nil {
+			return err
+		}
+		for _, t := range res.GetTenants() {
+			if a.json {
+				a.message("tenant", t)
+				continue
+			}
+			note := ""
+			if t.GetDisabled() {
+				note = "  disabled"
+			}
+			fmt.Fprintf(a.out, "%-32s %-50s %d namespaces%s\n", strings.TrimPrefix(t.GetName(), "tenants/"), t.GetOrganization(), len(t.GetNamespaces()), note)
+		}
+		if token = res.GetNextPageToken(); token == "" {
+			return nil
+		}
+	}
+}
+
+func (a *app) showTenant(ctx context.Context, cl *client, id string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	res, err := cl.inventory.GetTenant(ctx, &crossfadev1.GetTenantRequest{Name: "tenants/" + strings.TrimPrefix(id, "tenants/")})
+	if err != nil {
+		return err
+	}
+	t := res.GetTenant()
+	if a.json {
+		a.message("tenant", t)
+		return nil
+	}
+	fmt.Fprintf(a.out, "tenant         %s\ndisplay name   %s\norganization   %s\nidentity       %s\nlabels         %v\ndisabled       %v\n",
+		strings.TrimPrefix(t.GetName(), "tenants/"), t.GetDisplayName(), t.GetOrganization(), t.GetIdentity(), t.GetLabels(), t.GetDisabled())
+	for _, n := range t.GetNamespaces() {
+		fmt.Fprintf(a.out, "namespace      %s as %s, key at %s\n", n.GetHost(), n.GetAccount(), n.GetSecret())
+	}
+	return nil
+}
+
+func (a *app) endpointsCommand() *cobra.Command {
+	var tenant string
+	list := &cobra.Command{
+		Use: "list", Short: "List service endpoints as planning last saw them",
+		Example: "  crossfade endpoints list --tenant contoso",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.with(func(cl *client) error { return a.listEndpoints(c.Context(), cl, tenant) })
+		},
+	}
+	list.Flags().StringVar(&tenant, "tenant", "", "only this `TENANT` (default all)")
+	return group("endpoints", "Look at the service endpoints of organisations", list)
+}
+
+func (a *app) listEndpoints(ctx context.Context, cl *client, tenant string) error {
+	parent := "tenants/-"
+	if tenant != "" {
+		parent = "tenants/" + strings.TrimPrefix(tenant, "tenants/")
+	}
+	for token := ""; ; {
+		pctx, cancel := bounded(ctx)
+		res, err := cl.inventory.ListEndpoints(pctx, &crossfadev1.ListEndpointsRequest{Parent: parent, PageSize: 1000, PageToken: token})
+		cancel()
+		if err != nil {
+			return err
+		}
+		for _, e := range res.GetEndpoints() {
+			if a.json {
+				a.message("endpoint", e)
+				continue
+			}
+			mode := ""
+			if e.GetFederated() {
+				mode = "  federated"
+			}
+			fmt.Fprintf(a.out, "%s  %-24s %-10s %-8s %s/%s%s\n", strings.TrimPrefix(e.GetName(), "tenants/"), e.GetDisplayName(), e.GetAuthType(), e.GetContract(), e.GetNamespace(), e.GetPath(), mode)
+		}
+		if token = res.GetNextPageToken(); token == "" {
+			return nil
+		}
+	}
+}
