@@ -26,6 +26,8 @@ var (
 	ErrTooLarge = errors.New("certificate file is larger than 64 KiB")
 	// ErrNoCertificate says that a file holds no certificate in a form we know.
 	ErrNoCertificate = errors.New("no certificate found: want DER, PEM, PKCS#7 (.p7b) or base64")
+	// errNotDER says that bytes are nothing that begins as a certificate does.
+	errNotDER = fmt.Errorf("%w", ErrNoCertificate)
 	// ErrAmbiguous says that a file holds several certificates and none of them
 	// is plainly the one that is meant.
 	ErrAmbiguous = errors.New("several certificates and no single end certificate among them: hand in a file with just one")
@@ -97,7 +99,7 @@ func (s *scratch) certificates(data []byte) ([]*x509.Certificate, error) {
 	if bytes.Contains(text, []byte("-----BEGIN ")) {
 		return s.fromPEM(text)
 	}
-	if certs, err := s.fromDER(data); !errors.Is(err, ErrNoCertificate) {
+	if certs, err := s.fromDER(data); !errors.Is(err, errNotDER) {
 		return certs, err
 	}
 	der, ok := s.bareBase64(text)
@@ -170,7 +172,7 @@ func (s *scratch) fromDER(der []byte) ([]*x509.Certificate, error) {
 	case isSignedData(der):
 		return fromPKCS7(der)
 	case !looksLikeCertificate(der):
-		return nil, ErrNoCertificate
+		return nil, errNotDER
 	}
 	var out []*x509.Certificate
 	for rest := der; len(rest) > 0; {
