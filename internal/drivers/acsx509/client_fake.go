@@ -25,12 +25,13 @@ type Fake struct {
 	identities map[string][]*fakeIdentity // by host
 	lost       map[string]string          // call → how the next one breaks: "lost" or "done"
 	calls      []string
-	stale      int                        // how many of the next readings show before
-	before     []Key                      // what stood before the last write
+	stale      int   // how many of the next readings show before
+	before     []Key // what stood before the last write
 }
 
 type fakeIdentity struct {
 	name string
+	seen []Key // what the latest reading showed
 	Identity
 }
 
@@ -149,6 +150,7 @@ func (f *Fake) Identity(ctx context.Context, at At, name string) (id Identity, e
 			f.stale--
 			id.Keys = slices.Clone(f.before)
 		}
+		found[0].seen = id.Keys
 		return nil
 	})
 	return id, err
@@ -161,8 +163,8 @@ func (f *Fake) AddKey(ctx context.Context, at At, identity int64, c rollover.Cre
 			if i.ID != identity {
 				continue
 			}
-			if slices.ContainsFunc(i.Keys, func(k Key) bool { return k.SHA256 == c.SHA256 }) {
-				f.complain("one-effect: certificate %s was added to %s, where it stood", c.SHA1, i.name)
+			if slices.ContainsFunc(i.seen, func(k Key) bool { return k.SHA256 == c.SHA256 }) {
+				f.complain("one-effect: certificate %s was added to %s, where it was just seen", c.SHA1, i.name)
 			}
 			if len(c.DER) == 0 || markIn(displayName) == "" {
 				f.complain("certificate %s was added without bytes or mark (%q)", c.SHA1, displayName)

@@ -97,17 +97,18 @@ func (d *Driver) Stage(ctx context.Context, w rollover.Work) (added bool, err er
 		return false, rollover.Changed(rollover.ChangedSincePlan,
 			fmt.Errorf("%s holds %d certificates that are not those of the plan", w.Target, len(o.Standing)))
 	}
-	err = d.client.AddKey(ctx, place(w), id.ID, w.New, markPrefix+w.Rotation)
-	switch statusOf(err) {
-	case 0:
-		return err == nil, mark(err)
-	case http.StatusNotFound: // The identity was renumbered or removed just now: look again.
-		return false, fmt.Errorf("the identity moved meanwhile: %w", err)
-	case http.StatusBadRequest, http.StatusConflict: // Perhaps because someone else was faster.
-		again, lookErr := d.look(ctx, w)
-		if present, ours := stands(again, w); lookErr == nil && present {
+	if err = d.client.AddKey(ctx, place(w), id.ID, w.New, markPrefix+w.Rotation); err == nil {
+		return true, nil
+	}
+	// It may have been done all the same, or someone else was faster. A look now
+	// tells, most times; where it does not, the next call begins with one.
+	if again, lookErr := d.look(ctx, w); lookErr == nil {
+		if present, ours := stands(again, w); present {
 			return ours, nil
 		}
+	}
+	if statusOf(err) == http.StatusNotFound { // The identity was renumbered meanwhile.
+		return false, fmt.Errorf("adding to an identity that has moved: %w", err)
 	}
 	return false, mark(err)
 }
@@ -223,24 +224,27 @@ func (d *Driver) Retire(ctx context.Context, w rollover.Work) (removed []string,
 	return removed, err
 }
 
-// readyToRetire adds to [rollover.Work.ReadyToRetire] what to do about a refusal:
-// wait for a certificate that is not valid yet, and never wait for one that is
-// gone, over, or kept with other dates.
+// readyToRetire adds to [rollover.Work.ReadyToRetire] that the new key is kept
+// with the certificate's own dates, and what to do about a refusal: wait for a
+// certificate that is not valid yet, and for nothing else.
 func readyToRetire(id Identity, w rollover.Work) error {
 	err := w.ReadyToRetire(observation(id, w))
-	if err == nil || errors.Is(err, rollover.ErrTooEarly) {
+	if errors.Is(err, rollover.ErrTooEarly) {
 		return err
 	}
 	if present, _ := stands(id, w); !present {
 		return rollover.Changed(rollover.NewMissing, err)
 	}
 	if _, proofErr := proof(id, w); proofErr != nil {
-		return rollover.Permanent(rollover.VerificationFailed, fmt.Errorf("%w: %w", err, proofErr))
+		return rollover.Permanent(rollover.VerificationFailed, fmt.Errorf("%w: %w", rollover.ErrNoEvidence, proofErr))
 	}
-	if wait := w.New.NotBefore.Sub(w.Now); wait > 0 {
+	if wait := w.New.NotBefore.Sub(w.Now); err != nil && wait > 0 {
 		return rollover.RetryAfter(wait, fmt.Errorf("%w: %w", err, rollover.ErrTooEarly))
 	}
-	return rollover.Permanent(rollover.Refused, err)
+	if err != nil {
+		return rollover.Permanent(rollover.Refused, err)
+	}
+	return nil
 }
 
 // Undo implements [rollover.Driver]. Only keys with our mark go; the same
