@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -91,8 +92,15 @@ func (p *Planner) look(ctx context.Context, r rollover.Rotation, k *target, seen
 	return it, nil
 }
 
-// ask has the driver read one target.
-func (p *Planner) ask(ctx context.Context, r rollover.Rotation, it rollover.Item) (rollover.Observation, error) {
+// ask has the driver read one target. A panic of the driver is an error like
+// another: one poisonous answer must not take the other tenants down.
+func (p *Planner) ask(ctx context.Context, r rollover.Rotation, it rollover.Item) (o rollover.Observation, err error) {
+	defer func() {
+		if why := recover(); why != nil {
+			p.c.Log.Error("driver panicked", "rotation", r.ID, "tenant", it.Tenant, "host", it.Target.Host, "stack", string(debug.Stack()))
+			err = errors.New("the driver panicked")
+		}
+	}()
 	if it.Target.Identity == "" {
 		return rollover.Observation{}, rollover.HandOver(rollover.IdentityMissing,
 			errors.New("nobody says what the CRM service identity is called"))
