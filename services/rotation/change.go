@@ -1,0 +1,142 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
+)
+
+// maxRaces bounds how often a change is begun anew because the record was
+// changed in between: by the conductor, mostly, which writes a handful of times
+// in a rotation's life.
+const maxRaces = 8
+
+// transition is a change of a rotation that a caller asks for.
+type transition struct {
+	name, etag, requestID string
+	body                  proto.Message // what is hashed for the request id
+	// rule is the room's. It returns its argument where there is nothing to do.
+	rule func(r rollover.Rotation, now time.Time) (rollover.Rotation, error)
+	// happened reports whether r went through the transition before.
+	happened func(r rollover.Rotation) bool
+}
+
+// StartRotation begins the plan that the digest names.
+func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationRequest) (*pb.StartRotationResponse, error) {
+	r, err := s.change(ctx, transition{
+		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
+		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
+			return r.Start(req.GetPlanDigest(), now)
+		},
+		happened: func(r rollover.Rotation) bool { return !r.StartedAt.IsZero() && r.Digest == req.GetPlanDigest() },
+	})
+	return &pb.StartRotationResponse{Rotation: r}, err
+}
+
+// CancelRotation stops a rotation for good.
+func (s *Service) CancelRotation(ctx context.Context, req *pb.CancelRotationRequest) (*pb.CancelRotationResponse, error) {
+	r, err := s.change(ctx, transition{
+		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
+		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
+			return r.Cancel(req.GetReason(), now)
+		},
+		happened: func(r rollover.Rotation) bool {
+			return r.State == rollover.StateCancelling || r.State == rollover.StateCancelled
+		},
+	})
+	return &pb.CancelRotationResponse{Rotation: r}, err
+}
+
+// RetireRotation begins to remove the old credentials.
+func (s *Service) RetireRotation(ctx context.Context, req *pb.RetireRotationRequest) (*pb.RetireRotationResponse, error) {
+	r, err := s.change(ctx, transition{
+		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
+		rule:     rollover.Rotation.BeginRetire,
+		happened: func(r rollover.Rotation) bool { return r.Phase == rollover.PhaseRetire },
+	})
+	return &pb.RetireRotationResponse{Rotation: r}, err
+}
+
+// change does a transition once, however often it is asked for under one request
+// id, and returns the rotation as it is then.
+func (s *Service) change(ctx context.Context, t transition) (*pb.Rotation, error) {
+	id, _ := edge.ParseRotation(t.name)
+	hash, err := hashOf(t.body)
+	if err != nil {
+		return nil, err
+	}
+	if t.requestID != "" { // No request is noted for what there is not.
+		if _, err := s.c.Store.Rotation(ctx, id); err != nil {
+			return nil, edge.About(t.name, err)
+		}
+	}
+	q, err := s.begin(ctx, t.requestID, request{
+		Method: string(t.body.ProtoReflect().Descriptor().Name()), Hash: hash, Rotation: id,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !q.Done {
+		if err := s.apply(ctx, id, t, q.repeat); err != nil {
+			return nil, err
+		}
+		s.finish(ctx, q)
+	}
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, edge.About(t.name, err)
+	}
+	return rotationProto(v.Rotation, v.Counts), nil
+}
+
+// apply stores what the rule makes of the rotation. It begins anew where it lost
+// a race, unless the caller said which version it means.
+func (s *Service) apply(ctx context.Context, id string, t transition, repeat bool) error {
+	for range maxRaces {
+		r, err := s.c.Store.Rotation(ctx, id)
+		if err != nil {
+			return edge.About(t.name, err)
+		}
+		next, err := t.rule(r, s.c.Now().UTC())
+		switch {
+		case repeat && t.happened(r):
+			return nil
+		case t.etag != "" && t.etag != etagOf(r):
+			return edge.Stale(t.name, etagOf(r))
+		case err != nil:
+			return explain(t.name, r, err)
+		case next.State == r.State && next.Phase == r.Phase:
+			return nil
+		}
+		_, err = s.c.Store.SaveRotation(ctx, next)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, rollover.ErrConflict) {
+			return fmt.Errorf("saving rotation %s: %w", id, err)
+		}
+	}
+	return edge.About(t.name, fmt.Errorf("saving rotation %s: lost %d races: %w", id, maxRaces, rollover.ErrConflict))
+}
+
+// explain adds to a refusal what the caller needs to go on.
+func explain(name string, r rollover.Rotation, err error) error {
+	err = edge.About(name, err)
+	switch p := edge.ProblemOf(err); p.Reason {
+	case pb.ErrorReason_ERROR_REASON_TOO_EARLY:
+		return edge.With(err, "not_before", r.Spec.RetireNotBefore.Add(rollover.Margin).UTC().Format(time.RFC3339))
+	case pb.ErrorReason_ERROR_REASON_PLAN_CHANGED:
+		return edge.With(err, "current_plan_digest", r.Digest)
+	case pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED:
+		return edge.With(err, "state", stateProto(r.State).String())
+	default:
+		return err
+	}
+}

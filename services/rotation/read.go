@@ -1,0 +1,239 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/crossfade-project/crossfade/internal/mirror"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
+)
+
+// GetRotation reads one rotation.
+func (s *Service) GetRotation(ctx context.Context, req *pb.GetRotationRequest) (*pb.GetRotationResponse, error) {
+	id, _ := edge.ParseRotation(req.GetName())
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, edge.About(req.GetName(), err)
+	}
+	return &pb.GetRotationResponse{Rotation: rotationProto(v.Rotation, v.Counts)}, nil
+}
+
+func rotationFields() edge.FilterFields {
+	return edge.FilterFields{
+		Strings: []string{"display_name", "kind"}, Maps: []string{"labels"},
+		Enums: map[string]protoreflect.EnumType{
+			"state": pb.Rotation_STATE_UNSPECIFIED.Type(), "phase": pb.Rotation_PHASE_UNSPECIFIED.Type(),
+		},
+	}
+}
+
+// rotationValue returns the value of a field that filters know.
+func rotationValue(r rollover.Rotation) func(string) any {
+	return func(field string) any {
+		switch field {
+		case "display_name":
+			return r.DisplayName
+		case "kind":
+			return r.Spec.Kind
+		case "labels":
+			return r.Labels
+		case "state":
+			return stateProto(r.State).String()
+		case "phase":
+			return phaseProto(r.Phase).String()
+		default:
+			return nil
+		}
+	}
+}
+
+// ListRotations lists rotations, newest first. A page token holds the id of the
+// last one told: ids sort by age, so new rotations do not shift the pages.
+func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsRequest) (*pb.ListRotationsResponse, error) {
+	filter, err := edge.ParseFilter(req.GetFilter(), rotationFields())
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"ListRotations", req.GetFilter()}
+	before, err := edge.Position(req.GetPageToken(), args...)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	size := edge.PageSize(req.GetPageSize(), 50, 1000)
+	resp := &pb.ListRotationsResponse{}
+	last := ""
+	for _, v := range s.c.Mirror.Rotations() {
+		if (before != "" && v.Rotation.ID >= before) || !filter.Match(rotationValue(v.Rotation)) {
+			continue
+		}
+		if len(resp.Rotations) == size {
+			resp.NextPageToken = edge.PageToken(last, args...)
+			break
+		}
+		resp.Rotations = append(resp.Rotations, rotationProto(v.Rotation, v.Counts))
+		last = v.Rotation.ID
+	}
+	return resp, nil
+}
+
+// GetRotationTask reads one task.
+func (s *Service) GetRotationTask(ctx context.Context, req *pb.GetRotationTaskRequest) (*pb.GetRotationTaskResponse, error) {
+	id, ord, _ := edge.ParseTask(req.GetName())
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, edge.About(edge.RotationName(id), err)
+	}
+	if ord >= v.Rotation.Tasks {
+		return nil, edge.Missing(req.GetName(), nil)
+	}
+	ks, err := s.c.Mirror.Tasks(ctx, id, ord, ord+1)
+	switch {
+	case err != nil:
+		return nil, edge.About(req.GetName(), err)
+	case len(ks) == 0:
+		return nil, edge.Missing(req.GetName(), nil)
+	}
+	return &pb.GetRotationTaskResponse{Task: taskProto(ks[0])}, nil
+}
+
+func taskFields() edge.FilterFields {
+	return edge.FilterFields{
+		Strings: []string{"tenant", "host", "identity"},
+		Enums: map[string]protoreflect.EnumType{
+			"outcome": pb.RotationTask_OUTCOME_UNSPECIFIED.Type(), "phase": pb.RotationTask_PHASE_UNSPECIFIED.Type(),
+			"reason": pb.RotationTask_REASON_UNSPECIFIED.Type(),
+		},
+	}
+}
+
+// taskValue returns the value of a field that filters know.
+func taskValue(k rollover.Task) func(string) any {
+	return func(field string) any {
+		switch field {
+		case "tenant":
+			return edge.TenantName(k.Item.Tenant)
+		case "host":
+			return k.Item.Target.Host
+		case "identity":
+			return k.Item.Target.Identity
+		case "outcome":
+			return outcomeProto(k.Outcome).String()
+		case "phase":
+			return taskPhaseProto(k.Phase).String()
+		case "reason":
+			return reasonProto(k.Reason).String()
+		default:
+			return nil
+		}
+	}
+}
+
+// ListRotationTasks lists tasks in the order of the plan.
+func (s *Service) ListRotationTasks(ctx context.Context, req *pb.ListRotationTasksRequest) (*pb.ListRotationTasksResponse, error) {
+	filter, err := edge.ParseFilter(req.GetFilter(), taskFields())
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"ListRotationTasks", req.GetParent(), req.GetFilter()}
+	token, err := edge.Position(req.GetPageToken(), args...)
+	if err != nil {
+		return nil, err
+	}
+	id, _ := edge.ParseRotation(req.GetParent())
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, edge.About(req.GetParent(), err)
+	}
+	sc := scan{s: s, view: v, filter: filter, size: edge.PageSize(req.GetPageSize(), 100, 2000)}
+	if sc.from, sc.total, err = readPlace(token); err != nil {
+		return nil, err
+	}
+	if err := sc.run(ctx); err != nil {
+		return nil, edge.About(req.GetParent(), err)
+	}
+	resp := &pb.ListRotationTasksResponse{TotalSize: int32(sc.total)} //nolint:gosec // A plan has fewer than 2^31 tasks.
+	for _, k := range sc.found {
+		resp.Tasks = append(resp.Tasks, taskProto(k))
+	}
+	if sc.next > 0 {
+		resp.NextPageToken = edge.PageToken(fmt.Sprintf("%d/%d", sc.next, sc.total), args...)
+	}
+	return resp, nil
+}
+
+// readPlace reads where a page of tasks begins and how many match in all, which
+// the first page counted. total is -1 where that is yet to be done.
+func readPlace(token string) (from, total int, err error) {
+	if token == "" {
+		return 0, -1, nil
+	}
+	a, b, _ := strings.Cut(token, "/")
+	from, err1 := strconv.Atoi(a)
+	total, err2 := strconv.Atoi(b)
+	if err1 != nil || err2 != nil || from < 0 || total < 0 {
+		return 0, 0, edge.InvalidFor(pb.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID,
+			edge.Violated("page_token", "FORMAT", "is not one that was given out"))
+	}
+	return from, total, nil
+}
+
+// scanStep is how many tasks are read at once while looking for those that match.
+const scanStep = 1000
+
+// scan looks through the tasks of a rotation for one page of those that match.
+type scan struct {
+	s      *Service
+	view   mirror.View
+	filter *edge.Filter
+	from   int // position to begin at
+	size   int // of the page
+	total  int // how many match in all; -1: count them
+
+	found []rollover.Task
+	next  int // position of the next page; 0: this is the last
+}
+
+func (sc *scan) run(ctx context.Context) error {
+	n := sc.view.Rotation.Tasks
+	count := sc.total < 0
+	switch {
+	case count && sc.filter == nil:
+		sc.total, count = n, false
+	case count:
+		sc.total = 0
+	}
+	for at := sc.from; at < n && (count || sc.next == 0); at += scanStep {
+		step := scanStep
+		if sc.filter == nil {
+			step = min(step, sc.size+1)
+		}
+		ks, err := sc.s.c.Mirror.Tasks(ctx, sc.view.Rotation.ID, at, min(at+step, n))
+		if err != nil {
+			return err
+		}
+		for _, k := range ks {
+			if !sc.filter.Match(taskValue(k)) {
+				continue
+			}
+			if count {
+				sc.total++
+			}
+			switch {
+			case len(sc.found) < sc.size:
+				sc.found = append(sc.found, k)
+			case sc.next == 0:
+				sc.next = k.ID.Ord
+			}
+		}
+	}
+	return nil
+}

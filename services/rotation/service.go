@@ -1,0 +1,138 @@
+// Package rotation is RotationService: it translates, checks and calls the room.
+// It has no rules of its own.
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/crossfade-project/crossfade/internal/certs"
+	"github.com/crossfade-project/crossfade/internal/mirror"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/tenants"
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+// Store is what the service needs of a [rollover.Store].
+type Store interface {
+	CreateRotation(ctx context.Context, r rollover.Rotation, tenants []string) (rollover.Rotation, error)
+	Rotation(ctx context.Context, id string) (rollover.Rotation, error)
+	SaveRotation(ctx context.Context, r rollover.Rotation) (rollover.Rotation, error)
+}
+
+// Mirror is what the service needs of a [mirror.Mirror]: lists, counts, watches.
+type Mirror interface {
+	Ready() <-chan struct{}
+	Rotation(ctx context.Context, id string) (mirror.View, error)
+	Rotations() []mirror.View
+	Tasks(ctx context.Context, id string, from, to int) ([]rollover.Task, error)
+	Watch(id string, since *mirror.Position) (*mirror.Watch, error)
+}
+
+// Certificates finds certificates by thumbprint.
+type Certificates interface {
+	Certificate(ctx context.Context, thumbprint string) (certs.Certificate, error)
+}
+
+// Tenants finds tenants.
+type Tenants interface {
+	Tenant(ctx context.Context, id string) (tenants.Tenant, error)
+	List(ctx context.Context) ([]tenants.Tenant, error)
+}
+
+// Config is what a [Service] is made of. Everything up to Now is required.
+type Config struct {
+	Store        Store
+	Mirror       Mirror
+	Requests     Bucket // forgets after 24 hours
+	Certificates Certificates
+	Tenants      Tenants
+	Kinds        []string // of credentials; there is a driver for each
+	Now          func() time.Time
+	Log          *slog.Logger
+
+	// Checkpoint is how often a watch without news says that it is alive.
+	// Default 15 s, below the minute after which proxies cut idle streams.
+	Checkpoint time.Duration
+	// SlowAfter is how long a reader of a watch may take no message before it is
+	// sent away. Default 30 s.
+	SlowAfter time.Duration
+}
+
+// Service answers the calls of RotationService. It keeps no state: any number of
+// servers may stand before one store.
+type Service struct {
+	pb.UnimplementedRotationServiceServer
+	c Config
+}
+
+// New returns the service.
+func New(c Config) *Service {
+	if c.Checkpoint <= 0 {
+		c.Checkpoint = 15 * time.Second
+	}
+	if c.SlowAfter <= 0 {
+		c.SlowAfter = 30 * time.Second
+	}
+	return &Service{c: c}
+}
+
+// Register adds the service to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterRotationServiceServer(r, s) }
+
+// catchUp bounds how long a call waits for the mirror. It is behind by
+// milliseconds, or by seconds after a restart.
+const catchUp = 5 * time.Second
+
+// errBehind says that the mirror did not catch up in time.
+var errBehind = fmt.Errorf("the live copy has not caught up with the store: %w", rollover.ErrUnavailable)
+
+// ready waits until the mirror has read what was stored when it began.
+func (s *Service) ready(ctx context.Context) error {
+	t := time.NewTimer(catchUp)
+	defer t.Stop()
+	select {
+	case <-s.c.Mirror.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return errBehind
+	}
+}
+
+// view returns a rotation as the mirror knows it, once that is at least what the
+// store has now. So whoever has just changed a rotation, through any server,
+// sees the change.
+func (s *Service) view(ctx context.Context, id string) (mirror.View, error) {
+	r, err := s.c.Store.Rotation(ctx, id)
+	if err != nil {
+		return mirror.View{}, err
+	}
+	if err := s.ready(ctx); err != nil {
+		return mirror.View{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, catchUp, errBehind)
+	defer cancel()
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		v, err := s.c.Mirror.Rotation(ctx, id)
+		if err == nil && v.Rotation.Rev >= r.Rev {
+			return v, nil
+		}
+		if err != nil && !errors.Is(err, rollover.ErrNotFound) {
+			return v, err
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return v, context.Cause(ctx)
+		case <-t.C:
+		}
+	}
+}
