@@ -1,0 +1,105 @@
+// Package certificate is CertificateService: it takes public certificates in and
+// shows them.
+package certificate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/crossfade-project/crossfade/internal/certs"
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
+)
+
+// Store is what the service needs of a [certs.Store].
+type Store interface {
+	Add(ctx context.Context, c certs.Certificate) (created bool, err error)
+	Certificate(ctx context.Context, thumbprint string) (certs.Certificate, error)
+	List(ctx context.Context) ([]certs.Certificate, error)
+}
+
+// Config is what a [Service] is made of. Both fields are required.
+type Config struct {
+	Store Store
+	Now   func() time.Time
+}
+
+// Service answers the calls of CertificateService.
+type Service struct {
+	pb.UnimplementedCertificateServiceServer
+	c Config
+}
+
+// New returns the service.
+func New(c Config) *Service { return &Service{c: c} }
+
+// Register adds the service to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterCertificateServiceServer(r, s) }
+
+// UploadCertificate reads a file, judges the certificate in it and stores it. The
+// bytes that were sent are wiped, whatever they were.
+func (s *Service) UploadCertificate(ctx context.Context, req *pb.UploadCertificateRequest) (*pb.UploadCertificateResponse, error) {
+	c, err := certs.Read(req.GetContent())
+	clear(req.GetContent())
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if !req.GetValidateOnly() {
+		if _, err := s.c.Store.Add(ctx, c); err != nil {
+			return nil, edge.About(edge.CertificateName(c.SHA256), fmt.Errorf("storing certificate: %w", err))
+		}
+	}
+	return &pb.UploadCertificateResponse{Certificate: certificateProto(c), Findings: findingsProto(certs.Judge(c, s.c.Now()))}, nil
+}
+
+// unreadable says why a file was not taken. The errors of certs repeat nothing of
+// a file but names and thumbprints of certificates.
+func unreadable(err error) error {
+	reason := pb.ErrorReason_ERROR_REASON_CERTIFICATE_UNREADABLE
+	if errors.Is(err, certs.ErrPrivateKey) {
+		reason = pb.ErrorReason_ERROR_REASON_PRIVATE_KEY_REJECTED
+	}
+	return edge.InvalidFor(reason, edge.Violated("content", "FORMAT", err.Error()))
+}
+
+// GetCertificate reads one certificate.
+func (s *Service) GetCertificate(ctx context.Context, req *pb.GetCertificateRequest) (*pb.GetCertificateResponse, error) {
+	sha, _ := edge.ParseCertificate(req.GetName())
+	c, err := s.c.Store.Certificate(ctx, sha)
+	if err != nil {
+		return nil, edge.About(req.GetName(), err)
+	}
+	return &pb.GetCertificateResponse{Certificate: certificateProto(c), Findings: findingsProto(certs.Judge(c, s.c.Now()))}, nil
+}
+
+// ListCertificates lists certificates by name.
+func (s *Service) ListCertificates(ctx context.Context, req *pb.ListCertificatesRequest) (*pb.ListCertificatesResponse, error) {
+	const method = "ListCertificates"
+	after, err := edge.Position(req.GetPageToken(), method)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.c.Store.List(ctx) // Sorted by SHA-256.
+	if err != nil {
+		return nil, err
+	}
+	size := edge.PageSize(req.GetPageSize(), 50, 500)
+	resp := &pb.ListCertificatesResponse{}
+	last := ""
+	for _, c := range all {
+		if c.SHA256 <= after {
+			continue
+		}
+		if len(resp.Certificates) == size {
+			resp.NextPageToken = edge.PageToken(last, method)
+			break
+		}
+		resp.Certificates = append(resp.Certificates, certificateProto(c))
+		last = c.SHA256
+	}
+	return resp, nil
+}

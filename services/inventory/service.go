@@ -1,0 +1,284 @@
+// Package inventory is InventoryService: it takes tenants in, and shows them and
+// what planning found of them.
+package inventory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/tenants"
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
+)
+
+// Inventory is what the service needs of a [tenants.Inventory].
+type Inventory interface {
+	Put(ctx context.Context, t tenants.Tenant) (created, changed bool, err error)
+	Tenant(ctx context.Context, id string) (tenants.Tenant, error)
+	List(ctx context.Context) ([]tenants.Tenant, error)
+	Endpoints(ctx context.Context, tenant string) ([]rollover.Endpoint, error)
+}
+
+// Service answers the calls of InventoryService.
+type Service struct {
+	pb.UnimplementedInventoryServiceServer
+	inventory Inventory
+}
+
+// New returns the service.
+func New(v Inventory) *Service { return &Service{inventory: v} }
+
+// Register adds the service to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterInventoryServiceServer(r, s) }
+
+// The bounds of an import.
+const (
+	maxErrors = 1000 // that one answer lists
+	writers   = 16   // rows stored at once: each waits for a disk
+)
+
+// maxPage bounds the tenants of one page in bytes: one tenant alone may have
+// thousands of namespaces.
+const maxPage = 1 << 20
+
+// row is what became of one tenant of an import.
+type row struct {
+	created, changed bool
+	errors           []*pb.ImportError
+}
+
+// ImportTenants stores tenants. A row that is wrong is reported, the others are
+// stored; if the store fails in between, the call fails and a repeat goes on.
+func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsRequest) (*pb.ImportTenantsResponse, error) {
+	rows := make([]row, len(req.GetTenants()))
+	seen := map[string]int{}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(writers)
+	for i, p := range req.GetTenants() {
+		t, problems := checked(p)
+		if first, twice := seen[p.GetName()]; twice {
+			problems = append(problems, tenants.FieldError{
+				Field: "name", Problem: fmt.Sprintf("is also that of row %d", first), Fix: "give each tenant once",
+			})
+		} else {
+			seen[p.GetName()] = i
+		}
+		if len(problems) > 0 {
+			rows[i].errors = importErrors(i, p.GetName(), problems)
+			continue
+		}
+		g.Go(func() (err error) {
+			if req.GetValidateOnly() {
+				rows[i].created, rows[i].changed, err = s.compare(gctx, t)
+			} else {
+				rows[i].created, rows[i].changed, err = s.inventory.Put(gctx, t)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("importing tenants: %w", err)
+	}
+	return summed(rows), nil
+}
+
+// checked returns a row's tenant and what is wrong with it.
+func checked(p *pb.Tenant) (tenants.Tenant, []tenants.FieldError) {
+	t := tenantOf(p)
+	problems := t.Validate()
+	for i := range problems { // Our names for the same fields.
+		if problems[i].Field == "id" {
+			problems[i].Field, problems[i].Fix = "name", "write tenants/{id}; for the id "+problems[i].Fix
+		}
+	}
+	return t, problems
+}
+
+// compare says what Put would do.
+func (s *Service) compare(ctx context.Context, t tenants.Tenant) (created, changed bool, err error) {
+	old, err := s.inventory.Tenant(ctx, t.ID)
+	switch {
+	case errors.Is(err, rollover.ErrNotFound):
+		return true, false, nil
+	case err != nil:
+		return false, false, err
+	default:
+		return false, !proto.Equal(tenantProto(old), tenantProto(t)), nil
+	}
+}
+
+func importErrors(i int, name string, problems []tenants.FieldError) []*pb.ImportError {
+	if _, ok := edge.ParseTenant(name); !ok {
+		name = "" // What is no name may be anything.
+	}
+	out := make([]*pb.ImportError, len(problems))
+	for j, f := range problems {
+		out[j] = &pb.ImportError{Row: int32(i), Tenant: name, Field: f.Field, Description: f.Problem + "; " + f.Fix} //nolint:gosec // Below 1,000.
+	}
+	return out
+}
+
+func summed(rows []row) *pb.ImportTenantsResponse {
+	resp := &pb.ImportTenantsResponse{}
+	for _, r := range rows {
+		switch {
+		case len(r.errors) > 0:
+			resp.FailedCount++
+			resp.Errors = append(resp.Errors, r.errors[:min(len(r.errors), maxErrors-len(resp.Errors))]...)
+		case r.created:
+			resp.CreatedCount++
+		case r.changed:
+			resp.UpdatedCount++
+		default:
+			resp.UnchangedCount++
+		}
+	}
+	return resp
+}
+
+// GetTenant reads one tenant.
+func (s *Service) GetTenant(ctx context.Context, req *pb.GetTenantRequest) (*pb.GetTenantResponse, error) {
+	id, _ := edge.ParseTenant(req.GetName())
+	t, err := s.inventory.Tenant(ctx, id)
+	if err != nil {
+		return nil, edge.About(req.GetName(), err)
+	}
+	return &pb.GetTenantResponse{Tenant: tenantProto(t)}, nil
+}
+
+func tenantFields() edge.FilterFields {
+	return edge.FilterFields{Strings: []string{"id", "display_name"}, Bools: []string{"disabled"}, Maps: []string{"labels"}}
+}
+
+// tenantValue returns the value of a field that filters know.
+func tenantValue(t tenants.Tenant) func(string) any {
+	return func(field string) any {
+		switch field {
+		case "id":
+			return t.ID
+		case "display_name":
+			return t.DisplayName
+		case "disabled":
+			return t.Disabled
+		case "labels":
+			return t.Labels
+		default:
+			return nil
+		}
+	}
+}
+
+// ListTenants lists tenants by name.
+func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (*pb.ListTenantsResponse, error) {
+	filter, err := edge.ParseFilter(req.GetFilter(), tenantFields())
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"ListTenants", req.GetFilter()}
+	after, err := edge.Position(req.GetPageToken(), args...)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.inventory.List(ctx) // Sorted by id.
+	if err != nil {
+		return nil, err
+	}
+	size, bytes := edge.PageSize(req.GetPageSize(), 100, 1000), 0
+	resp := &pb.ListTenantsResponse{}
+	last, full := "", false
+	for _, t := range all {
+		if !filter.Match(tenantValue(t)) {
+			continue
+		}
+		resp.TotalSize++
+		if full || t.ID <= after {
+			continue
+		}
+		p := tenantProto(t)
+		bytes += proto.Size(p)
+		if len(resp.Tenants) == size || (bytes > maxPage && len(resp.Tenants) > 0) {
+			full, resp.NextPageToken = true, edge.PageToken(last, args...)
+			continue
+		}
+		resp.Tenants, last = append(resp.Tenants, p), t.ID
+	}
+	return resp, nil
+}
+
+// ListEndpoints lists what planning last saw, tenant by tenant. A page token is
+// tenant/endpoint of the last one told.
+func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsRequest) (*pb.ListEndpointsResponse, error) {
+	args := []string{"ListEndpoints", req.GetParent()}
+	after, err := edge.Position(req.GetPageToken(), args...)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := s.parents(ctx, req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	size := edge.PageSize(req.GetPageSize(), 100, 1000)
+	afterTenant, afterID, _ := strings.Cut(after, "/")
+	resp := &pb.ListEndpointsResponse{}
+	last := ""
+	for _, id := range ids {
+		if id < afterTenant {
+			continue
+		}
+		es, err := s.endpoints(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range es {
+			if id == afterTenant && e.ID <= afterID {
+				continue
+			}
+			if len(resp.Endpoints) == size {
+				resp.NextPageToken = edge.PageToken(last, args...)
+				return resp, nil
+			}
+			resp.Endpoints, last = append(resp.Endpoints, endpointProto(e)), id+"/"+e.ID
+		}
+	}
+	return resp, nil
+}
+
+// parents returns the ids of the tenants that parent names, sorted.
+func (s *Service) parents(ctx context.Context, parent string) ([]string, error) {
+	if parent != edge.AllTenants {
+		id, _ := edge.ParseTenant(parent)
+		if _, err := s.inventory.Tenant(ctx, id); err != nil {
+			return nil, edge.About(parent, err)
+		}
+		return []string{id}, nil
+	}
+	all, err := s.inventory.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(all))
+	for i, t := range all {
+		ids[i] = t.ID
+	}
+	return ids, nil
+}
+
+// endpoints returns what was last found of a tenant, sorted by id; nothing where
+// nobody has looked.
+func (s *Service) endpoints(ctx context.Context, tenant string) ([]rollover.Endpoint, error) {
+	es, err := s.inventory.Endpoints(ctx, tenant)
+	if errors.Is(err, rollover.ErrNotFound) {
+		return nil, nil
+	}
+	slices.SortFunc(es, func(a, b rollover.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
+	return es, err
+}
