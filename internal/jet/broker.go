@@ -38,6 +38,7 @@ type Broker struct {
 
 	ctx    context.Context // ends when Close begins; what runs in the background ends with it
 	cancel context.CancelFunc
+	gate   sync.Mutex     // held while wg grows, so that none is added after Close
 	wg     sync.WaitGroup // all that runs in the background
 	closed chan struct{}  // closed when nc is
 	once   sync.Once      // of Close
@@ -186,7 +187,9 @@ func (b *Broker) URL() string {
 func (b *Broker) Close(ctx context.Context) error {
 	var err error
 	b.once.Do(func() {
+		b.gate.Lock()
 		b.cancel()
+		b.gate.Unlock()
 		done := make(chan struct{})
 		go func() { b.wg.Wait(); close(done) }()
 		select {
@@ -205,6 +208,19 @@ func (b *Broker) Close(ctx context.Context) error {
 	})
 	return err
 }
+
+// begin adds one to what Close waits for, unless Close has begun.
+func (b *Broker) begin() bool {
+	b.gate.Lock()
+	defer b.gate.Unlock()
+	if b.ctx.Err() != nil {
+		return false
+	}
+	b.wg.Add(1)
+	return true
+}
+
+func errClosed() error { return fmt.Errorf("the broker is closed: %w", rollover.ErrUnavailable) }
 
 // shut closes what is open.
 func (b *Broker) shut() {

@@ -21,9 +21,8 @@ const (
 
 // commits collects writes of many callers into atomic batches.
 type commits struct {
-	alone atomic.Int64   // writes on their way by themselves
-	queue chan *pledge   // writes waiting for a lane
-	lanes sync.WaitGroup // the goroutines that take from queue
+	alone atomic.Int64 // writes on their way by themselves
+	queue chan *pledge // writes waiting for a lane
 }
 
 // pledge is a write with its caller waiting for the answer.
@@ -38,7 +37,9 @@ type pledge struct {
 func (b *Broker) startCommits() {
 	b.commits.queue = make(chan *pledge, commitQueue)
 	for range commitLanes {
-		b.wg.Add(1)
+		if !b.begin() {
+			return
+		}
 		go func() { defer b.wg.Done(); b.lane() }()
 	}
 }
@@ -56,7 +57,7 @@ func (b *Broker) commit(ctx context.Context, w write) (uint64, error) {
 	case <-ctx.Done():
 		return 0, fmt.Errorf("waiting to write: %w", context.Cause(ctx))
 	case <-b.ctx.Done():
-		return 0, fmt.Errorf("the broker is closed: %w", rollover.ErrUnavailable)
+		return 0, errClosed()
 	}
 	select {
 	case <-p.answer:
@@ -64,7 +65,7 @@ func (b *Broker) commit(ctx context.Context, w write) (uint64, error) {
 	case <-ctx.Done(): // It may be written all the same; the contract allows that.
 		return 0, fmt.Errorf("waiting for a write: %w", context.Cause(ctx))
 	case <-b.ctx.Done():
-		return 0, fmt.Errorf("the broker is closed: %w", rollover.ErrUnavailable)
+		return 0, errClosed()
 	}
 }
 

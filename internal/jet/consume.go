@@ -31,12 +31,18 @@ type Delivery struct {
 
 	m       jetstream.Msg
 	settled atomic.Bool
+	late    atomic.Bool // another worker may have it
 }
 
 // Done says that the nudge has been seen to, and frees its slot. The server
-// confirms it; after an error the nudge may come again.
+// confirms it; after an error the nudge may come again. It does so also when ctx
+// has ended, since what was done was done; but not when the nudge could not be
+// kept from others, because then the slot may be another worker's.
 func (d *Delivery) Done(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	if d.late.Load() {
+		return fmt.Errorf("acknowledging: %w: %w", rollover.ErrUnavailable, errLate)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 	defer cancel()
 	if err := d.m.DoubleAck(ctx); err != nil {
 		return fmt.Errorf("acknowledging: %w", explain(judge(err), err))
@@ -80,10 +86,12 @@ func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ct
 	if !q.valid() || slots < 1 {
 		return fmt.Errorf("consuming queue %q with %d slots: not possible", q, slots)
 	}
+	if !b.begin() {
+		return errClosed()
+	}
+	defer b.wg.Done()
 	ctx, cancel := b.both(ctx)
 	defer cancel()
-	b.wg.Add(1)
-	defer b.wg.Done()
 	w := &worker{b: b, q: q, handle: handle, free: make(chan struct{}, slots)}
 	for range slots {
 		w.free <- struct{}{}
@@ -206,53 +214,50 @@ func (w *worker) run(ctx context.Context, m jetstream.Msg) {
 		return
 	}
 	hctx, cancel := context.WithCancelCause(ctx)
-	stop := make(chan struct{})
+	// Asked to end, the handle may need a moment, and its nudge stays with it as
+	// long as that lasts. So keeping goes on after ctx has ended.
+	kctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	kept := make(chan struct{})
-	go func() { defer close(kept); w.keep(hctx, d, cancel, stop) }()
+	go func() { defer close(kept); w.keep(kctx, d, cancel) }()
 	w.handle(hctx, d)
-	close(stop)
-	cancel(nil)
+	stop()
 	<-kept
+	cancel(nil)
 }
 
 // errLate is why the context of a handle ends before the work does.
 var errLate = errors.New("the nudge could not be kept from other workers")
 
-// keep renews the nudge's AckWait each third of it, and cancels the handle when
-// two thirds passed since the last renewal that is known to have worked.
-func (w *worker) keep(ctx context.Context, d *Delivery, cancel context.CancelCauseFunc, stop <-chan struct{}) {
+// keep renews the nudge's AckWait each third of it until ctx ends or it is
+// settled, and cancels the handle when two thirds passed since the last renewal that is known to have worked.
+func (w *worker) keep(ctx context.Context, d *Delivery, cancel context.CancelCauseFunc) {
 	third := w.b.c.AckWait / 3
 	good := time.Now() // Real time on purpose: the server counts in it.
 	tick := time.NewTimer(third)
 	defer tick.Stop()
 	for {
 		select {
-		case <-stop:
-			return
 		case <-ctx.Done():
-			// The handle is asked to end, and may need a moment: its nudge stays
-			// with it as long as that lasts.
-			ctx = context.WithoutCancel(ctx)
+			return
 		case <-tick.C:
 		}
 		left := 2*third - time.Since(good)
-		if left <= 0 {
+		switch {
+		case d.settled.Load():
+			return
+		case left <= 0:
+			d.late.Store(true)
 			cancel(errLate)
-			<-stop
 			return
 		}
-		if !d.settled.Load() {
-			sent := time.Now()
-			rctx, done := context.WithTimeout(ctx, min(left, attemptTimeout))
-			_, err := w.b.nc.RequestWithContext(rctx, d.m.Reply(), []byte("+WPI"))
-			done()
-			if err == nil {
-				good = sent
-				tick.Reset(third)
-				continue
-			}
-		} else {
-			good = time.Now()
+		sent := time.Now()
+		rctx, end := context.WithTimeout(ctx, min(left, attemptTimeout))
+		_, err := w.b.nc.RequestWithContext(rctx, d.m.Reply(), []byte("+WPI"))
+		end()
+		if err == nil {
+			good = sent
+			tick.Reset(third)
+			continue
 		}
 		tick.Reset(max(time.Millisecond, min(third/4, 2*third-time.Since(good))))
 	}

@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
 // tailIdle is how long a quiet stream is listened to before the reader looks
 // whether it is still being told anything.
-const tailIdle = time.Second
+const tailIdle = 6 * heartbeat
 
 // tailQueue bounds what has been read and not yet been told.
 const tailQueue = 1024
@@ -24,10 +23,12 @@ const tailQueue = 1024
 //
 // A slow fn slows only itself.
 func (b *Broker) Tail(ctx context.Context, fn func(rollover.Change)) error {
+	if !b.begin() {
+		return errClosed()
+	}
+	defer b.wg.Done()
 	ctx, cancel := b.both(ctx)
 	defer cancel()
-	b.wg.Add(1)
-	defer b.wg.Done()
 	out := make(chan rollover.Change, tailQueue)
 	fail := make(chan error, 2)
 	rotations := make(chan struct{}) // closed when all stored rotations are told

@@ -73,9 +73,11 @@ func (b *Broker) Lease(ctx context.Context, key, owner string, ttl time.Duration
 	if err != nil {
 		return nil, fmt.Errorf("lease %q: %w", key, err)
 	}
+	if !b.begin() {
+		return nil, errClosed()
+	}
 	lctx, stop := context.WithCancel(b.ctx)
 	l.stop = stop
-	b.wg.Add(1)
 	go func() { defer b.wg.Done(); l.keep(lctx) }()
 	return l, nil
 }

@@ -2,10 +2,12 @@ package jet
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -58,6 +60,9 @@ type refusal struct{ why string }
 // Error returns why.
 func (r *refusal) Error() string { return r.why }
 
+// fullError is an error of ours that stands for a bound that is reached.
+type fullError struct{ error }
+
 // refuse returns a refusal.
 func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
 
@@ -69,6 +74,10 @@ func judge(err error) outcome {
 	var final *refusal
 	if errors.As(err, &final) {
 		return refused
+	}
+	var bound fullError
+	if errors.As(err, &bound) {
+		return full
 	}
 	var je jetstream.JetStreamError
 	if !errors.As(err, &je) || je.APIError() == nil {
@@ -128,14 +137,22 @@ func explain(o outcome, err error) error {
 	}
 }
 
-// connectError takes away what may hold a password: a URL that does not parse is
+// connectError says what is wrong with a connection, and whether waiting may
+// mend it. It takes away what may hold a password: a URL that does not parse is
 // quoted in its error.
 func connectError(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		return errors.New("the URL does not parse")
+	var unparsed *url.Error
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case errors.As(err, &unparsed):
+		return refuse("the URL does not parse")
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission),
+		errors.As(err, &authority), errors.As(err, &host):
+		return refuse("%v", err)
+	default:
+		return err
 	}
-	return fmt.Errorf("%w: %w", rollover.ErrUnavailable, err)
 }
 
 // pause waits for about d, or until ctx ends. It takes off up to half, so that

@@ -53,7 +53,7 @@ func (r *reader) open(ctx context.Context) error {
 		return fmt.Errorf("following stream %s: %w", r.stream, err)
 	}
 	it, err := cons.Messages(jetstream.PullMaxMessages(1000), jetstream.PullExpiry(10*time.Second),
-		jetstream.PullHeartbeat(time.Second), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return fmt.Errorf("following stream %s: %w", r.stream, err)
 	}
@@ -138,9 +138,14 @@ func (r *reader) end(ctx context.Context) (uint64, error) {
 	return end, nil
 }
 
+// heartbeat is how often the server shows that it knows a consumer's request.
+// The client notices after two that are missing, and counts anew with each call
+// of Next: no wait may be as short as that, or a lost consumer goes unnoticed.
+const heartbeat = 500 * time.Millisecond
+
 // scanIdle is how long a scan waits for the next message before it asks again
 // whether there is one: the last may have been removed meanwhile.
-const scanIdle = 500 * time.Millisecond
+const scanIdle = 3 * heartbeat
 
 // scan hands fn the last message of each subject that matches the filter. It is
 // complete to the instant of the call, and may tell of later changes too; a

@@ -54,7 +54,7 @@ func (b *Broker) lasting() []jetstream.StreamConfig {
 		out[i].Compression = jetstream.S2Compression
 		out[i].MaxMsgsPerSubject = 1
 		out[i].Discard = jetstream.DiscardNew
-		out[i].MaxBytes = max(1, b.maxStore()/1000*shares()[out[i].Name])
+		out[i].MaxBytes = max(1, b.maxStore()/1000*shares()[out[i].Name]+b.maxStore()%1000*shares()[out[i].Name]/1000)
 	}
 	return out
 }
