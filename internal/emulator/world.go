@@ -87,6 +87,10 @@ func Ending(o rollover.Outcome, r rollover.Reason) string {
 // succeeded reports whether the new certificate should stand on the target.
 func (e Expected) succeeded() bool { return !strings.Contains(e.Ending, ":") }
 
+// LoginPEM is the certificate, with its private key, that logs in for tenants
+// without a client secret.
+func (w *World) LoginPEM() Secret { return w.loginPEM }
+
 // OrgHost is the host of the organisation.
 func (t Tenant) OrgHost() string { return strings.TrimPrefix(t.Organization, "https://") }
 
