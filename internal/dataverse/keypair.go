@@ -95,25 +95,18 @@ func parseKey(b *pem.Block) any {
 	return nil
 }
 
-// parsePKCS12 reads a PFX file. A line end that was taken off its end, as is
-// done with secrets that are text, is tried as well.
+// parsePKCS12 reads a PFX file.
 func parsePKCS12(text string) ([]*x509.Certificate, any, error) {
-	files := []string{text, text + "\n", text + "\r\n"}
+	file := []byte(text)
 	if b, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err == nil {
-		files = []string{string(b)}
+		file = b
 	}
-	var first error
-	for _, f := range files {
-		key, leaf, chain, err := pkcs12.DecodeChain([]byte(f), "")
-		if err == nil {
-			return append([]*x509.Certificate{leaf}, chain...), key, nil
-		}
-		if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-			return nil, nil, errors.New("it has a password; give one without, the file being a secret itself")
-		}
-		if first == nil {
-			first = err
-		}
+	key, leaf, chain, err := pkcs12.DecodeChain(file, "")
+	switch {
+	case errors.Is(err, pkcs12.ErrIncorrectPassword):
+		return nil, nil, errors.New("it has a password; give one without, the file being a secret itself")
+	case err != nil:
+		return nil, nil, fmt.Errorf("it is neither PEM nor PKCS#12 with a key: %w", err)
 	}
-	return nil, nil, fmt.Errorf("it is neither PEM nor PKCS#12 with a key: %w", first)
+	return append([]*x509.Certificate{leaf}, chain...), key, nil
 }
