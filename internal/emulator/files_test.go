@@ -18,8 +18,8 @@ import (
 	"github.com/crossfade-project/crossfade/internal/emulator/sender"
 )
 
-// tenants is what must be in tenants.yaml, and nothing else.
-type tenants struct {
+// tenantsYAML is what must be in tenants.yaml, and nothing else.
+type tenantsYAML struct {
 	Tenants []struct {
 		ID           string `yaml:"id"`
 		DisplayName  string `yaml:"display_name"`
@@ -105,7 +105,7 @@ func TestWriteDir_OtherProcessesCanGoOn(t *testing.T) {
 // checkTenantsFile reads tenants.yaml strictly and follows its references.
 func checkTenantsFile(t *testing.T, w *emulator.World, dir string) {
 	t.Helper()
-	var list tenants
+	var list tenantsYAML
 	if err := yaml.UnmarshalWithOptions(read(t, dir, "tenants.yaml"), &list, yaml.Strict()); err != nil {
 		t.Fatalf("tenants.yaml = %v", err)
 	}

@@ -25,7 +25,7 @@ func newWorld(c Config) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &World{Seed: c.Seed, SwitchAt: c.SwitchAt, Old: p.old, New: p.new, loginPEM: Secret(login), loginDER: p.login.DER}
+	w := &World{Seed: c.Seed, SwitchAt: c.SwitchAt, Old: p.old, New: p.new, clouds: map[string]string{}, loginPEM: Secret(login), loginDER: p.login.DER}
 	r := rand.New(rand.NewPCG(uint64(c.Seed), uint64(c.Tenants))) //nolint:gosec // Names and mix, no secret.
 	names := newNames(r)
 	for _, s := range draw(r, c.Tenants) {
@@ -142,6 +142,7 @@ func (b *builder) endpoint(ns, cloud string, change ...func(*dataverse.Endpoint)
 		f(&e)
 	}
 	b.t.Endpoints = append(b.t.Endpoints, e)
+	b.w.clouds[e.ID] = cloud
 	return e.ID
 }
 

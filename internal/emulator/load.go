@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/crossfade-project/crossfade/internal/emulator/dataverse"
 	"github.com/crossfade-project/crossfade/internal/emulator/entra"
@@ -43,7 +44,7 @@ func (w *World) app(t Tenant) entra.App {
 
 // loginHost is where the tenants of an organisation's cloud sign in.
 func loginHost(orgHost string) string {
-	if cloudOf("", orgHost) == usGovCloud {
+	if strings.HasSuffix(orgHost, gccHighRegion) {
 		return "login.microsoftonline.us"
 	}
 	return "login.microsoftonline.com"

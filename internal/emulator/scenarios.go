@@ -47,7 +47,8 @@ func scenarios() []scenario {
 		{name: "wrong-secret", weight: 3, build: withAccess(wrongSecret)},
 		{name: "foreign-credentials", weight: 6, build: foreignCredentials},
 		{name: "two-endpoints", weight: 6, build: twoEndpoints},
-		{name: "name-only", weight: 4, build: nameOnly},
+		{name: "name-only", weight: 4, build: nameOnly(publicCloud)},
+		{name: "us-gov-name-only", weight: 1, region: usGovRegion, build: nameOnly(usGovCloud)},
 		{name: "sas-key", weight: 3, atLeast: "8.1", build: other(dataverse.AuthSASKey)},
 		{name: "sas-token", weight: 1, atLeast: "8.1", build: other(dataverse.AuthSASToken)},
 		{name: "webhook", weight: 2, atLeast: "9.0", build: webhook},
@@ -58,6 +59,7 @@ func scenarios() []scenario {
 		{name: "own-identity", weight: 2, build: ownIdentity},
 		{name: "namespace-unknown", weight: 1, build: namespaceUnknown},
 		{name: "disabled", weight: 2, build: func(b *builder) { plain(b); b.t.Disabled = true }},
+		{name: "no-endpoints", weight: 1, build: noEndpoints},
 		{name: "crowded", weight: 1, build: crowded},
 		{name: "many-endpoints", weight: 0, build: manyEndpoints},
 	}
@@ -138,15 +140,17 @@ func twoEndpoints(b *builder) {
 	b.expect(b.endpoint(ns, publicCloud), buddyHost(ns, publicCloud), string(rollover.Rotated))
 }
 
-// nameOnly is a namespace that the row knows by its bare name; the cloud must be
-// inferred.
-func nameOnly(b *builder) {
-	ns := b.name("bus")
-	b.namespace(buddyHost(ns, publicCloud), rightSecret, b.crm())
-	id := b.endpoint(ns, publicCloud, func(e *dataverse.Endpoint) {
-		e.NamespaceFormat, e.NamespaceAddress = dataverse.FormatName, ""
-	})
-	b.expect(id, buddyHost(ns, publicCloud), string(rollover.Rotated))
+// nameOnly is a namespace that the row knows by its bare name. In which cloud it
+// is follows from the hosts that the tenant lists.
+func nameOnly(cloud string) func(*builder) {
+	return func(b *builder) {
+		ns := b.name("bus")
+		b.namespace(buddyHost(ns, cloud), rightSecret, b.crm())
+		id := b.endpoint(ns, cloud, func(e *dataverse.Endpoint) {
+			e.NamespaceFormat, e.NamespaceAddress = dataverse.FormatName, ""
+		})
+		b.expect(id, buddyHost(ns, cloud), string(rollover.Rotated))
+	}
 }
 
 // other is an endpoint on the Service Bus that does not sign in through ACS.
@@ -197,6 +201,10 @@ func namespaceUnknown(b *builder) {
 	host := buddyHost(ns, publicCloud)
 	b.t.Namespaces = append(b.t.Namespaces, Namespace{host, accountOf(host), newSecret()})
 	b.expect(b.endpoint(ns, publicCloud), host, Ending(rollover.HandedOver, rollover.NamespaceUnknown))
+}
+
+func noEndpoints(b *builder) {
+	b.t.Expected = []Expected{{Tenant: b.t.ID, Ending: Ending(rollover.Skipped, rollover.NoTarget)}}
 }
 
 // crowded has more identities, and more keys on CRM's, than ACS gives on a page.

@@ -31,8 +31,9 @@ type World struct {
 	Old, New sender.Pair // CRM's certificates; all tenants trust the old one
 	Tenants  []Tenant    // in the order of their ids
 
-	namespaces []acs.Namespace // what is loaded into the ACS server
-	loginPEM   Secret          // certificate and key with which some tenants are signed in to
+	namespaces []acs.Namespace   // what is loaded into the ACS server
+	clouds     map[string]string // DNS suffix of each endpoint's namespace, by the endpoint's id
+	loginPEM   Secret            // certificate and key with which some tenants are signed in to
 	loginDER   []byte
 }
 
@@ -131,7 +132,7 @@ func (w *World) SenderEndpoints() []sender.Endpoint {
 			if e.AuthType != dataverse.AuthACS || e.Contract > dataverse.ContractEventHub {
 				continue
 			}
-			cloud := cloudOf(e.NamespaceAddress, t.OrgHost())
+			cloud := w.clouds[e.ID]
 			s := sender.Endpoint{
 				Tenant: t.ID, ID: e.ID, Issuer: t.Identity, Organization: t.OrgHost(),
 				Scope: "http://" + e.SolutionNamespace + ".servicebus." + cloud + "/" + e.Path,
@@ -183,15 +184,3 @@ const (
 	publicCloud = "windows.net"
 	usGovCloud  = "usgovcloudapi.net"
 )
-
-// cloudOf is the suffix of an endpoint's namespace: what its address says, or
-// else what goes with the organisation's cloud.
-func cloudOf(address, orgHost string) string {
-	if _, suffix, ok := strings.Cut(strings.TrimSuffix(address, "/"), ".servicebus."); ok {
-		return suffix
-	}
-	if strings.HasSuffix(orgHost, ".microsoftdynamics.us") || strings.HasSuffix(orgHost, ".appsplatform.us") {
-		return usGovCloud
-	}
-	return publicCloud
-}
