@@ -135,10 +135,7 @@ func (r *csvReader) row(line int, rec []string) {
 		return
 	}
 	f := &r.c.tenants[pos]
-	prefix := fmt.Sprintf("namespaces[%d].", len(f.Namespaces))
-	for _, name := range []string{"host", "account", "secret"} {
-		f.fields[prefix+name] = line
-	}
+	f.fields[fmt.Sprintf("namespaces[%d]", len(f.Namespaces))] = line
 	f.Namespaces = append(f.Namespaces, Namespace{Host: cells[colHost], Account: cells[colAccount], Secret: secrets.Ref(cells[colSecret])})
 }
 
@@ -158,7 +155,7 @@ func (r *csvReader) tenant(line int, cells map[string]string) found {
 	}
 	labels, ok := csvLabels(cells["labels"])
 	if !ok {
-		f.broken = true
+		f.broken, f.told = true, append(f.told, "labels")
 		r.c.fail(RowError{Row: line, Tenant: shownID(f.ID), Field: "labels", Problem: "are not key=value, each key once", Fix: "write tier=gold;region=emea"})
 	}
 	f.Labels = labels

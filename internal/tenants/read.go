@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -107,7 +108,8 @@ type collector struct {
 type found struct {
 	Tenant
 	row    int
-	fields map[string]int // line of a field, by its name in FieldError; may be nil
+	fields map[string]int // line of a field, by its name in FieldError
+	told   []string       // fields about which an error was told already
 	broken bool           // an error was told already
 }
 
@@ -130,6 +132,9 @@ func (c *collector) finish() ([]Tenant, []RowError) {
 		ok := !f.broken
 		for _, p := range f.Validate() {
 			ok = false
+			if f.toldOf(p.Field) {
+				continue // That it is missing as well follows from it.
+			}
 			c.fail(RowError{Row: f.line(p.Field), Tenant: shownID(f.ID), Field: p.Field, Problem: p.Problem, Fix: p.Fix})
 		}
 		if row, again := first[f.ID]; again && f.ID != "" {
@@ -149,12 +154,27 @@ func (c *collector) finish() ([]Tenant, []RowError) {
 	return out, c.errs
 }
 
-// line returns where a field stands, or else where its tenant does.
+// line returns where a field stands, or else where that stands which it is
+// missing from.
 func (f found) line(field string) int {
-	if row, ok := f.fields[field]; ok {
-		return row
+	for {
+		if row, ok := f.fields[field]; ok {
+			return row
+		}
+		cut := strings.LastIndexAny(field, ".[")
+		if cut < 0 {
+			return f.row
+		}
+		field = field[:cut]
 	}
-	return f.row
+}
+
+// toldOf reports whether an error was told about a field, or about what it is in.
+func (f found) toldOf(field string) bool {
+	return slices.ContainsFunc(f.told, func(t string) bool {
+		rest, ok := strings.CutPrefix(field, t)
+		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 // shownID returns an id that may be repeated in an error, or "".

@@ -49,6 +49,10 @@ type tenantReader struct {
 // tenant reads a tenant. It is added also if it is broken, so that what else is
 // wrong with it is told as well.
 func (c *collector) tenant(n node) {
+	if n.kind != mapNode {
+		c.fail(RowError{Row: n.line, Problem: "is not a mapping of fields", Fix: "write a tenant as field: value"})
+		return
+	}
 	r := tenantReader{c: c, found: found{row: n.line, fields: map[string]int{}}}
 	t := &r.found.Tenant
 	r.each("", n, map[string]func(string, node){
@@ -68,6 +72,9 @@ func (c *collector) tenant(n node) {
 // fail tells what is wrong with a field.
 func (r *tenantReader) fail(line int, field, problem, fix string) {
 	r.found.broken = true
+	if field != "" {
+		r.found.told = append(r.found.told, field)
+	}
 	r.c.fail(RowError{Row: line, Tenant: shownID(r.found.ID), Field: field, Problem: problem, Fix: fix})
 }
 
@@ -171,6 +178,7 @@ func (r *tenantReader) namespaces(field string, n node) []Namespace {
 	out := make([]Namespace, len(n.items))
 	for i, item := range n.items {
 		prefix := fmt.Sprintf("%s[%d]", field, i)
+		r.found.fields[prefix] = item.line
 		r.each(prefix+".", item, map[string]func(string, node){
 			"host":    func(f string, n node) { out[i].Host = r.text(f, n) },
 			"account": func(f string, n node) { out[i].Account = r.text(f, n) },
