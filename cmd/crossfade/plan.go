@@ -71,9 +71,6 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	a.section("could not be planned", failed)
 	a.retirements(r, retire)
 	fmt.Fprintf(a.out, "  plan digest       %s\n", r.GetPlanDigest())
-	if r.GetState() == crossfadev1.Rotation_STATE_PLANNED {
-		fmt.Fprintf(a.out, "to start exactly this: crossfade rotation start %s --digest %s\n", r.GetName(), r.GetPlanDigest())
-	}
 	return nil
 }
 

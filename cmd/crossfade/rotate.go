@@ -89,8 +89,14 @@ func (a *app) rotate(ctx context.Context, cl *client, f rotateFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := a.showPlan(ctx, cl, r); err != nil || f.planOnly {
+	if err := a.showPlan(ctx, cl, r); err != nil {
 		return err
+	}
+	if f.planOnly {
+		if !a.json {
+			fmt.Fprintf(a.out, "to start exactly this: crossfade rotation start %s --digest %s\n", r.GetName(), r.GetPlanDigest())
+		}
+		return nil
 	}
 	sctx, cancel := bounded(ctx)
 	defer cancel()

@@ -49,6 +49,7 @@ type plainView struct {
 	out    io.Writer
 	state  string
 	said   time.Time
+	line   string // as last printed, without its time
 	last   *crossfadev1.Rotation
 	latest string // cursor
 }
@@ -63,7 +64,16 @@ func (v *plainView) rotation(r *crossfadev1.Rotation, _ bool) {
 		return
 	}
 	v.state, v.said = state, time.Now()
-	fmt.Fprintf(v.out, "%s  %-18s %s\n", v.said.Format("15:04:05"), state, countsText(r.GetCounts()))
+	v.say(r)
+}
+
+// say prints the rotation as it is, unless it was just said.
+func (v *plainView) say(r *crossfadev1.Rotation) {
+	line := fmt.Sprintf("%-18s %s", stateText(r), countsText(r.GetCounts()))
+	if line != v.line {
+		fmt.Fprintf(v.out, "%s  %s\n", time.Now().Format("15:04:05"), line)
+	}
+	v.line = line
 }
 
 func (v *plainView) tasks(ks []*crossfadev1.RotationTask) {
@@ -78,7 +88,7 @@ func (v *plainView) cursor(c string) { v.latest = c }
 
 func (v *plainView) close() {
 	if v.last != nil {
-		fmt.Fprintf(v.out, "%s  %-18s %s\n", time.Now().Format("15:04:05"), stateText(v.last), countsText(v.last.GetCounts()))
+		v.say(v.last)
 	}
 	if v.latest != "" && v.last != nil && !ended(v.last) {
 		fmt.Fprintf(v.out, "to go on from here: crossfade rotation watch %s --cursor %s\n", v.last.GetName(), v.latest)

@@ -153,7 +153,11 @@ func (w *world) finish(t testing.TB) []rollover.Task {
 func (w *world) allRotated(t testing.TB, ks []rollover.Task) {
 	t.Helper()
 	for _, k := range ks {
-		if k.Outcome != rollover.Succeeded || k.Reason != rollover.Rotated || k.Phase != rollover.Retired {
+		want := rollover.Rotated
+		if k.Item.Present {
+			want = rollover.AlreadyPresent
+		}
+		if k.Outcome != rollover.Succeeded || k.Reason != want || k.Phase != rollover.Retired {
 			t.Errorf("task %d on %s ended as %s/%s in %s: %s", k.ID.Ord, k.Item.Target, k.Outcome, k.Reason, k.Phase, k.Detail)
 		}
 		if _, ok := w.cloud.Standing(k.Item.Target).Find(w.ledger.Old.SHA256); ok {

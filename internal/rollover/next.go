@@ -81,7 +81,7 @@ func ended(k Task) (Outcome, Reason) {
 	switch {
 	case !done:
 		return Open, NoReason
-	case k.Added || k.Phase == Retired:
+	case k.Added:
 		return Succeeded, Rotated
 	default:
 		return Succeeded, AlreadyPresent

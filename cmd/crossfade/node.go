@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/crossfade-project/crossfade/internal/certs"
+	"github.com/crossfade-project/crossfade/internal/clock"
+	"github.com/crossfade-project/crossfade/internal/daemon"
+	"github.com/crossfade-project/crossfade/internal/dataverse"
+	"github.com/crossfade-project/crossfade/internal/drivers"
+	"github.com/crossfade-project/crossfade/internal/drivers/kit"
+	"github.com/crossfade-project/crossfade/internal/jet"
+	"github.com/crossfade-project/crossfade/internal/mirror"
+	"github.com/crossfade-project/crossfade/internal/outbound"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/tenants"
+	"github.com/crossfade-project/crossfade/services/certificate"
+	"github.com/crossfade-project/crossfade/services/edge"
+	"github.com/crossfade-project/crossfade/services/inventory"
+	"github.com/crossfade-project/crossfade/services/rotation"
+	"github.com/crossfade-project/crossfade/workers/conductor"
+	"github.com/crossfade-project/crossfade/workers/planner"
+	"github.com/crossfade-project/crossfade/workers/rotator"
+)
+
+// nodeConfig is what one process of the service is made of.
+type nodeConfig struct {
+	jet       jet.Config // Certificate and Log are filled in
+	clock     *clock.Clock
+	secrets   secrets.Config
+	outbound  outbound.Config
+	authority string // Entra; empty: by the organisation's cloud
+	// discovery says whether the log-in asks Microsoft which authorities there
+	// are. An emulator's is not among them.
+	discovery bool
+
+	hostRate             float64 // calls a second to one host
+	hostBurst            int
+	planSlots, taskSlots int
+
+	reflection bool
+	tls        *tls.Config
+	log        *slog.Logger
+	registry   *prometheus.Registry
+}
+
+// node is one process of the service: a broker, what is read through it, and
+// whatever of API, workers and conductor is run on it.
+type node struct {
+	c         nodeConfig
+	broker    *jet.Broker
+	inventory *tenants.Inventory
+	certs     *certs.Store
+	requests  *jet.Bucket
+	mirror    *mirror.Mirror
+	secrets   *secrets.Resolver
+	http      *http.Client
+	drivers   *drivers.Set
+	metrics   *daemon.Metrics
+}
+
+// openNode connects, or starts the embedded broker, and opens everything that
+// stands on it.
+func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
+	n := &node{c: c, secrets: secrets.New(c.secrets), metrics: daemon.NewMetrics(c.registry)}
+	if n.http, err = outbound.New(c.outbound); err != nil {
+		return nil, fmt.Errorf("making the HTTP client: %w", err)
+	}
+	jc := c.jet
+	jc.Log = c.log
+	jc.Certificate = func(ctx context.Context, sha string) (rollover.Credential, error) {
+		cert, err := n.certs.Certificate(ctx, sha)
+		return cert.Credential, err
+	}
+	if n.broker, err = jet.Open(ctx, jc); err != nil {
+		return nil, fmt.Errorf("opening the broker: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.broker.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	buckets := map[string]*jet.Bucket{}
+	for _, name := range jet.BucketNames() {
+		if buckets[name], err = n.broker.Bucket(name); err != nil {
+			return nil, fmt.Errorf("opening bucket %s: %w", name, err)
+		}
+	}
+	n.inventory = tenants.New(buckets["tenants"], buckets["endpoints"])
+	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
+	n.mirror = mirror.New(n.broker)
+	n.drivers, err = drivers.Open(nil, kit.Kit{
+		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access, Observe: n.metrics.Call,
+		Pace: kit.NewPacer(c.hostRate, c.hostBurst).Wait,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the drivers: %w", err)
+	}
+	return n, nil
+}
+
+// access finds the management account of a host, and its secret.
+func (n *node) access(ctx context.Context, tenant, host string) (kit.Access, error) {
+	account, ref, err := n.inventory.Access(ctx, tenant, host)
+	if errors.Is(err, rollover.ErrNotFound) {
+		return kit.Access{}, fmt.Errorf("%w: %w", kit.ErrNoAccess, err)
+	}
+	if err != nil {
+		return kit.Access{}, err
+	}
+	s, err := n.secrets.Secret(ctx, ref)
+	if errors.Is(err, secrets.ErrMissing) || errors.Is(err, secrets.ErrForbidden) || errors.Is(err, secrets.ErrRef) {
+		return kit.Access{}, fmt.Errorf("%w: %w", kit.ErrNoAccess, err)
+	}
+	return kit.Access{Account: account, Secret: s}, err
+}
+
+// api serves gRPC on lis until ctx ends.
+func (n *node) api(ctx context.Context, lis net.Listener) error {
+	s := edge.NewServer(edge.Config{
+		Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, TLS: n.c.tls, Health: n.broker.Ready,
+	})
+	rotation.New(rotation.Config{
+		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
+		Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log,
+	}).Register(s)
+	inventory.New(n.inventory).Register(s)
+	certificate.New(certificate.Config{Store: n.certs, Now: n.c.clock.Now}).Register(s)
+	return s.Serve(ctx, lis)
+}
+
+// work plans tenants and rotates tasks until ctx ends.
+func (n *node) work(ctx context.Context) error {
+	orgs, err := dataverse.New(dataverse.Config{
+		HTTP: n.http, Now: n.c.clock.Now, Authority: n.c.authority, DisableInstanceDiscovery: !n.c.discovery, Log: n.c.log,
+	})
+	if err != nil {
+		return fmt.Errorf("making the Dataverse client: %w", err)
+	}
+	p, err := planner.New(planner.Config{
+		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
+		Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
+	})
+	if err != nil {
+		return err
+	}
+	r := rotator.New(rotator.Config{
+		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log,
+		Engine: rollover.NewEngine(rollover.Config{
+			Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64, Done: n.metrics.Step,
+		}),
+	})
+	return all(ctx,
+		func(ctx context.Context) error { return p.Run(ctx, n.broker, n.c.planSlots) },
+		r.Run,
+	)
+}
+
+// leaseTime is how long a conductor that died is waited for.
+const leaseTime = 5 * time.Second
+
+// conduct leads rotations whenever this process is elected.
+func (n *node) conduct(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	owner := fmt.Sprintf("%s-%d-%x", host, os.Getpid(), rand.Uint32()) //nolint:gosec // A name, not a secret.
+	return conductor.New(conductor.Config{
+		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Now: n.c.clock.Now, Log: n.c.log,
+		Elect: func(ctx context.Context, lead func(context.Context)) error {
+			return n.broker.Elect(ctx, "conductor", owner, leaseTime, lead)
+		},
+	}).Run(ctx)
+}
+
+// close ends what stands on the broker, and the broker, within ten seconds.
+func (n *node) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	n.http.CloseIdleConnections()
+	return n.broker.Close(ctx)
+}
+
+// all runs every f until ctx ends or one of them fails, waits for all, and
+// returns the first failure. An end that ctx asked for is none.
+func all(ctx context.Context, fs ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, len(fs))
+	for _, f := range fs {
+		go func() { errs <- f(ctx) }()
+	}
+	var first error
+	for range fs {
+		err := <-errs
+		if err != nil && first == nil && ctx.Err() == nil {
+			first = err
+		}
+		cancel() // One that ends takes the others along: the process is whole or gone.
+	}
+	return first
+}
