@@ -22,6 +22,8 @@ type Config struct {
 	// client of its own.
 	HTTP *http.Client
 	// Now tells until when an organisation that asked for a pause is left alone.
+	// Pass the machine's clock: with a test clock that stands still, the pause
+	// never ends.
 	Now func() time.Time
 	// Authority is the address of the Entra authority, such as
 	// "https://login.microsoftonline.us/". Default: by the cloud of the

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/crossfade-project/crossfade/internal/dataverse"
@@ -72,6 +73,39 @@ func TestPlan_WaitsAsLongAsItIsAsked(t *testing.T) {
 			t.Errorf("wait within the pause = %s, want 1m", got)
 		}
 	}
+}
+
+func TestPlan_EarlyNudgesAskNobody(t *testing.T) {
+	h := newHouse(t)
+	h.list = func(context.Context) (dataverse.Org, error) {
+		return dataverse.Org{}, rollover.RetryAfter(time.Minute, errors.New("answer 429"))
+	}
+	p := h.planner()
+	early := func(want time.Duration) {
+		t.Helper()
+		var s *rollover.StepError
+		if err := p.Plan(t.Context(), nudge(0)); !errors.As(err, &s) || s.After != want {
+			t.Errorf("Plan too early = %v, want again after %s", err, want)
+		}
+	}
+	lists := func(want int) {
+		t.Helper()
+		if h.lists != want {
+			t.Errorf("%d lists, want %d", h.lists, want)
+		}
+	}
+	early(time.Minute) // The first is none: it is what asks to wait.
+	lists(1)
+	h.pass(&h.now, 20*time.Second)
+	h.pass(&h.real, 59*time.Second)
+	early(time.Second)
+	lists(1)
+	h.pass(&h.real, time.Second) // A test clock that stands still holds nothing up.
+	early(time.Minute)
+	lists(2)
+	h.pass(&h.now, time.Minute) // Nor does one that runs fast wait for the machine's.
+	early(time.Minute)
+	lists(3)
 }
 
 func TestPlan_TargetsThatWereReadAreNotReadAgain(t *testing.T) {
@@ -268,36 +302,29 @@ func TestPlan_ReadsSeveralTargetsAtOnceAndNoMore(t *testing.T) {
 		rows = append(rows, row(i, fmt.Sprintf("bus%02d", i)))
 	}
 	h.rows(rows...)
-	var mu sync.Mutex
-	now, most := 0, 0
-	four := make(chan struct{})
-	h.look = func(ctx context.Context, _ rollover.Work) (rollover.Observation, error) {
-		mu.Lock()
-		now++
-		if most = max(most, now); now == 4 && most == 4 {
-			select {
-			case <-four:
-			default:
-				close(four)
-			}
-		}
-		mu.Unlock()
-		defer func() {
-			mu.Lock()
-			now--
-			mu.Unlock()
-		}()
-		select {
-		case <-four:
+	synctest.Test(t, func(t *testing.T) {
+		var now atomic.Int32
+		one := make(chan struct{})
+		h.look = func(context.Context, rollover.Work) (rollover.Observation, error) {
+			now.Add(1)
+			defer now.Add(-1)
+			<-one
 			return h.standing(h.old), nil
-		case <-ctx.Done():
-			return rollover.Observation{}, ctx.Err()
 		}
-	}
-	f := h.plan(h.planner(func(c *planner.Config) { c.ObserveTimeout = 20 * time.Second }))
-	if most != 4 || len(f.Items) != 12 {
-		t.Errorf("at most %d at once for %d items, want 4 for 12", most, len(f.Items))
-	}
+		p := h.planner()
+		planned := make(chan error, 1)
+		go func() { planned <- p.Plan(t.Context(), nudge(0)) }()
+		for left := 12; left > 0; left-- {
+			synctest.Wait() // Everything that could begin has begun.
+			if got, want := int(now.Load()), min(4, left); got != want {
+				t.Errorf("%d targets are read at once with %d left, want %d", got, left, want)
+			}
+			one <- struct{}{}
+		}
+		if err := <-planned; err != nil {
+			t.Errorf("Plan: %v", err)
+		}
+	})
 }
 
 func TestPlan_ForgettingStartsAnew(t *testing.T) {

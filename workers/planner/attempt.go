@@ -16,6 +16,7 @@ type attempt struct {
 	busy, done bool // guarded by Planner.mu
 
 	// The rest belongs to the call of Plan that made it busy.
+	due   [2]time.Time     // not before either, by Config.Now and by Config.Real; zero: at once
 	lists int              // times in a row that the organisation could not be listed
 	read  map[string]*read // targets by host
 }
@@ -42,6 +43,9 @@ func (p *Planner) begin(n rollover.Nudge) (*attempt, error) {
 		// The other call may still fail, so this nudge is kept.
 		return nil, rollover.RetryAfter(rollover.Backoff(4, p.c.Jitter()), fmt.Errorf("tenant %d of rotation %s is being planned", n.Ord, n.Rotation))
 	}
+	if left := min(a.due[0].Sub(p.c.Now()), a.due[1].Sub(p.c.Real())); left > 0 {
+		return nil, rollover.RetryAfter(left, fmt.Errorf("tenant %d of rotation %s is to be tried again later", n.Ord, n.Rotation))
+	}
 	a.busy = true
 	return a, nil
 }
@@ -53,6 +57,14 @@ func (p *Planner) end(a *attempt, saved bool) {
 	a.busy, a.done = false, saved
 	if saved {
 		a.read = nil
+	}
+}
+
+// hold remembers when the tenant may be tried again, for the nudges that come
+// before.
+func (p *Planner) hold(a *attempt, err error) {
+	if d := after(err); d > 0 {
+		a.due = [2]time.Time{p.c.Now().Add(d), p.c.Real().Add(d)}
 	}
 }
 

@@ -53,6 +53,10 @@ type Config struct {
 	Organisations organisations
 	Driver        func(kind string) (rollover.Driver, error) // unknown kinds are an error
 	Now           func() time.Time
+	// Real is the machine's clock. A wait that the other side asked for is over
+	// when either clock says so, since a test clock may stand still. Default
+	// time.Now.
+	Real func() time.Time
 	// Log is told of tenants that end other than well. Default: nothing.
 	Log *slog.Logger
 	// Parallel is how many targets of one tenant are read at once. Default 4:
@@ -94,6 +98,9 @@ func New(c Config) (*Planner, error) {
 			*d.field = d.value
 		}
 	}
+	if c.Real == nil {
+		c.Real = time.Now
+	}
 	if c.ListTimeout <= 0 {
 		c.ListTimeout = 2 * time.Minute
 	}
@@ -119,7 +126,8 @@ func New(c Config) (*Planner, error) {
 // to come again: after the time in a [rollover.RetryAfter], or whenever it suits
 // where the store failed or ctx ended.
 //
-// Being nudged twice changes nothing: the first finding stays.
+// Being nudged twice changes nothing: the first finding stays. Being nudged
+// before that time asks nobody and counts as no try.
 func (p *Planner) Plan(ctx context.Context, n rollover.Nudge) error {
 	a, err := p.begin(n)
 	if err != nil || a == nil {
@@ -134,6 +142,7 @@ func (p *Planner) Plan(ctx context.Context, n rollover.Nudge) error {
 	}
 	f, err := p.find(ctx, r, tenant, a)
 	if err != nil {
+		p.hold(a, err)
 		return err
 	}
 	if err := p.c.Store.SaveFinding(ctx, r.ID, n.Ord, f); err != nil {
