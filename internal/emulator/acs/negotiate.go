@@ -104,3 +104,9 @@ func version(s string, absent int) (int, bool) {
 	b, err2 := strconv.ParseUint(minor, 10, 8)
 	return int(a)*10 + int(b), err1 == nil && err2 == nil && b < 10
 }
+
+// wantsJSON says whether errors are to be written in JSON.
+func wantsJSON(h http.Header) bool {
+	a := strings.ToLower(h.Get("Accept"))
+	return strings.Contains(a, "application/json") && !strings.Contains(a, "atom+xml")
+}

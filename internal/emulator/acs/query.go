@@ -2,7 +2,6 @@ package acs
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 	"sort"
 	"strconv"
@@ -397,10 +396,4 @@ func (x *exchange) inner(st *state, t *entityType, r *row, nav *navigation) feed
 		f.next = x.serviceRoot() + f.path + "?$skiptoken=" + strconv.FormatInt(f.rows[n-1].id, 10)
 	}
 	return f
-}
-
-// wantsJSON says whether errors are to be written in JSON.
-func wantsJSON(h http.Header) bool {
-	a := strings.ToLower(h.Get("Accept"))
-	return strings.Contains(a, "application/json") && !strings.Contains(a, "atom+xml")
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -101,107 +100,6 @@ func (x *exchange) noteKey(e *Entry, key *row) {
 	if key.str(t.at("Type")) == typeCertificate {
 		e.SHA256 = hashOf(key.bytes(t.at("Value")))
 	}
-}
-
-// readSignIn reads the form of either protocol.
-func (x *exchange) readSignIn(body []byte) (signIn, *refusal) {
-	if kind, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
-		return signIn{}, refuse(http.StatusUnsupportedMediaType, "Unsupported media type requested")
-	}
-	form, ok := parseForm(string(body))
-	if !ok {
-		return signIn{}, badRequest("ACS90014: The request body is not a well-formed form")
-	}
-	if x.door == doorOAuth {
-		return readOAuth(form)
-	}
-	return readWRAP(form)
-}
-
-// parseForm splits a form at "&" only, since some clients send a scope with
-// characters in it that a strict reader takes for separators.
-func parseForm(body string) (map[string]string, bool) {
-	form := make(map[string]string)
-	for _, part := range strings.Split(body, "&") {
-		if part == "" {
-			continue
-		}
-		name, value, _ := strings.Cut(part, "=")
-		n, err1 := url.QueryUnescape(name)
-		v, err2 := url.QueryUnescape(value)
-		if err1 != nil || err2 != nil {
-			return nil, false
-		}
-		if _, twice := form[n]; twice {
-			return nil, false
-		}
-		form[n] = v
-	}
-	return form, true
-}
-
-func missing(form map[string]string, names ...string) *refusal {
-	for _, n := range names {
-		if form[n] == "" {
-			return badRequest("ACS90014: The required field '%s' is missing", n)
-		}
-	}
-	return nil
-}
-
-func readWRAP(form map[string]string) (signIn, *refusal) {
-	if _, ok := form["wrap_assertion"]; ok || form["wrap_assertion_format"] != "" {
-		if r := missing(form, "wrap_scope", "wrap_assertion_format", "wrap_assertion"); r != nil {
-			return signIn{}, r
-		}
-		in := signIn{scope: form["wrap_scope"], assertion: form["wrap_assertion"]}
-		switch strings.ToUpper(form["wrap_assertion_format"]) {
-		case formatSAML:
-			in.format = formatSAML
-		case formatSWT:
-			in.format = formatSWT
-		default:
-			return signIn{}, badRequest("ACS90014: The assertion format is not supported")
-		}
-		return in, nil
-	}
-	if r := missing(form, "wrap_name", "wrap_password", "wrap_scope"); r != nil {
-		return signIn{}, r
-	}
-	return signIn{format: formatPassword, name: form["wrap_name"], secret: form["wrap_password"], scope: form["wrap_scope"]}, nil
-}
-
-// readOAuth takes client credentials, and a SAML bearer under any of the grant
-// types that the drafts of the time used (D3).
-func readOAuth(form map[string]string) (signIn, *refusal) {
-	if r := missing(form, "grant_type", "scope"); r != nil {
-		return signIn{}, r
-	}
-	switch form["grant_type"] {
-	case "client_credentials":
-		if r := missing(form, "client_id", "client_secret"); r != nil {
-			return signIn{}, r
-		}
-		return signIn{format: formatPassword, name: form["client_id"], secret: form["client_secret"], scope: form["scope"]}, nil
-	case "urn:oasis:names:tc:SAML:2.0:assertion", "http://oauth.net/grant_type/saml/2.0/bearer",
-		"urn:ietf:params:oauth:grant-type:saml2-bearer":
-		if r := missing(form, "assertion"); r != nil {
-			return signIn{}, r
-		}
-		a := form["assertion"]
-		if !strings.Contains(a, "<") {
-			// The bearer profile of SAML sends the assertion in base64url.
-			plain, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(a), "="))
-			if err != nil {
-				return signIn{}, badRequest("ACS50008: SAML token is invalid")
-			}
-			a = string(plain)
-		}
-		return signIn{format: formatSAML, assertion: a, scope: form["scope"]}, nil
-	}
-	r := badRequest("ACS90014: The grant type is not supported")
-	r.kind = "unsupported_grant_type"
-	return signIn{}, r
 }
 
 // unauthorized refuses a sign-in with the status of D1.
@@ -444,54 +342,4 @@ func (x *exchange) primary(t *entityType, rows []*row) []byte {
 		found = k.bytes(t.at("Value"))
 	}
 	return found
-}
-
-// managementAudience says whether a URL is the management service of this
-// namespace, with or without a port and a last slash.
-func (x *exchange) managementAudience(scope string) bool {
-	u, err := url.Parse(scope)
-	return err == nil && u.Scheme == "https" && hostName(u.Host) == x.ns.host &&
-		strings.EqualFold(strings.TrimSuffix(u.Path, "/"), managementPath)
-}
-
-// authorized checks the Authorization header of a management call.
-func (x *exchange) authorized() *refusal {
-	raw, ok := bearer(x.r.Header.Get("Authorization"))
-	if !ok {
-		return refuse(http.StatusUnauthorized, "ACS50009: The request has no management token")
-	}
-	token, err := parseSWT(raw)
-	if err != nil || !token.verify(x.ns.derive("management tokens")) {
-		return refuse(http.StatusUnauthorized, msgToken)
-	}
-	audience, _ := token.get("Audience")
-	until, _ := token.get("ExpiresOn")
-	n, err := strconv.ParseInt(until, 10, 64)
-	if err != nil || !x.managementAudience(audience) {
-		return refuse(http.StatusUnauthorized, msgToken)
-	}
-	if !x.now.Before(time.Unix(n, 0)) {
-		return refuse(http.StatusUnauthorized, "%s. The token has expired", msgToken)
-	}
-	return nil
-}
-
-// bearer takes the token out of either form of the header.
-func bearer(header string) (string, bool) {
-	scheme, rest, ok := strings.Cut(strings.TrimSpace(header), " ")
-	rest = strings.TrimSpace(rest)
-	switch {
-	case !ok:
-		return "", false
-	case strings.EqualFold(scheme, "Bearer"):
-		return rest, rest != ""
-	case strings.EqualFold(scheme, "WRAP"):
-		name, value, ok := strings.Cut(rest, "=")
-		if !ok || !strings.EqualFold(strings.TrimSpace(name), "access_token") {
-			return "", false
-		}
-		value = strings.Trim(strings.TrimSpace(value), `"`)
-		return value, value != ""
-	}
-	return "", false
 }
