@@ -149,6 +149,7 @@ func follow(t *testing.T, dir, ref string) []byte {
 // only the owner reads, and nowhere else.
 func checkSecrecy(t *testing.T, w *emulator.World, dir string) {
 	t.Helper()
+	secrets := secretsOf(t, w)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -169,7 +170,7 @@ func checkSecrecy(t *testing.T, w *emulator.World, dir string) {
 		if bytes.Contains(content, []byte("PRIVATE KEY")) {
 			t.Errorf("%s holds a private key", rel)
 		}
-		for _, s := range secretsOf(w) {
+		for _, s := range secrets {
 			if bytes.Contains(content, []byte(s)) {
 				t.Errorf("%s holds a secret", rel)
 			}

@@ -1,6 +1,7 @@
 package emulator_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/crossfade-project/crossfade/internal/emulator"
+	"github.com/crossfade-project/crossfade/internal/emulator/sender"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -183,22 +185,45 @@ func TestWorld_PrintsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(raw) + fmt.Sprintf("%v %+v %#v", w.Tenants, w.Tenants, w.Tenants)
-	for _, s := range secretsOf(w) {
+	for _, s := range secretsOf(t, w) {
 		if strings.Contains(text, s) {
 			t.Fatal("a printed world holds a secret")
 		}
 	}
 }
 
-// secretsOf lists the secrets that the tenants hold.
-func secretsOf(w *emulator.World) []string {
+// secretsOf lists every secret of the world, and looks that there are some of
+// each sort.
+func secretsOf(t *testing.T, w *emulator.World) []string {
+	t.Helper()
+	list, err := w.Secrets()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out []string
+	for _, s := range list {
+		if len(s) < 20 {
+			t.Fatalf("a secret of %d characters is too short to look for", len(s))
+		}
+		out = append(out, string(s))
+	}
 	for _, tn := range w.Tenants {
-		if tn.ClientSecret != "" {
-			out = append(out, string(tn.ClientSecret))
+		if tn.ClientSecret != "" && !slices.Contains(out, string(tn.ClientSecret)) {
+			t.Errorf("Secrets lacks the client secret of %s", tn.ID)
 		}
 		for _, n := range tn.Namespaces {
-			out = append(out, string(n.Secret))
+			if !slices.Contains(out, string(n.Secret)) {
+				t.Errorf("Secrets lacks the key of %s", n.Host)
+			}
+		}
+	}
+	for _, p := range []sender.Pair{w.Old, w.New} {
+		text, err := p.PEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(out, func(s string) bool { return bytes.Contains(text, []byte(s)) }) {
+			t.Error("Secrets lacks a private key of CRM")
 		}
 	}
 	return out
