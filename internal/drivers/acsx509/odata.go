@@ -219,15 +219,6 @@ func parseFeed(r io.Reader) (feed, error) {
 	return f, nil
 }
 
-// parseEntry reads a single entity from r.
-func parseEntry(r io.Reader) (entry, error) {
-	var e entry
-	if err := parseRoot(r, "entry", &e); err != nil {
-		return entry{}, err
-	}
-	return e, e.check()
-}
-
 // check refuses an entity that nothing can be done with.
 func (e entry) check() error {
 	if !e.Content.HasID {
