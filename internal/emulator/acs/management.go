@@ -138,6 +138,10 @@ func (x *exchange) tryRead(o op) (*answer, *refusal) {
 	if r != nil {
 		return nil, r
 	}
+	if q.format != "" {
+		o.header = o.header.Clone()
+		o.header.Set("Accept", q.format)
+	}
 	a, v, r := x.render(st, p, q, o, highest)
 	if r != nil {
 		return nil, r

@@ -19,6 +19,7 @@ type query struct {
 	expand *branch
 	pick   *branch // of $select; nil is everything
 	sent   []sentOption
+	format string // the Accept that $format stands for, where Lenient takes it
 }
 
 type order struct {
@@ -172,12 +173,26 @@ func (s *Server) option(p *place, q *query, name, v string, all map[string]strin
 		// Compiled when $expand is known.
 	case "$format":
 		if !s.cfg.Switches.Lenient {
-			r = badRequest("The query parameter '$format' begins with a system-reserved '$' character but is not recognized")
+			return badRequest("The query parameter '$format' begins with a system-reserved '$' character but is not recognized")
 		}
+		q.format = formatOf(v)
 	default:
 		r = badRequest("The query parameter '%s' begins with a system-reserved '$' character but is not recognized", name)
 	}
 	return r
+}
+
+// formatOf is the media type that a $format names, in short or in full.
+func formatOf(v string) string {
+	switch v {
+	case "json", "verbosejson":
+		return mimeJSON
+	case "atom":
+		return mimeAtom
+	case "xml":
+		return mimeXML
+	}
+	return v
 }
 
 func compileOrder(t *entityType, text string) ([]order, *refusal) {

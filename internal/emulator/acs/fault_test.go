@@ -1,0 +1,148 @@
+package acs_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/emulator/acs"
+)
+
+// TestFaults_DoWhatTheySay adds a key under each fault and looks at the answer,
+// at what stands and at what the journal says.
+func TestFaults_DoWhatTheySay(t *testing.T) {
+	fresh := next2016(t)
+	for _, tt := range []struct {
+		kind    string
+		status  int // 0 is a cut connection
+		applied bool
+		says    string
+	}{
+		{acs.FaultThrottled, 429, false, "ACS90055"},
+		{acs.FaultInternal, 500, false, "Trace ID"},
+		{acs.FaultBusy, 503, false, "ACS90046"},
+		{acs.FaultTimeoutApplied, 504, true, "ACS90005"},
+		{acs.FaultResetBefore, 0, false, ""},
+		{acs.FaultResetApplied, 0, true, ""},
+		{acs.FaultSlow, 201, true, ""},
+		{acs.FaultCorruptWrite, 201, true, ""},
+	} {
+		t.Run(tt.kind, func(t *testing.T) {
+			b := newBench(t, acs.Config{})
+			id := b.identityID()
+			f := acs.Faults{Rules: []acs.FaultRule{{Kind: tt.kind, Method: "POST", PathContains: "serviceidentitykeys",
+				Host: "contoso-*", Times: 1, Delay: time.Millisecond}}}
+			if err := f.Check(); err != nil {
+				t.Fatal(err)
+			}
+			b.s.SetFaults(f)
+			r, err := b.try("POST", "ServiceIdentities("+id+"L)/ServiceIdentityKeys", keyEntry(fresh))
+			if (err != nil) != (tt.status == 0) || r.status != tt.status || !strings.Contains(r.body, tt.says) {
+				t.Errorf("POST = %d %s (%v), want %d with %q", r.status, r.body, err, tt.status, tt.says)
+			}
+			if r.header.Get("Retry-After") != "" {
+				t.Errorf("the answer has Retry-After")
+			}
+			keys := b.s.Identity(host, crm)
+			if got := len(keys) == 4; got != tt.applied {
+				t.Errorf("the key stands: %t, want %t", got, tt.applied)
+			}
+			if tt.applied && bytes.Equal(keys[3].Value, fresh.der) == (tt.kind == acs.FaultCorruptWrite) {
+				t.Errorf("the value that stands is the one sent: %t", tt.kind == acs.FaultCorruptWrite)
+			}
+			var writes []acs.Entry
+			for _, e := range b.s.Journal() {
+				if e.Op == acs.OpCreate {
+					writes = append(writes, e)
+				}
+			}
+			if len(writes) != 1 || writes[0].Fault != tt.kind || writes[0].Status != tt.status || writes[0].Applied != tt.applied {
+				t.Errorf("the journal has %+v", writes)
+			}
+			if r := b.call("POST", "ServiceIdentities("+id+"L)/ServiceIdentityKeys", keyEntry(fresh)); r.status != 201 {
+				t.Errorf("the next POST = %d", r.status)
+			}
+		})
+	}
+}
+
+func TestFaults_StaleReadIsTheStateBefore(t *testing.T) {
+	b := newBench(t, acs.Config{})
+	id := b.identityID()
+	if r := b.call("POST", "ServiceIdentities("+id+"L)/ServiceIdentityKeys", keyEntry(next2016(t))); r.status != 201 {
+		t.Fatal(r.body)
+	}
+	b.s.SetFaults(acs.Faults{Rules: []acs.FaultRule{{Kind: acs.FaultStaleRead, Method: "GET", After: 1, Times: 1}}})
+	for i, want := range []string{"4", "3", "4"} {
+		if got := b.call("GET", "ServiceIdentities("+id+"L)/ServiceIdentityKeys/$count", "").body; got != want {
+			t.Errorf("read %d counts %s, want %s", i, got, want)
+		}
+	}
+}
+
+func TestFaults_HitTokensInTheirOwnShape(t *testing.T) {
+	b := newBench(t, acs.Config{Switches: acs.Switches{RetryAfter: 1500 * time.Millisecond}})
+	b.s.SetFaults(acs.Faults{Rules: []acs.FaultRule{{Kind: acs.FaultThrottled, Match: func(r *http.Request) bool { return r.Method == "POST" }}}})
+	r := b.form("/WRAPv0.9/", "wrap_name", crm, "wrap_password", "pass & word", "wrap_scope", realm)
+	if r.status != 429 || !strings.HasPrefix(r.body, "Error:Code:429:SubCode:T0:Detail:ACS90055") || r.header.Get("Retry-After") != "2" {
+		t.Errorf("WRAP = %d %s %v", r.status, r.body, r.header)
+	}
+	r = b.form("/v2/OAuth2-13", "grant_type", "client_credentials", "client_id", crm, "client_secret", "pass & word", "scope", realm)
+	if r.status != 429 || !strings.HasPrefix(r.body, `{"error":`) {
+		t.Errorf("OAuth = %d %s", r.status, r.body)
+	}
+}
+
+// TestRough_IsTheSameForTheSameSeed asks two servers in different orders and
+// expects the same answers per host.
+func TestRough_IsTheSameForTheSameSeed(t *testing.T) {
+	run := func(seed int64, swapped bool) string {
+		b := newBench(t, acs.Config{})
+		b.login()
+		b.s.SetFaults(acs.Faults{Profile: acs.ProfileRough, Seed: seed})
+		got := map[string]string{}
+		ask := func(h string) {
+			r, err := b.try("GET", "https://"+h+"/v2/mgmt/service/$metadata", "")
+			got[h] += fmt.Sprint(r.status, err != nil, " ")
+		}
+		for range 150 {
+			if swapped {
+				ask(plain)
+				ask(host)
+			} else {
+				ask(host)
+				ask(plain)
+			}
+		}
+		return got[host] + "|" + got[plain]
+	}
+	one := run(1, false)
+	if two := run(1, true); one != two {
+		t.Errorf("the same seed gives\n%s\nand\n%s", one, two)
+	}
+	if other := run(2, false); one == other {
+		t.Errorf("another seed gives the same")
+	}
+	if n := strings.Count(one, "200"); n < 240 || n > 290 {
+		t.Errorf("%d of 300 calls went well, want about eleven in twelve: %s", n, one)
+	}
+}
+
+func TestFaults_CheckRefusesNonsense(t *testing.T) {
+	for _, f := range []acs.Faults{
+		{Profile: "worse"},
+		{Rules: []acs.FaultRule{{Kind: "418"}}},
+		{Rules: []acs.FaultRule{{Kind: acs.FaultBusy, Host: "["}}},
+		{Rules: []acs.FaultRule{{Kind: acs.FaultBusy, Probability: 2}}},
+	} {
+		if f.Check() == nil {
+			t.Errorf("Check(%+v) = nil", f)
+		}
+	}
+	if err := (acs.Faults{Profile: acs.ProfileRough}).Check(); err != nil {
+		t.Errorf("Check(rough) = %v", err)
+	}
+}
