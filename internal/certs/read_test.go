@@ -143,6 +143,9 @@ func TestRead_TellsWhatACertificateIs(t *testing.T) {
 	if c := read(t, "selfsigned.pem"); c.Subject != "CN=selfsigned" {
 		t.Errorf("Read(selfsigned.pem) = %q, want it, though it is marked as an authority's", c.Subject)
 	}
+	if c := read(t, "chain-unmarked.pem"); c.Subject != "CN=below" || len(c.Chain) != 1 {
+		t.Errorf("Read(chain-unmarked.pem) = %q with a chain of %d, want what was issued, and its issuer", c.Subject, len(c.Chain))
+	}
 	if c := read(t, "bag.pem"); c.Subject != "CN=rsa1024" {
 		t.Errorf("Read(bag.pem) = %q, want what follows the text", c.Subject)
 	}

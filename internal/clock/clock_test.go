@@ -152,6 +152,30 @@ func TestFollow_SeesWhatOthersDo(t *testing.T) {
 	eventually(t, follower, start().Add(3*time.Hour))
 }
 
+func TestFollow_FindsTheTimeThatWasReached(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clock")
+	c, err := clock.Create(path, start(), clock.MaxRate)
+	if err != nil {
+		t.Fatalf("Create = %v", err)
+	}
+	eventually(t, c, start().Add(time.Hour))
+	reached := c.Now()
+	for name, change := range map[string]func() error{
+		"stopped": func() error { return c.SetRate(0) }, "advanced": func() error { return clock.AdvanceFile(path, 0) },
+	} {
+		if err := change(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		other, err := clock.Follow(path)
+		if err != nil {
+			t.Fatalf("Follow = %v", err)
+		}
+		if got := other.Now(); got.Before(reached) {
+			t.Errorf("%s: another process reads %s, want %s or later", name, got, reached)
+		}
+	}
+}
+
 func TestFollow_NeverGoesBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clock")
 	c, err := clock.Create(path, start().Add(time.Hour), 0)

@@ -62,7 +62,8 @@ type Config struct {
 	MaxConnsPerHost int
 	// MaxIdleConns bounds the idle connections to all hosts together; 0 means
 	// [DefaultMaxIdleConns], or [EmulatorMaxIdleConns] where Dial is set. Each
-	// one costs a file descriptor.
+	// one costs a file descriptor. Those of HTTP/2 are not counted: there is one
+	// a host, and it is closed when it was idle for 90 s.
 	MaxIdleConns int
 	// Proxy chooses the proxy for hosts without an entry in Dial; nil means
 	// [http.ProxyFromEnvironment]. What is sent through a proxy is resolved

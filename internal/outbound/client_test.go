@@ -35,8 +35,14 @@ type server struct {
 
 func serve(t *testing.T, h http.HandlerFunc) *server {
 	t.Helper()
+	return serveBy(t, 2, h)
+}
+
+// serveBy is serve by a major version of HTTP: 1 or 2.
+func serveBy(t *testing.T, version int, h http.HandlerFunc) *server {
+	t.Helper()
 	s := &server{Server: httptest.NewUnstartedServer(h)}
-	s.EnableHTTP2 = true
+	s.EnableHTTP2 = version == 2
 	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
 		if st == http.StateNew {
 			s.dials.Add(1)
@@ -84,25 +90,48 @@ func do(c *http.Client, req *http.Request) (int, string, error) {
 }
 
 func TestNew_ReachesManyNamesBehindOneAddress(t *testing.T) {
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "%s %s", r.Proto, r.Host)
-	})
-	c := client(t, s, nil)
-	const hosts = 300
-	for round := range 2 {
-		for i := range hosts {
-			name := fmt.Sprintf("ns%d.%s", i, host)
-			// The certificate is for example.com and *.example.com.
-			if _, body, err := get(t, c, "https://"+name+"/"); err != nil || body != "HTTP/2.0 "+name {
-				t.Fatalf("GET %s = %q, %v, want HTTP/2.0 and its name", name, body, err)
+	for version, proto := range map[int]string{1: "HTTP/1.1", 2: "HTTP/2.0"} {
+		s := serveBy(t, version, func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "%s %s", r.Proto, r.Host)
+		})
+		c := client(t, s, nil)
+		const hosts = 300
+		for round := range 2 {
+			for i := range hosts {
+				name := fmt.Sprintf("ns%d.%s", i, host)
+				if _, body, err := get(t, c, "https://"+name+"/"); err != nil || body != proto+" "+name {
+					t.Fatalf("GET %s = %q, %v, want %s and its name", name, body, err, proto)
+				}
+			}
+			if got := s.dials.Load(); got != hosts {
+				t.Errorf("%s, round %d: %d connections so far, want %d: none is closed for want of room", proto, round+1, got, hosts)
 			}
 		}
-		if got := s.dials.Load(); got != hosts {
-			t.Errorf("after round %d: %d connections, want %d: none is closed for want of room", round+1, got, hosts)
+		upper := strings.ToUpper(host) + ":8443"
+		if _, body, err := get(t, c, "https://"+upper+"/"); err != nil || body != proto+" "+upper {
+			t.Errorf("GET in upper case with another port = %q, %v, want it", body, err)
 		}
 	}
-	if _, body, err := get(t, c, "https://"+strings.ToUpper(host)+":8443/"); err != nil || !strings.HasPrefix(body, "HTTP/2.0") {
-		t.Errorf("GET in upper case with another port = %q, %v, want it", body, err)
+}
+
+func TestNew_TakesManyRequestsForOneHost(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		s := serveBy(t, version, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
+		c := client(t, s, func(cfg *outbound.Config) { cfg.MaxConnsPerHost = 3 })
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				for range 4 {
+					if _, body, err := get(t, c, "https://"+host); err != nil || body != "ok" {
+						t.Errorf("HTTP/%d: GET = %q, %v, want ok", version, body, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := s.dials.Load(); got > 3 {
+			t.Errorf("HTTP/%d: %d connections, want at most 3", version, got)
+		}
 	}
 }
 
@@ -111,13 +140,16 @@ func TestNew_PrefersTheNarrowestRoute(t *testing.T) {
 		return serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
 	}
 	wide, narrow, exact := answer("wide"), answer("narrow"), answer("exact")
-	c := client(t, wide, func(cfg *outbound.Config) {
-		cfg.CAPEM = bytes.Join([][]byte{wide.ca, narrow.ca, exact.ca}, nil)
-		cfg.Dial = map[string]string{"*.com": wide.addr, "*.example.com": narrow.addr, "a.example.com": exact.addr}
-	})
-	for name, want := range map[string]string{"example.com": "wide", "b.example.com": "narrow", "a.example.com": "exact"} {
-		if _, got, err := get(t, c, "https://"+name); err != nil || got != want {
-			t.Errorf("GET %s = %q, %v, want %q", name, got, err, want)
+	// The entries come from a map, in another order each time.
+	for range 10 {
+		c := client(t, wide, func(cfg *outbound.Config) {
+			cfg.CAPEM = bytes.Join([][]byte{wide.ca, narrow.ca, exact.ca}, nil)
+			cfg.Dial = map[string]string{"*.com": wide.addr, "*.example.com": narrow.addr, "a.example.com": exact.addr}
+		})
+		for name, want := range map[string]string{"example.com": "wide", "b.example.com": "narrow", "a.example.com": "exact"} {
+			if _, got, err := get(t, c, "https://"+name); err != nil || got != want {
+				t.Errorf("GET %s = %q, %v, want %q", name, got, err, want)
+			}
 		}
 	}
 }

@@ -263,7 +263,7 @@ func TestInventory_MixesNothingUp(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range 3 {
 		wg.Go(func() {
-			for i := range 8 {
+			for i := range 4 {
 				err := v.SaveEndpoints(t.Context(), "contoso", endpoints(4000, fmt.Sprintf("w%d", (w+i)%4)))
 				if err != nil && !errors.Is(err, rollover.ErrConflict) {
 					t.Errorf("SaveEndpoints = %v", err)
@@ -271,7 +271,7 @@ func TestInventory_MixesNothingUp(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			for range 8 {
+			for range 6 {
 				got, err := v.Endpoints(t.Context(), "contoso")
 				if errors.Is(err, rollover.ErrConflict) {
 					continue

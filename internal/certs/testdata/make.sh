@@ -71,6 +71,11 @@ openssl genpkey -algorithm ed25519 -out ed.key; csr ed25519 ed "/CN=ed25519"; is
 csr server new "/CN=server only"; issue server root server 20160101000000Z 20260101000000Z
 csr encipher new "/CN=encipher only"; issue encipher root encipher 20160101000000Z 20260101000000Z
 
+# An authority of old, which is not marked as one, and what it issued.
+key unmarked; csr unmarked unmarked "/CN=Unmarked Issuer"; issue unmarked root plain 20140101000000Z 20340101000000Z
+csr below new "/CN=below"; issue below unmarked leaf 20161104010000Z 20181104010000Z
+cat unmarked.pem below.pem >chain-unmarked.pem
+
 # Signed over SHA-1 and MD5, with a negative serial number, and as `req -x509`
 # makes one, marked as an authority's. These begin on the day they are made.
 self() { openssl req -x509 -new -key new.key -days 3650 "$@"; }
@@ -102,7 +107,7 @@ openssl pkcs12 -export -inkey weak.key -in rsa1024.pem -name crm9 -passout pass:
 openssl pkcs12 -in w.pfx -nokeys -passin pass:x -out bag.pem
 
 for f in root inter old new samekey late other rsa1024 ec ed25519 server encipher sha1 md5 negative-serial selfsigned \
-	negative-serial.p7b chain two-leaves authorities chain.p7b empty.p7b trusted request \
+	negative-serial.p7b chain chain-unmarked two-leaves authorities chain.p7b empty.p7b trusted request \
 	key-after key-before key-encrypted key-encrypted-old key-ec bag; do
 	cp "$f.pem" "$out/$f.pem"
 done
