@@ -89,7 +89,7 @@ func logOptions() []logging.Option {
 			}
 			return fields
 		}),
-		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, "grpc.start_time", "grpc.request.deadline", "grpc.error"),
+		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey),
 	}
 }
 

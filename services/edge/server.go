@@ -155,19 +155,21 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	wg.Go(func() { s.watchHealth(hctx) })
 
 	served := make(chan error, 1)
-	wg.Go(func() { served <- s.grpc.Serve(lis) })
+	go func() { served <- s.grpc.Serve(lis) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving gRPC on %s: %w", lis.Addr(), err)
 	case <-ctx.Done():
 	}
-	s.stop()
+	if s.stop() {
+		<-served
+	}
 	return nil
 }
 
 // stop is done in this order, so that nobody is sent here any more before
-// anybody is sent away.
-func (s *Server) stop() {
+// anybody is sent away. It reports whether every handler has returned.
+func (s *Server) stop() bool {
 	s.health.Shutdown()
 	s.gate.drain()
 	done := make(chan struct{})
@@ -179,7 +181,7 @@ func (s *Server) stop() {
 	defer t.Stop()
 	select {
 	case <-done:
-		return
+		return true
 	case <-t.C:
 	}
 	s.c.Log.Warn("calls did not end in time and are cut off", "timeout", s.c.StopTimeout)
@@ -194,8 +196,10 @@ func (s *Server) stop() {
 	select {
 	case <-stopped:
 		<-done
+		return true
 	case <-t.C:
 		s.c.Log.Error("a handler ignores its end")
+		return false
 	}
 }
 

@@ -1,0 +1,93 @@
+package edge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
+)
+
+// sentinels returns the names of the room's errors, read from its source, so that
+// a new one is noticed.
+func sentinels(t *testing.T) []string {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), "../../internal/rollover/errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, d := range f.Decls {
+		g, ok := d.(*ast.GenDecl)
+		if !ok || g.Tok != token.VAR {
+			continue
+		}
+		for _, s := range g.Specs {
+			for _, n := range s.(*ast.ValueSpec).Names {
+				names = append(names, n.Name)
+			}
+		}
+	}
+	if len(names) < 9 {
+		t.Fatalf("errors.go has the sentinels %q, want at least nine: does this test still read the right file?", names)
+	}
+	return names
+}
+
+func TestProblemOf_EverySentinelHasALine(t *testing.T) {
+	want := map[string]struct {
+		err    error
+		code   codes.Code
+		reason pb.ErrorReason
+	}{
+		"ErrNotFound":    {rollover.ErrNotFound, codes.NotFound, pb.ErrorReason_ERROR_REASON_NOT_FOUND},
+		"ErrExists":      {rollover.ErrExists, codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_ALREADY_EXISTS},
+		"ErrConflict":    {rollover.ErrConflict, codes.Aborted, pb.ErrorReason_ERROR_REASON_CONFLICT},
+		"ErrTooEarly":    {rollover.ErrTooEarly, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_TOO_EARLY},
+		"ErrNoEvidence":  {rollover.ErrNoEvidence, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_NO_EVIDENCE},
+		"ErrState":       {rollover.ErrState, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED},
+		"ErrStalePlan":   {rollover.ErrStalePlan, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_PLAN_CHANGED},
+		"ErrUnavailable": {rollover.ErrUnavailable, codes.Unavailable, pb.ErrorReason_ERROR_REASON_STORAGE_UNAVAILABLE},
+		"ErrFull":        {rollover.ErrFull, codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_STORAGE_FULL},
+	}
+	for _, name := range sentinels(t) {
+		w, ok := want[name]
+		if !ok {
+			t.Errorf("rollover.%s has no line here, and none in status.go?", name)
+			continue
+		}
+		p := edge.ProblemOf(fmt.Errorf("doing this: %w", w.err))
+		if p.Code != w.code || p.Reason != w.reason {
+			t.Errorf("ProblemOf(%s) = %s %s, want %s %s", name, p.Code, p.Reason, w.code, w.reason)
+		}
+	}
+}
+
+func TestProblemOf_OthersAreOurMistakesAndUntold(t *testing.T) {
+	p := edge.ProblemOf(errors.New("dialing nats://user:pass@10.0.0.1 went wrong"))
+	if p.Code != codes.Internal || p.Message != "something went wrong in the server" {
+		t.Errorf("ProblemOf(an unknown error) = %s %q, want INTERNAL without the text", p.Code, p.Message)
+	}
+	for err, want := range map[error]codes.Code{
+		context.Canceled: codes.Canceled, context.DeadlineExceeded: codes.DeadlineExceeded,
+	} {
+		if got := edge.ProblemOf(fmt.Errorf("reading: %w", err)).Code; got != want {
+			t.Errorf("ProblemOf(%v) = %s, want %s", err, got, want)
+		}
+	}
+}
+
+func TestProblemOf_UnavailableTellsNothingOfTheBroker(t *testing.T) {
+	p := edge.ProblemOf(fmt.Errorf("publishing to nats://10.0.0.1: %w", rollover.ErrUnavailable))
+	if p.Message != "the storage cannot be reached now; ask again" || p.Retry <= 0 {
+		t.Errorf("ProblemOf(ErrUnavailable) = %q after %s, want a fixed text and a delay", p.Message, p.Retry)
+	}
+}
