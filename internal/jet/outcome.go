@@ -79,14 +79,13 @@ func judge(err error) outcome {
 	if errors.As(err, &bound) {
 		return full
 	}
-	var je jetstream.JetStreamError
-	if !errors.As(err, &je) || je.APIError() == nil {
+	api := apiError(err)
+	if api == nil {
 		if errors.Is(err, nats.ErrMaxPayload) {
 			return refused
 		}
 		return unclear
 	}
-	api := je.APIError()
 	switch api.ErrorCode {
 	case codeWrongLast:
 		return lost
@@ -103,6 +102,20 @@ func judge(err error) outcome {
 		return unclear
 	}
 	return refused
+}
+
+// apiError returns what the server said, or nil if it said nothing. The client
+// wraps it in two ways.
+func apiError(err error) *jetstream.APIError {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api
+	}
+	var je jetstream.JetStreamError
+	if errors.As(err, &je) {
+		return je.APIError()
+	}
+	return nil
 }
 
 // fullText tells the bounds of a stream apart. The server gives one code for

@@ -1,0 +1,249 @@
+package jet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/jet"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
+)
+
+// natsServer builds the server of the version that go.mod pins.
+func natsServer(t testing.TB) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "nats-server")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "github.com/nats-io/nats-server/v2").CombinedOutput()
+	if err != nil {
+		t.Fatalf("building nats-server: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// ports returns n ports of the loopback that were free a moment ago.
+func ports(t testing.TB, n int) []int {
+	t.Helper()
+	out := make([]int, n)
+	for i := range out {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		out[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return out
+}
+
+// node is one server process.
+type node struct {
+	bin, conf string
+	cmd       *exec.Cmd
+}
+
+func (n *node) start(t testing.TB) {
+	t.Helper()
+	n.cmd = exec.Command(n.bin, "-c", n.conf)
+	n.cmd.Stderr = testLog{t}
+	if err := n.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kill is kill -9.
+func (n *node) kill() {
+	if n.cmd != nil {
+		_ = n.cmd.Process.Kill()
+		_ = n.cmd.Wait()
+		n.cmd = nil
+	}
+}
+
+// cluster runs three servers and returns them with the URL of all.
+func cluster(t testing.TB) ([]*node, string) {
+	t.Helper()
+	bin, p := natsServer(t), ports(t, 6)
+	var routes, urls []string
+	for i := range 3 {
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", p[3+i]))
+		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", p[i]))
+	}
+	nodes := make([]*node, 3)
+	for i := range nodes {
+		dir := t.TempDir()
+		conf := fmt.Sprintf("server_name: n%d\nlisten: 127.0.0.1:%d\nlog_file: %q\njetstream { store_dir: %q, sync_interval: always, max_file: 64G, max_mem: 1G }\n"+
+			"cluster { name: c, listen: 127.0.0.1:%d, routes: [%s] }\n", i, p[i], filepath.Join(dir, "log"), dir, p[3+i], strings.Join(routes, ", "))
+		nodes[i] = &node{bin: bin, conf: filepath.Join(dir, "nats.conf")}
+		if err := os.WriteFile(nodes[i].conf, []byte(conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		nodes[i].start(t)
+		t.Cleanup(nodes[i].kill)
+	}
+	return nodes, strings.Join(urls, ",")
+}
+
+func TestCluster_GoesOnWhenAnyNodeIsKilled(t *testing.T) {
+	nodes, url := cluster(t)
+	cert := newCert(t)
+	c := config(t, cert)
+	c.Dir, c.URL, c.Replicas, c.MaxStore = "", url, 3, 1<<30
+	c.AckWait = 2 * time.Second
+	a, b := open(t, c), open(t, c)
+	const n = 300
+	planned(t, a, cert, "r1", n)
+	l, _ := following(t, b)
+	worked := make(chan int, 4096)
+	for _, x := range []*jet.Broker{a, b} {
+		consuming(t, x, 8, func(ctx context.Context, d *jet.Delivery) {
+			if advance(ctx, x, d.Nudge) == nil && d.Done(ctx) == nil {
+				worked <- d.Nudge.Ord
+			}
+		})
+	}
+	for round := range nodes {
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() { defer wg.Done(); nodes[round].kill() }()
+		nudgeAll(t, a, n)
+		wg.Wait()
+		left := map[int]bool{}
+		for ord := range n {
+			left[ord] = true
+		}
+		for len(left) > 0 {
+			delete(left, wait(t, worked, fmt.Sprintf("tasks of round %d, %d are left", round, len(left))))
+		}
+		nodes[round].start(t)
+		eventually(t, "the cluster to be ready", func() bool { return a.Ready(t.Context()) == nil && b.Ready(t.Context()) == nil })
+	}
+	for ord := range n {
+		id := rollover.TaskID{Rotation: "r1", Ord: ord}
+		k, err := a.Task(t.Context(), id)
+		if err != nil || k.Tries < len(nodes) {
+			t.Fatalf("Task(%s) has %d tries, %v, want %d at least", id, k.Tries, err, len(nodes))
+		}
+		eventually(t, "the feed to tell of "+id.String(), l.look(func() bool { return l.seqs[id] == k.Rev }))
+	}
+}
+
+// advance does what a rotator does: read, change, save, and look again when
+// another was quicker.
+func advance(ctx context.Context, s rollover.Store, n rollover.Nudge) error {
+	for range 10 {
+		k, err := s.Task(ctx, rollover.TaskID(n))
+		if err != nil {
+			return err
+		}
+		k.Phase, k.Tries = rollover.Staged, k.Tries+1
+		if _, err = s.SaveTask(ctx, k); !errors.Is(err, rollover.ErrConflict) {
+			return err
+		}
+	}
+	return rollover.ErrConflict
+}
+
+// nudgeAll nudges n hosts until the queue has taken each.
+func nudgeAll(t testing.TB, b *jet.Broker, n int) {
+	t.Helper()
+	for ord := range n {
+		eventually(t, "a slot", func() bool {
+			return b.NudgeTask(t.Context(), fmt.Sprintf("ns%d.example", ord), rollover.Nudge{Rotation: "r1", Ord: ord}) == nil
+		})
+	}
+}
+
+func TestCluster_IsAStore(t *testing.T) {
+	_, url := cluster(t)
+	cert := newCert(t)
+	c := config(t, cert)
+	c.Dir, c.URL, c.Replicas, c.MaxStore = "", url, 3, 1<<30
+	b := open(t, c)
+	rollovertest.TestStore(t, cert, func(t *testing.T) rollover.Store { return renamed{b, strings.ReplaceAll(t.Name(), "/", "-")} })
+	l, err := b.Lease(t.Context(), "k", "me", time.Second)
+	if err != nil || !l.Held() {
+		t.Errorf("Lease = %v", err)
+	}
+	c.Replicas = 0 // A careless client takes no replica away.
+	open(t, c)
+	if err := b.NudgeTask(t.Context(), host, rollover.Nudge{Rotation: "r1"}); err != nil {
+		t.Errorf("NudgeTask = %v", err)
+	}
+}
+
+// renamed gives each case of the suite rotations of its own in one store.
+type renamed struct {
+	*jet.Broker
+	mark string
+}
+
+func (r renamed) CreateRotation(ctx context.Context, x rollover.Rotation, tenants []string) (rollover.Rotation, error) {
+	id := x.ID
+	x.ID += r.mark
+	x, err := r.Broker.CreateRotation(ctx, x, tenants)
+	x.ID = id
+	return x, err
+}
+
+func (r renamed) Rotation(ctx context.Context, id string) (rollover.Rotation, error) {
+	x, err := r.Broker.Rotation(ctx, id+r.mark)
+	x.ID = id
+	return x, err
+}
+
+func (r renamed) SaveRotation(ctx context.Context, x rollover.Rotation) (rollover.Rotation, error) {
+	id := x.ID
+	x.ID += r.mark
+	x, err := r.Broker.SaveRotation(ctx, x)
+	x.ID = id
+	return x, err
+}
+
+func (r renamed) SelectedTenants(ctx context.Context, id string) ([]string, error) {
+	return r.Broker.SelectedTenants(ctx, id+r.mark)
+}
+
+func (r renamed) SaveFinding(ctx context.Context, id string, ord int, f rollover.Finding) error {
+	return r.Broker.SaveFinding(ctx, id+r.mark, ord, f)
+}
+
+func (r renamed) Findings(ctx context.Context, id string) (map[int]rollover.Finding, error) {
+	return r.Broker.Findings(ctx, id+r.mark)
+}
+
+func (r renamed) FreezePlan(ctx context.Context, x rollover.Rotation, plan []rollover.Item) (rollover.Rotation, error) {
+	id := x.ID
+	x.ID += r.mark
+	x, err := r.Broker.FreezePlan(ctx, x, plan)
+	x.ID = id
+	return x, err
+}
+
+func (r renamed) Plan(ctx context.Context, id string, from, to int) ([]rollover.Item, error) {
+	return r.Broker.Plan(ctx, id+r.mark, from, to)
+}
+
+func (r renamed) Task(ctx context.Context, id rollover.TaskID) (rollover.Task, error) {
+	rot := id.Rotation
+	id.Rotation += r.mark
+	k, err := r.Broker.Task(ctx, id)
+	k.ID.Rotation = rot
+	return k, err
+}
+
+func (r renamed) SaveTask(ctx context.Context, k rollover.Task) (rollover.Task, error) {
+	rot := k.ID.Rotation
+	k.ID.Rotation += r.mark
+	k, err := r.Broker.SaveTask(ctx, k)
+	k.ID.Rotation = rot
+	return k, err
+}
