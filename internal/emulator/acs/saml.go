@@ -200,6 +200,10 @@ func (x *exchange) verified(root *etree.Element, der []byte) (*etree.Element, *r
 		return nil, x.unauthorized("%s. ACS50017: The certificate with subject '%s' and issuer '%s' failed validation. It is not valid at this time",
 			msgSAML, cert.Subject, cert.Issuer)
 	}
+	if cert.PublicKeyAlgorithm != x509.RSA {
+		// Stored like any other, but nothing shows that ACS could verify with it (D15).
+		return nil, x.unauthorized("%s. %s. The algorithm of the key is not supported", msgSAML, msgSign)
+	}
 	if x.s.cfg.Switches.Chain && !x.chains(cert) {
 		return nil, x.unauthorized("%s. ACS50017: The certificate with subject '%s' and issuer '%s' failed validation",
 			msgSAML, cert.Subject, cert.Issuer)

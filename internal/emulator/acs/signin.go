@@ -10,7 +10,8 @@ import (
 
 // readSignIn reads the form of either protocol.
 func (x *exchange) readSignIn(body []byte) (signIn, *refusal) {
-	if kind, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+	kind, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	if x.r.Header.Get("Content-Type") != "" && (err != nil || kind != "application/x-www-form-urlencoded") {
 		return signIn{}, refuse(http.StatusUnsupportedMediaType, "Unsupported media type requested")
 	}
 	form, ok := parseForm(string(body))
