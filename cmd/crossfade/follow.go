@@ -25,6 +25,9 @@ type view interface {
 // errEnough ends a watch from within a view's condition.
 var errEnough = errors.New("seen enough")
 
+// errStopped says that whoever watched did not want to any longer.
+var errStopped = errors.New("stopped watching; the rotation goes on")
+
 // watching says what to follow and until when.
 type watching struct {
 	name   string
@@ -51,7 +54,7 @@ func (c *client) follow(ctx context.Context, w watching, v view) (*crossfadev1.R
 		case err == nil:
 			// The service ended the watch without an end of the rotation.
 		case ctx.Err() != nil:
-			return last, ctx.Err()
+			return last, errStopped
 		case !worthRetrying(err):
 			return last, err
 		}
@@ -63,7 +66,7 @@ func (c *client) follow(ctx context.Context, w watching, v view) (*crossfadev1.R
 		}
 		select {
 		case <-ctx.Done():
-			return last, ctx.Err()
+			return last, errStopped
 		case <-time.After(rollover.Backoff(cuts, 0.5)):
 		}
 	}

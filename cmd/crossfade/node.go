@@ -46,6 +46,8 @@ type nodeConfig struct {
 	// are. An emulator's is not among them.
 	discovery bool
 
+	drivers map[string][]byte // each one's part of the configuration file, by kind
+
 	hostRate             float64 // calls a second to one host
 	hostBurst            int
 	planSlots, taskSlots int
@@ -101,7 +103,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.inventory = tenants.New(buckets["tenants"], buckets["endpoints"])
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.mirror = mirror.New(n.broker)
-	n.drivers, err = drivers.Open(nil, kit.Kit{
+	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
 		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access, Observe: n.metrics.Call,
 		Pace: kit.NewPacer(c.hostRate, c.hostBurst).Wait,
 	})
@@ -144,7 +146,8 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 // work plans tenants and rotates tasks until ctx ends.
 func (n *node) work(ctx context.Context) error {
 	orgs, err := dataverse.New(dataverse.Config{
-		HTTP: n.http, Now: n.c.clock.Now, Authority: n.c.authority, DisableInstanceDiscovery: !n.c.discovery, Log: n.c.log,
+		// Entra and Dataverse count in the machine's time, as do their pauses.
+		HTTP: n.http, Now: time.Now, Authority: n.c.authority, DisableInstanceDiscovery: !n.c.discovery, Log: n.c.log,
 	})
 	if err != nil {
 		return fmt.Errorf("making the Dataverse client: %w", err)

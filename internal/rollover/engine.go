@@ -182,6 +182,11 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	if !errors.As(err, &s) {
 		s = &StepError{Err: err}
 	}
+	if s.Outcome == Conflict && k.Tries == 0 && k.Orders.MaxTries > 1 {
+		// A conflict is believed when it is seen twice. ACS may answer with what
+		// stood there a moment ago, and one such answer must not end a task.
+		s = &StepError{Err: err}
+	}
 	if s.Outcome != Open {
 		k.Outcome, k.Reason, k.NextAt = s.Outcome, s.Reason, time.Time{}
 		return k
