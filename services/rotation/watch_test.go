@@ -76,7 +76,7 @@ func (k *known) take(t *testing.T, m *pb.WatchRotationResponse) {
 	k.cursor = m.GetCursor()
 }
 
-// A reader is cut off after every single message and comes back with its last
+// A reader is cut off after one message or two, and comes back with its last
 // cursor; in the end it knows all.
 func TestWatchRotation_NothingIsLostWhereverItIsCut(t *testing.T) {
 	h := open(t, nil)
@@ -99,9 +99,9 @@ func TestWatchRotation_NothingIsLostWhereverItIsCut(t *testing.T) {
 			t.Fatalf("after %d cuts: %v", cuts, err)
 		}
 		k.take(t, m)
-		if _, isTasks := m.GetEvent().(*pb.WatchRotationResponse_Tasks); !isTasks {
-			// The first of two messages has the cursor before it, so go on to the
-			// second.
+		if _, isTasks := m.GetEvent().(*pb.WatchRotationResponse_Tasks); !isTasks && cuts%2 == 1 {
+			// The first of two messages has the cursor before it: who is cut off
+			// there every time comes no further. So go on to the second.
 			m, err := w.stream.Recv()
 			if errors.Is(err, io.EOF) {
 				break
