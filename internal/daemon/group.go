@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// stopGrace is for what OnStop runs to return after its context ended.
+const stopGrace = time.Second
+
 // ErrStuck says that something did not end in its time when the process stopped.
 var ErrStuck = errors.New("did not end in time")
 
@@ -77,7 +80,7 @@ func (g *Group) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		log.Info("stopping", "why", context.Cause(ctx))
 	case m := <-ended:
-		if m.err == nil {
+		if m.err == nil || errors.Is(m.err, context.Canceled) {
 			m.err = errors.New("ended by itself")
 		}
 		log.Error("stopping", "part", m.name, "err", m.err)
@@ -95,12 +98,11 @@ func (g *Group) Run(ctx context.Context) error {
 // stop ends one member, waits for it, and returns what went wrong with it.
 func (g *Group) stop(m *member) error {
 	m.cancel()
-	t := time.NewTimer(g.stopTimeout())
+	t := time.NewTimer(g.stopTimeout() + stopGrace)
 	defer t.Stop()
 	select {
 	case <-m.done:
 	case <-t.C:
-		// OnStop has the same bound and may just now be ending.
 		return ErrStuck
 	}
 	if errors.Is(m.err, context.Canceled) {
