@@ -102,7 +102,7 @@ func Refused(reason pb.ErrorReason, message string, unmet ...*Unmet) *Problem {
 	}
 }
 
-// Unknown method or resource types share this form.
+// resource names what a problem is about, and says what is the matter with it.
 func resource(name, what string) *errdetails.ResourceInfo {
 	return &errdetails.ResourceInfo{ResourceType: resourceType(name), ResourceName: name, Description: what}
 }

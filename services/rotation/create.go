@@ -65,7 +65,8 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 	r.ID, r.RequestID, r.RequestHash = q.Rotation, q.key, hash
 	stored, err := s.c.Store.CreateRotation(ctx, r, selected)
 	if errors.Is(err, rollover.ErrExists) { // Another server was faster with the same request.
-		stored, err = s.c.Store.Rotation(ctx, r.ID)
+		v, err := s.view(ctx, r.ID)
+		return rotationProto(v.Rotation, v.Counts), err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("creating rotation: %w", err)
