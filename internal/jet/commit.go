@@ -15,14 +15,14 @@ import (
 const (
 	singles     = 16  // writes on their way by themselves at once
 	batchSize   = 256 // writes in one batch at most
-	commitLanes = 2   // batches on their way at once
 	commitQueue = 4096
 )
 
 // commits collects writes of many callers into atomic batches.
 type commits struct {
 	alone atomic.Int64 // writes on their way by themselves
-	queue chan *pledge // writes waiting for a lane
+	many  atomic.Int64 // batches on their way
+	queue chan *pledge // writes waiting for the lane
 }
 
 // pledge is a write with its caller waiting for the answer.
@@ -36,21 +36,22 @@ type pledge struct {
 
 func (b *Broker) startCommits() {
 	b.commits.queue = make(chan *pledge, commitQueue)
-	for range commitLanes {
-		if !b.begin() {
-			return
-		}
+	if b.begin() {
 		go func() { defer b.wg.Done(); b.lane() }()
 	}
 }
 
-// commit writes w by itself, or with others when there are many.
+// commit writes w by itself, or with others when there are many. While a batch
+// is on its way nothing goes by itself: each single is synced, and would hold up
+// the batch behind it.
 func (b *Broker) commit(ctx context.Context, w write) (uint64, error) {
-	if b.commits.alone.Add(1) <= singles {
-		defer b.commits.alone.Add(-1)
-		return b.swap(ctx, w)
+	if b.commits.many.Load() == 0 {
+		if b.commits.alone.Add(1) <= singles {
+			defer b.commits.alone.Add(-1)
+			return b.swap(ctx, w)
+		}
+		b.commits.alone.Add(-1)
 	}
-	b.commits.alone.Add(-1)
 	p := &pledge{ctx: ctx, w: w, answer: make(chan struct{})}
 	select {
 	case b.commits.queue <- p:
@@ -69,7 +70,8 @@ func (b *Broker) commit(ctx context.Context, w write) (uint64, error) {
 	}
 }
 
-// lane takes what has queued up while the last batch was on its way.
+// lane takes what has queued up while the last batch was on its way. There is
+// one: two got in each other's way at the stream and were slower together.
 func (b *Broker) lane() {
 	var held *pledge // a second write of a subject, for the next batch
 	for {
@@ -135,7 +137,9 @@ func (b *Broker) swapMany(ctx context.Context, ws []write) ([]uint64, []error) {
 	doubt := false
 	if len(ws) > singles {
 		actx, cancel := context.WithTimeout(ctx, 2*attemptTimeout)
+		b.commits.many.Add(1)
 		end, err := b.publishBatch(actx, ws)
+		b.commits.many.Add(-1)
 		cancel()
 		if err == nil {
 			for i := range ws {
