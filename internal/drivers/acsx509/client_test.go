@@ -202,9 +202,15 @@ func TestToken_IsSharedAndRenewedBeforeItsEnd(t *testing.T) {
 	if look(); tokens() != 2 {
 		t.Errorf("within its margin, %d tokens were asked for, want 2", tokens())
 	}
+	mu.Lock()
+	now = now.Add(-time.Hour) // The token is good again.
+	mu.Unlock()
 	w.Tenant = "fabrikam"
 	if look(); tokens() != 3 {
 		t.Errorf("another tenant used the token of the first; %d were asked for, want 3", tokens())
+	}
+	if look(); tokens() != 3 {
+		t.Errorf("the other tenant's token is not kept; %d were asked for, want 3", tokens())
 	}
 }
 
@@ -378,8 +384,10 @@ func TestIdentity_ListsByItselfWhatMayBeCut(t *testing.T) {
 	inner := whole[strings.Index(whole, "<m:inline>"):strings.Index(whole, "</m:inline>")]
 	page2 := strings.Replace(strings.Replace(inner[strings.Index(inner, "<feed>"):], "<feed>",
 		`<feed xmlns:d="d" xmlns:m="m">`, 1), "501<", "504<", 1)
+	one := inner[strings.Index(inner, "<entry"):strings.Index(inner, "</entry>")] + "</entry>"
 	for name, identities := range map[string]string{
 		"cut":          cut,
+		"a full page":  strings.Replace(whole, one, strings.Repeat(one, 50), 1),
 		"not expanded": strings.Replace(whole, inner, "<m:inline>", 1),
 	} {
 		s := newScript(t, map[string]http.HandlerFunc{
@@ -387,6 +395,12 @@ func TestIdentity_ListsByItselfWhatMayBeCut(t *testing.T) {
 			"ServiceIdentityKeys": inTurn(say(200, sample(t, "prefixed.xml")), say(200, page2)),
 		})
 		o, err := open(t, s).Observe(t.Context(), newCertificates(t).work())
+		if name == "a full page" { // The list that follows is shorter than what was just seen.
+			if err == nil || !strings.HasSuffix(s.paths(), "ServiceIdentityKeys ServiceIdentityKeys") {
+				t.Errorf("Observe of %s = %v after %q, want its own listing, and an error since that is shorter", name, err, s.paths())
+			}
+			continue
+		}
 		if err != nil || len(o.Standing) != 2 {
 			t.Errorf("Observe where the expanded keys are %s = %d, %v, want both pages", name, len(o.Standing), err)
 		}

@@ -218,6 +218,13 @@ func TestRetire_KeepsWhatItMust(t *testing.T) {
 	}
 }
 
+func TestRetire_AsksNobodyWhenItIsTooEarly(t *testing.T) {
+	s := newScene(t, old, ours)
+	if _, err := s.d.Retire(t.Context(), s.work()); !errors.Is(err, rollover.ErrTooEarly) || len(s.fake.Calls()) != 0 {
+		t.Errorf("Retire too early = %v after %v, want %v after no call", err, s.fake.Calls(), rollover.ErrTooEarly)
+	}
+}
+
 func TestRetire_WaitsForTheNewOneToBeValid(t *testing.T) {
 	s := newScene(t, old, ours)
 	w := s.work()

@@ -3,6 +3,7 @@ package acsx509_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -69,9 +70,9 @@ func (w *world) set(now time.Time) {
 }
 
 // driver returns a driver of its own, as each process has one.
-func (w *world) driver() rollover.Driver {
+func (w *world) driver(change ...func(*kit.Kit)) rollover.Driver {
 	w.t.Helper()
-	d, err := acsx509.Open(nil, kit.Kit{
+	k := kit.Kit{
 		HTTP: w.http, Now: w.clock, Pace: kit.NewPacer(0, 0).Wait,
 		Access: func(_ context.Context, tenant, at string) (kit.Access, error) {
 			if tenant != "contoso" || at != host {
@@ -79,7 +80,11 @@ func (w *world) driver() rollover.Driver {
 			}
 			return kit.Access{Secret: secrets.NewSecret(managementKey)}, nil
 		},
-	})
+	}
+	for _, c := range change {
+		c(&k)
+	}
+	d, err := acsx509.Open(nil, k)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -280,4 +285,31 @@ func (w *world) until(t *testing.T, step func(rollover.Driver) error) {
 		}
 	}
 	t.Fatalf("no success in 50 tries, last: %v", err)
+}
+
+func TestVerify_TriesTheNewOneOnceItIsValid(t *testing.T) {
+	w := newWorld(t, acs.Switches{})
+	var answer error
+	d := w.driver(func(k *kit.Kit) {
+		k.Try = func(_ context.Context, at rollover.Target, c rollover.Credential) (bool, error) {
+			if at.Host != host || c.SHA256 != w.next.SHA256 {
+				t.Errorf("asked to try %s on %s", c.SHA1, at)
+			}
+			return true, answer
+		}
+	})
+	if _, err := d.Stage(t.Context(), w.work()); err != nil {
+		t.Fatal(err)
+	}
+	if ev, err := d.Verify(t.Context(), w.work()); err != nil || ev.Kind != rollover.Listed {
+		t.Errorf("Verify before the new one is valid = %+v, %v, want %s", ev, err, rollover.Listed)
+	}
+	w.set(w.retiring().Now)
+	if ev, err := d.Verify(t.Context(), w.retiring()); err != nil || ev.Kind != rollover.Tried || !ev.At.Equal(w.clock()) {
+		t.Errorf("Verify = %+v, %v, want %s now", ev, err, rollover.Tried)
+	}
+	answer = errors.New("(401) Unauthorized")
+	if ev, err := d.Verify(t.Context(), w.retiring()); err == nil {
+		t.Errorf("Verify of what does not work = %+v, want an error", ev)
+	}
 }

@@ -126,6 +126,9 @@ func (a *api) fetch(ctx context.Context, at At, k *token) error {
 		if swt, life, err = a.byWRAP(ctx, at.Host, access); err != nil {
 			return markToken(err)
 		}
+		if !k.wrap {
+			a.kit.Log.InfoContext(ctx, "host speaks WRAP and no OAuth", "tenant", at.Tenant, "host", at.Host)
+		}
 		k.wrap = true
 	} else if oauthErr != nil {
 		return markToken(oauthErr)
