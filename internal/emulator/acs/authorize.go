@@ -26,10 +26,10 @@ func (x *exchange) authorized() *refusal {
 	if err != nil || !token.verify(x.ns.derive("management tokens")) {
 		return refuse(http.StatusUnauthorized, msgToken)
 	}
-	audience, _ := token.get("Audience")
-	until, _ := token.get("ExpiresOn")
+	audience, one := token.get("Audience")
+	until, dated := token.get("ExpiresOn")
 	n, err := strconv.ParseInt(until, 10, 64)
-	if err != nil || !x.managementAudience(audience) {
+	if err != nil || !one || !dated || !x.managementAudience(audience) {
 		return refuse(http.StatusUnauthorized, msgToken)
 	}
 	if !x.now.Before(time.Unix(n, 0)) {
