@@ -95,36 +95,3 @@ func (o Ops) handler(profiles bool) http.Handler {
 	}
 	return mux
 }
-
-// AskReady asks the process whose operators' listener is at addr whether it is
-// ready, and returns nil or why not. An address of all interfaces is asked on
-// loopback. It is what a container's health check runs.
-func AskReady(ctx context.Context, addr string) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("operators' listener: %w", err)
-	}
-	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-		host = "127.0.0.1"
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*readyTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
-	if err != nil {
-		return fmt.Errorf("asking whether it is ready: %w", err)
-	}
-	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // No proxy: it is this machine.
-	res, err := c.Do(req)
-	if err != nil {
-		return fmt.Errorf("asking whether it is ready: %w", err)
-	}
-	defer func() { _ = res.Body.Close() }() // Read to its end below, or of no use.
-	text, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
-	if err != nil {
-		return fmt.Errorf("asking whether it is ready: %w", err)
-	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", res.Status, text)
-	}
-	return nil
-}
