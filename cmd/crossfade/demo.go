@@ -122,29 +122,28 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, n.close()) }()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return errors.Join(fmt.Errorf("listening: %w", err), n.close(ctx))
 	}
 	d.address, d.caFile = lis.Addr().String(), ""
 	if d.sender, err = d.newSender(); err != nil {
-		return err
+		return errors.Join(err, n.close(ctx))
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	story := func(ctx context.Context) error {
-		defer stop()
-		return d.story(ctx)
-	}
-	told := make(chan error, 1)
-	service := make(chan error, 1)
+	g := n.group(true)
+	g.Add("api", func(ctx context.Context) error { return n.api(ctx, lis) })
+	g.Add("sender", d.sender.run)
+	gctx, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
 	go func() {
-		service <- all(ctx, n.mirror.Run, n.work, n.conduct, d.sender.run,
-			func(ctx context.Context) error { return n.api(ctx, lis) })
+		ended <- g.Run(gctx)
+		stop() // Whatever ended the service ends the story.
 	}()
-	go func() { told <- story(ctx) }()
-	err = errors.Join(<-told, <-service)
+	err = d.story(gctx)
+	stop()
+	if serr := <-ended; err == nil || serr != nil && ctx.Err() == nil {
+		err = errors.Join(serr, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (a *app) emulate(ctx context.Context, f emulateFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	log := daemon.Log{Level: "info"}.Logger(a.errOut)
+	log := daemon.NewLogger(daemon.Default().Log, a.errOut)
 	cloud, err := emulator.Start(emulator.Config{
 		Now: c.Now, Listen: f.listen, Seed: f.seed, Tenants: f.tenants, Faults: f.faults, Latency: f.latency, Log: log,
 	})

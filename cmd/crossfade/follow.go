@@ -136,7 +136,7 @@ func ended(r *crossfadev1.Rotation) bool {
 // verdictOf turns the end of a rotation into the command's end.
 func verdictOf(r *crossfadev1.Rotation) error {
 	if r.GetState() == crossfadev1.Rotation_STATE_FAILED {
-		return &exitError{code: exitFailures, err: fmt.Errorf("%s ended with failures: %d failed, %d in conflict; see \"crossfade rotation tasks %s --filter 'outcome = failed OR outcome = conflict'\"",
+		return &exitError{code: exitFailures, err: fmt.Errorf("%s ended with failures: %d failed, %d in conflict; see \"crossfade rotation tasks %s --filter 'outcome = OUTCOME_FAILED OR outcome = OUTCOME_CONFLICT'\"",
 			r.GetName(), r.GetCounts().GetFailed(), r.GetCounts().GetConflict(), r.GetName())}
 	}
 	return nil

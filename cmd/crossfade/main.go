@@ -103,6 +103,13 @@ removes that.
 Start with "crossfade demo": the whole of it in one process, in a minute.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("unknown command %q; see 'crossfade --help'", args[0])
+			}
+			return c.Help()
+		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	f := root.PersistentFlags()

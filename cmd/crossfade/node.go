@@ -189,10 +189,8 @@ func (n *node) conduct(ctx context.Context) error {
 	}).Run(ctx)
 }
 
-// close ends what stands on the broker, and the broker, within ten seconds.
-func (n *node) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+// close ends what stands on the broker, and the broker.
+func (n *node) close(ctx context.Context) error {
 	n.http.CloseIdleConnections()
 	return n.broker.Close(ctx)
 }

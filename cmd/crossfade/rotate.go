@@ -123,8 +123,7 @@ func (a *app) rotate(ctx context.Context, cl *client, f rotateFlags) error {
 func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1.RotationSpec, error) {
 	s := &crossfadev1.RotationSpec{
 		Kind: "acs-x509", Identity: f.identity, MaxInFlight: f.maxInFlight, MaxTries: f.maxTries, Reason: f.reason,
-		RetirePolicy: crossfadev1.RotationSpec_RETIRE_POLICY_AUTOMATIC,
-		Target:       &crossfadev1.TargetSelector{Selection: &crossfadev1.TargetSelector_AllTenants{AllTenants: true}},
+		Target: &crossfadev1.TargetSelector{Selection: &crossfadev1.TargetSelector_AllTenants{AllTenants: true}},
 	}
 	if f.retireOnRequest {
 		s.RetirePolicy = crossfadev1.RotationSpec_RETIRE_POLICY_ON_REQUEST

@@ -46,7 +46,7 @@ func (a *app) rotationListCommand() *cobra.Command {
 	var filter string
 	c := &cobra.Command{
 		Use: "list", Short: "List rotations, newest first",
-		Example: "  crossfade rotation list --filter 'state = running'",
+		Example: "  crossfade rotation list --filter 'state = STATE_RUNNING'",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(func(cl *client) error { return a.listRotations(c.Context(), cl, filter) })
 		},
@@ -132,7 +132,7 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 
 func (a *app) rotationTasksCommand() *cobra.Command {
 	var filter string
-	c := a.verb("tasks", "List the tasks of a rotation", "  crossfade rotation tasks 0198… --filter 'outcome = handed_over AND tenant = \"contoso\"'",
+	c := a.verb("tasks", "List the tasks of a rotation", "  crossfade rotation tasks 0198… --filter 'outcome = OUTCOME_HANDED_OVER AND tenant = \"tenants/contoso\"'",
 		func(ctx context.Context, cl *client, name string) error {
 			return cl.eachTask(ctx, name, filter, func(k *crossfadev1.RotationTask) {
 				if a.json {

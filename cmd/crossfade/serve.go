@@ -2,22 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
+	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
-	"github.com/crossfade-project/crossfade/internal/clock"
 	"github.com/crossfade-project/crossfade/internal/daemon"
-	"github.com/crossfade-project/crossfade/internal/jet"
-	"github.com/crossfade-project/crossfade/internal/outbound"
-	"github.com/crossfade-project/crossfade/internal/secrets"
 )
 
 // serveFlags is what "serve" and "work" were told.
@@ -91,12 +83,12 @@ func (f serveFlags) load(api bool) (daemon.Config, error) {
 }
 
 // serve runs one process of the service until ctx ends.
-func (a *app) serve(ctx context.Context, f serveFlags, api bool) (err error) {
+func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 	c, err := f.load(api)
 	if err != nil {
 		return err
 	}
-	nc, err := newNodeConfig(c, c.Log.Logger(a.errOut))
+	nc, err := newNodeConfig(c, daemon.NewLogger(c.Log, a.errOut))
 	if err != nil {
 		return usage("%w", err)
 	}
@@ -104,95 +96,86 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) (err error) {
 		fmt.Fprintln(a.out, "the configuration is right")
 		return nil
 	}
+	ports, err := listen(c, api)
+	if err != nil {
+		return err
+	}
 	n, err := openNode(ctx, nc)
 	if err != nil {
+		ports.close()
 		return err
 	}
-	defer func() { err = errors.Join(err, n.close()) }()
-	parts, err := n.parts(c, f, api)
-	if err != nil {
-		return err
+	for _, w := range c.Warnings() {
+		nc.log.Warn(w)
 	}
-	n.warn(c, api)
-	return all(ctx, parts...)
-}
-
-// parts returns what this process runs, with its ports already open.
-func (n *node) parts(c daemon.Config, f serveFlags, api bool) ([]func(context.Context) error, error) {
-	parts := []func(context.Context) error{n.mirror.Run, n.conduct}
-	if f.workers != 0 {
-		parts = append(parts, n.work)
-	}
-	olis, err := net.Listen("tcp", c.Listen.Ops)
-	if err != nil {
-		return nil, usage("listen.ops: %w; two processes on one machine need two addresses", err)
-	}
-	ops := daemon.Ops{Registry: n.c.registry, Ready: n.broker.Ready, Log: n.c.log}
-	parts = append(parts, func(ctx context.Context) error { return ops.Serve(ctx, olis) })
+	g := n.group(f.workers != 0)
+	ops := daemon.Ops{Metrics: nc.registry, Ready: n.broker.Ready, Log: nc.log}
+	g.Add("ops", func(ctx context.Context) error { return ops.Serve(ctx, ports.ops) })
 	if api {
-		lis, err := net.Listen("tcp", c.Listen.GRPC)
-		if err != nil {
-			return nil, usage("listen.grpc: %w", err)
+		if nc.tls == nil {
+			nc.log.Warn("the API asks nobody who they are: whoever reaches it can rotate everything", "grpc", c.Listen.GRPC)
 		}
-		n.c.log.Info("serving", "grpc", lis.Addr().String(), "tls", n.c.tls != nil, "broker", brokerText(c), "workers", f.workers != 0, "ops", olis.Addr().String())
-		parts = append(parts, func(ctx context.Context) error { return n.api(ctx, lis) })
+		g.Add("api", func(ctx context.Context) error { return n.api(ctx, ports.grpc) })
+		nc.log.Info("serving", "grpc", ports.grpc.Addr().String(), "ops", ports.ops.Addr().String(), "tls", nc.tls != nil, "embedded", c.Embedded(), "workers", f.workers != 0)
 	} else {
-		n.c.log.Info("working", "broker", brokerText(c), "task_slots", c.Workers.TaskSlots, "plan_slots", c.Workers.PlanSlots, "ops", olis.Addr().String())
+		nc.log.Info("working", "ops", ports.ops.Addr().String(), "task_slots", nc.taskSlots, "plan_slots", nc.planSlots)
 	}
-	return parts, nil
+	return g.Run(ctx)
 }
 
-// warn says loudly what must not be so in production.
-func (n *node) warn(c daemon.Config, api bool) {
-	if api && n.c.tls == nil {
-		n.c.log.Warn("the API speaks plaintext and asks nobody who they are: whoever reaches it can rotate everything", "grpc", c.Listen.GRPC)
+// group is what every process runs; what is added to it is stopped before these.
+func (n *node) group(workers bool) *daemon.Group {
+	g := &daemon.Group{Log: n.c.log}
+	g.OnStop("broker", n.close)
+	g.Add("mirror", n.mirror.Run)
+	g.Add("conductor", n.conduct)
+	if workers {
+		g.Add("workers", n.work)
 	}
-	if c.Clock != "" {
-		n.c.log.Warn("running on a test clock: old certificates are removed by it", "clock", c.Clock)
-	}
-	if len(c.Network.Dial) > 0 {
-		n.c.log.Warn("other people's host names are sent to addresses of our own", "hosts", len(c.Network.Dial))
-	}
+	return g
 }
 
-func brokerText(c daemon.Config) string {
-	if c.NATS.URL == "" {
-		return "embedded in " + c.Data
+// ports are the open listeners of a process.
+type ports struct{ grpc, ops net.Listener }
+
+// listen opens them before anything else is started, so that a port that is
+// taken is said at once.
+func listen(c daemon.Config, api bool) (p ports, err error) {
+	if p.ops, err = net.Listen("tcp", c.Listen.Ops); err != nil {
+		return p, usage("listen.ops: %w; two processes on one machine need two addresses", err)
 	}
-	return "external, " + fmt.Sprint(1+strings.Count(c.NATS.URL, ",")) + " servers named"
+	if !api {
+		return p, nil
+	}
+	if p.grpc, err = net.Listen("tcp", c.Listen.GRPC); err != nil {
+		p.close()
+		return p, usage("listen.grpc: %w", err)
+	}
+	return p, nil
+}
+
+func (p ports) close() {
+	for _, l := range []net.Listener{p.grpc, p.ops} {
+		if l != nil {
+			_ = l.Close() // Nobody has connected yet.
+		}
+	}
 }
 
 // newNodeConfig makes a process's parts of its configuration file.
-func newNodeConfig(c daemon.Config, log *slog.Logger) (nodeConfig, error) {
-	n := nodeConfig{
-		jet: jet.Config{
-			URL: c.NATS.URL, Creds: c.NATS.Creds, CAFile: c.NATS.CA, CertFile: c.NATS.Cert, KeyFile: c.NATS.Key,
-			Replicas: c.NATS.Replicas, Name: "crossfade", AckWait: c.Workers.AckWait,
-			MaxStore: int64(c.NATS.MaxStore),
-		},
-		clock:     clock.System(),
-		secrets:   secrets.Config{Dir: c.Secrets.Dir, EnvPrefix: c.Secrets.EnvPrefix},
-		outbound:  outbound.Config{CAFile: c.Network.CAFile, Dial: c.Network.Dial},
-		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery,
+func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) {
+	n = nodeConfig{
+		jet: c.Broker(), secrets: c.Resolver(), outbound: c.Outbound(),
+		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
-		drivers: c.Drivers, reflection: c.Reflection, log: log, registry: prometheus.NewRegistry(),
+		reflection: c.Reflection, log: log, registry: daemon.NewRegistry(),
 	}
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if c.NATS.URL == "" {
-		n.jet.Dir, n.jet.Listen, n.jet.LazySync = c.Data, c.NATS.Listen, c.NATS.LazySync
+	n.jet.Name = "crossfade"
+	if n.clock, err = c.OpenClock(); err != nil {
+		return n, fmt.Errorf("clock: %w", err)
 	}
-	if c.Clock != "" {
-		var err error
-		if n.clock, err = clock.Follow(c.Clock); err != nil {
-			return n, fmt.Errorf("clock: %w", err)
-		}
-	}
-	if c.TLS.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
-		if err != nil {
-			return n, fmt.Errorf("tls: %w", err)
-		}
-		n.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+	if n.tls, err = c.TLS.Server(time.Now, log); err != nil {
+		return n, fmt.Errorf("tls: %w", err)
 	}
 	return n, nil
 }

@@ -124,6 +124,14 @@ func TestWatch_SnapshotThenChangesThenEnd(t *testing.T) {
 	for !f.ended {
 		f.read(t, w)
 	}
+	again, err := m.Watch("r1", &f.pos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if b, err := again.Next(t.Context()); err != nil || !b.Ended || len(b.Tasks) != 0 {
+		t.Errorf("Next from the end of an ended rotation = %+v, %v, want its end and no task", b, err)
+	}
 	for ord, k := range f.tasks {
 		if k.Outcome != rollover.Succeeded {
 			t.Errorf("task %d was last told as %q, want succeeded", ord, k.Outcome)

@@ -102,7 +102,8 @@ func (m *Mirror) Watch(id string, since *Position) (*Watch, error) {
 	w := &Watch{m: m, id: id, wake: make(chan struct{}, 1), dirty: map[int]struct{}{}}
 	if since != nil && since.Epoch != "" && since.Epoch == m.epoch {
 		w.told = *since
-		w.view = e.rotation.Rev > since.Rotation || e.seq > since.Tasks
+		// An ended rotation has no news; its reader is told once more that it ended.
+		w.view = e.rotation.Rev > since.Rotation || e.seq > since.Tasks || e.rotation.State.Ended()
 		w.fresh = e.board != nil && !since.Planned
 	} else {
 		w.reset, w.fresh, w.view = true, true, true
