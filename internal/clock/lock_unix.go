@@ -12,7 +12,7 @@ import (
 // kernel frees the lock when its holder dies. It is held for one small write,
 // which is what bounds the wait.
 func lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

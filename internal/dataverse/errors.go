@@ -17,8 +17,8 @@ import (
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
-// ErrPaused: the organisation asked for a pause that is not over, and so it was
-// not asked. It comes as a [rollover.RetryAfter] with what is left of the pause.
+// ErrPaused says that the organisation asked for a pause that is not over, and so
+// was not asked. It comes as a [rollover.RetryAfter] with what is left of the pause.
 var ErrPaused = errors.New("the organisation asked for a pause")
 
 // StatusError is an answer of the Web API that is not 200.

@@ -143,7 +143,7 @@ func (b *Broker) swapMany(ctx context.Context, ws []write) ([]uint64, []error) {
 		cancel()
 		if err == nil {
 			for i := range ws {
-				seqs[i] = end - uint64(len(ws)-1-i)
+				seqs[i] = end - uint64(len(ws)-1-i) //nolint:gosec // Not negative: i is below the length.
 			}
 			return seqs, errs
 		}

@@ -185,7 +185,9 @@ func TestConsume_StrandedNudgesAreFoundAgain(t *testing.T) {
 		}
 	}
 	cancel()
-	<-done
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v, want it to end with its context", err)
+	}
 }
 
 // strand makes the server forget nudges that are in flight: half are fetched,

@@ -48,10 +48,10 @@ func unescape(tok string) (string, error) {
 			return "", fmt.Errorf("token %q: byte %d is not escaped", tok, i)
 		}
 		hi, lo := strings.IndexByte(hexDigits, tok[i+1]), strings.IndexByte(hexDigits, tok[i+2])
-		if hi < 0 || lo < 0 || plain(byte(hi<<4|lo)) {
+		if hi < 0 || lo < 0 || plain(byte(hi<<4|lo)) { //nolint:gosec // Both are below 16.
 			return "", fmt.Errorf("token %q: byte %d is escaped wrongly", tok, i)
 		}
-		b.WriteByte(byte(hi<<4 | lo))
+		b.WriteByte(byte(hi<<4 | lo)) //nolint:gosec // Both are below 16.
 		i += 2
 	}
 	if b.Len() == 0 {

@@ -14,7 +14,7 @@ import (
 // why, where the certificate cannot be parsed. A standing credential that does
 // not parse is no reason to stop: it is somebody's, and we leave it alone.
 func FromDER(der []byte) (Credential, error) {
-	s1, s2 := sha1.Sum(der), sha256.Sum256(der)
+	s1, s2 := sha1.Sum(der), sha256.Sum256(der) //nolint:gosec // As above.
 	c := Credential{
 		SHA256: hex.EncodeToString(s2[:]),
 		SHA1:   strings.ToUpper(hex.EncodeToString(s1[:])),

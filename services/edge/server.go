@@ -162,7 +162,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	case <-ctx.Done():
 	}
 	if s.stop() {
-		<-served
+		<-served //nolint:errcheck // Told to stop, and stopped.
 	}
 	return nil
 }

@@ -163,7 +163,7 @@ func detail(err error) string {
 	const longest = 500
 	var s *rollover.StepError
 	text := err.Error()
-	if errors.As(err, &s) && s.Reason != rollover.NoReason && error(s) == err {
+	if errors.As(err, &s) && s.Reason != rollover.NoReason && error(s) == err { //nolint:errorlint // Only the outermost: what wraps it has more to say.
 		text = s.Err.Error()
 	}
 	if r := []rune(text); len(r) > longest {

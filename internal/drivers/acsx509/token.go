@@ -118,7 +118,7 @@ func (a *api) fetch(ctx context.Context, at At, k *token) error {
 	}
 	var swt string
 	var life time.Duration
-	oauthErr := error(errNoProtocol)
+	oauthErr := errNoProtocol
 	if !k.wrap {
 		swt, life, oauthErr = a.byOAuth(ctx, at.Host, access)
 	}

@@ -339,7 +339,7 @@ func jsonLinks(uris []string, next string, single bool) *answer {
 	for _, u := range uris {
 		links = append(links, link{u})
 	}
-	var d any = links
+	var d any
 	if single {
 		d = links[0]
 	} else {

@@ -3,6 +3,7 @@ package acs
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -55,7 +56,7 @@ func parseEntry(t *entityType, body []byte) (*payload, *refusal) {
 	var out *payload
 	for {
 		tok, err := a.d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

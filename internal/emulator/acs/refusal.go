@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,14 +39,6 @@ func refuse(status int, format string, args ...any) *refusal {
 
 func badRequest(format string, args ...any) *refusal {
 	return refuse(http.StatusBadRequest, format, args...)
-}
-
-func asRefusal(err error) *refusal {
-	var r *refusal
-	if errors.As(err, &r) {
-		return r
-	}
-	return refuse(http.StatusInternalServerError, msgInternal)
 }
 
 // answer is a whole response, made before any of it is sent: what comes of it

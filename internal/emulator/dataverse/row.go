@@ -153,11 +153,6 @@ func known(v version) map[string]column {
 	return out
 }
 
-// writeOnly reports whether name is a column that can be set and not read.
-func writeOnly(name string) bool {
-	return name == "saskey" || name == "sastoken" || name == "authvalue"
-}
-
 // render makes the JSON object of a row with the selected columns, all for
 // none. The id is always there, as in Dataverse.
 func (e *Endpoint) render(v version, selected []string) map[string]any {

@@ -117,7 +117,7 @@ func (s *Sender) post(ctx context.Context, e Endpoint, host string, assertion []
 	if err != nil {
 		return answer{err: err}
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // It was read whole.
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return answer{err: err}
