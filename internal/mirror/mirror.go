@@ -5,10 +5,12 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -58,9 +60,10 @@ func New(s Store) *Mirror {
 	}
 }
 
-// Run follows the store until ctx ends or the feed breaks for good.
+// Run follows the store until ctx ends or the feed breaks for good. A store that
+// cannot be reached is waited for.
 func (m *Mirror) Run(ctx context.Context) error {
-	epoch, err := m.store.Epoch(ctx)
+	epoch, err := m.readEpoch(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the store's epoch: %w", err)
 	}
@@ -75,6 +78,27 @@ func (m *Mirror) Run(ctx context.Context) error {
 	}
 	return err
 }
+
+// readEpoch asks until the store answers.
+func (m *Mirror) readEpoch(ctx context.Context) (string, error) {
+	for tries := 1; ; tries++ {
+		epoch, err := m.store.Epoch(ctx)
+		if !errors.Is(err, rollover.ErrUnavailable) {
+			return epoch, err
+		}
+		t := time.NewTimer(rollover.Backoff(min(tries, maxBackoff), 0.5))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return "", ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+// maxBackoff is the try from which on the pause between two questions grows no
+// more: 8 s, so that a broker that comes back is noticed soon.
+const maxBackoff = 4
 
 // Ready is closed once all that was stored when Run began has been folded.
 func (m *Mirror) Ready() <-chan struct{} { return m.ready }
