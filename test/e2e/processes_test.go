@@ -45,7 +45,8 @@ func TestProcesses_AsTheReadmeShows(t *testing.T) {
 	tr.check(t)
 
 	first := start(t, crossfade, "--address", f.api, "--json", "rotation", "watch", name)
-	cursor := first.says(`"cursor":"([^"]+)"`)[1]
+	// The cursors of a snapshot that is still being told lead back to its begin.
+	cursor := first.says(`"cursor":"(t\.[^".]+\.[^"]{20,})"`)[1]
 	first.kill()
 	second := start(t, crossfade, "--address", f.api, "--json", "rotation", "watch", name, "--cursor", cursor)
 
