@@ -140,3 +140,30 @@ func TestNewLogger_WritesAsConfigured(t *testing.T) {
 		t.Errorf("the log is %q, want text with level debug", out.String())
 	}
 }
+
+func TestNewTasks_SumsByKindAndNothingElse(t *testing.T) {
+	r := daemon.NewRegistry()
+	r.MustRegister(daemon.NewTasks(func() []daemon.Standing {
+		return []daemon.Standing{
+			{Kind: "acs-x509", State: rollover.StateRunning, Counts: rollover.Counts{
+				Phases: map[rollover.Phase]int{rollover.Staged: 2}, Outcomes: map[rollover.Outcome]int{rollover.HandedOver: 1}, Retrying: 1,
+			}},
+			{Kind: "acs-x509", State: rollover.StateRunning, Counts: rollover.Counts{
+				Phases: map[rollover.Phase]int{rollover.Staged: 3, rollover.Planned: 4}, Outcomes: map[rollover.Outcome]int{rollover.HandedOver: 5},
+			}},
+		}
+	}))
+	url := serveOps(t, daemon.Ops{Metrics: r, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }}, "127.0.0.1")
+	_, text := get(t, url+"/metrics")
+	for _, want := range []string{
+		`rotations{kind="acs-x509",state="` + string(rollover.StateRunning) + `"} 2`,
+		`rotation_tasks{kind="acs-x509",phase="` + string(rollover.Staged) + `"} 5`,
+		`rotation_tasks{kind="acs-x509",phase="` + string(rollover.Planned) + `"} 4`,
+		`rotation_tasks_ended{kind="acs-x509",outcome="` + string(rollover.HandedOver) + `"} 6`,
+		`rotation_tasks_retrying{kind="acs-x509"} 1`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("GET /metrics lacks %s", want)
+		}
+	}
+}
