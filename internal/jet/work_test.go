@@ -155,13 +155,15 @@ func TestConsume_HandsAllOutOnceWithinItsSlots(t *testing.T) {
 }
 
 func TestConsume_ALongHandleKeepsItsNudge(t *testing.T) {
-	b := open(t, listening(t)) // AckWait is 1 s.
+	c := listening(t)
+	c.AckWait = 4 * time.Second // A machine at its limit renews late, but not by seconds.
+	b := open(t, c)
 	var times atomic.Int64
 	over := make(chan error, 8)
 	consuming(t, b, 2, func(ctx context.Context, d *jet.Delivery) {
 		times.Add(1)
 		select { // Longer than AckWait: time itself is what is tested.
-		case <-time.After(2500 * time.Millisecond):
+		case <-time.After(5 * time.Second):
 		case <-ctx.Done():
 		}
 		over <- ctx.Err()
