@@ -105,6 +105,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		ports.close()
 		return err
 	}
+	nc.registry.MustRegister(daemon.NewTasks(n.standings))
 	for _, w := range c.Warnings() {
 		nc.log.Warn(w)
 	}
@@ -121,6 +122,16 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		nc.log.Info("working", "ops", ports.ops.Addr().String(), "task_slots", nc.taskSlots, "plan_slots", nc.planSlots)
 	}
 	return g.Run(ctx)
+}
+
+// standings is how the rotations stand, for the metrics.
+func (n *node) standings() []daemon.Standing {
+	views := n.mirror.Rotations()
+	out := make([]daemon.Standing, len(views))
+	for i, v := range views {
+		out[i] = daemon.Standing{Kind: v.Rotation.Spec.Kind, State: v.Rotation.State, Counts: v.Counts}
+	}
+	return out
 }
 
 // group is what every process runs; what is added to it is stopped before these.

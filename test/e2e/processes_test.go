@@ -1,6 +1,9 @@
 package e2e_test
 
 import (
+	"context"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +71,9 @@ func TestProcesses_AsTheReadmeShows(t *testing.T) {
 		t.Errorf("the second watch was told of no retired task:\n%s", second.said())
 	}
 	tr.finished(t)
+	ops := serve.says(`msg=serving .*ops=(\S+)`)[1]
+	metric(t, ops, `rotations{kind="acs-x509",state="succeeded"} 1`)
+	metric(t, ops, `grpc_server_handled_total{grpc_code="OK",grpc_method="StartRotation"`)
 
 	dir := filepath.Join(t.TempDir(), "report")
 	f.ok("rotation", "report", name, "--dir", dir)
@@ -126,4 +132,24 @@ func (f *fleet) privateKey() string {
 	}
 	f.t.Fatalf("no private key among %q", files)
 	return ""
+}
+
+// metric reads one line of a process's metrics.
+func metric(t *testing.T, ops, line string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ops+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || !strings.Contains(string(b), line) {
+		t.Errorf("the metrics have no %q, %v:\n%s", line, err, b)
+	}
 }
