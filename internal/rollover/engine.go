@@ -177,7 +177,7 @@ func (k Task) Work(now time.Time) Work {
 
 // failed writes err into the task: it ends, or is due again later.
 func (e *Engine) failed(k Task, err error, now time.Time) Task {
-	k.V, k.UpdatedAt, k.Detail = RecordVersion, now, err.Error()
+	k.V, k.UpdatedAt, k.Detail = RecordVersion, now, clip(err.Error())
 	var s *StepError
 	if !errors.As(err, &s) {
 		s = &StepError{Err: err}
@@ -203,4 +203,16 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	}
 	k.NextAt = now.Add(max(s.After, Backoff(k.Tries, e.c.Jitter())))
 	return k
+}
+
+// maxDetail is the most characters of an error that a record keeps.
+const maxDetail = 500
+
+// clip shortens s to maxDetail characters.
+func clip(s string) string {
+	r := []rune(s)
+	if len(r) <= maxDetail {
+		return s
+	}
+	return string(r[:maxDetail-1]) + "…"
 }
