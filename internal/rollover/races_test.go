@@ -67,3 +67,34 @@ func TestAdvance_DetailIsBounded(t *testing.T) {
 		t.Errorf("the task ended as %s with a detail of %d bytes, want failed and a bounded one", k.Outcome, len(k.Detail))
 	}
 }
+
+// rival saves a task in between: the first save of the engine loses its race.
+type rival struct {
+	rollover.Store
+	once *bool
+}
+
+func (s rival) SaveTask(ctx context.Context, k rollover.Task) (rollover.Task, error) {
+	if !*s.once {
+		*s.once = true
+		other := k
+		other.Phase, other.Added = rollover.Staged, true
+		if _, err := s.Store.SaveTask(ctx, other); err != nil {
+			return k, err
+		}
+	}
+	return s.Store.SaveTask(ctx, k)
+}
+
+func TestAdvance_LosesARaceAndLooksAgain(t *testing.T) {
+	w := newWorld(t)
+	e := rollover.NewEngine(rollover.Config{
+		Store: rival{w.store, new(bool)}, Now: func() time.Time { return w.now },
+		Driver: func(string) (rollover.Driver, error) { return w.cloud, nil },
+	})
+	k, err := e.Advance(t.Context(), rollover.TaskID{Rotation: rotationID})
+	if err != nil || k.Phase != rollover.Activated {
+		t.Errorf("Advance = %s, %v, want the task in the overlap all the same", k.Phase, err)
+	}
+	w.ledger.Check(t, rotationID)
+}
