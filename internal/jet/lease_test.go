@@ -15,14 +15,16 @@ import (
 func TestLease_OneHolderUntilItIsGivenBack(t *testing.T) {
 	b := open(t, listening(t))
 	other := joined(t, b, listening(t))
-	l, err := b.Lease(t.Context(), "host/1", "me", time.Second)
+	const ttl = 4 * time.Second // A machine at its limit renews late, but not by seconds.
+	l, err := b.Lease(t.Context(), "host/1", "me", ttl)
 	if err != nil || !l.Held() {
 		t.Fatalf("Lease = %v, held", err)
 	}
 	// Longer than its time: it must renew itself, with its time each time.
-	end := time.Now().Add(2500 * time.Millisecond)
-	for time.Now().Before(end) {
-		if _, err := other.Lease(t.Context(), "host/1", "me", time.Second); !errors.Is(err, jet.ErrBusy) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(ttl * 3 / 2); time.Now().Before(end); <-tick.C {
+		if _, err := other.Lease(t.Context(), "host/1", "me", ttl); !errors.Is(err, jet.ErrBusy) {
 			t.Fatalf("Lease of a second holder = %v, want ErrBusy", err)
 		}
 	}
@@ -67,7 +69,7 @@ func TestLease_ANewHolderComesAfterTheOldStoppedBelieving(t *testing.T) {
 		}
 		return err == nil
 	})
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("the lease ran out after %s, want about 1 s: a renewal lost its time to live", took)
 	}
 }
@@ -80,7 +82,7 @@ func TestElect_AnotherTakesOverAndNeverTwoLead(t *testing.T) {
 	elect := func(ctx context.Context, x *jet.Broker, name string) <-chan error {
 		done := make(chan error, 1)
 		go func() {
-			done <- x.Elect(ctx, "conductor", name, time.Second, func(ctx context.Context) {
+			done <- x.Elect(ctx, "conductor", name, 3*time.Second, func(ctx context.Context) {
 				if n := leading.Add(1); n != 1 {
 					t.Errorf("%d lead at once", n)
 				}

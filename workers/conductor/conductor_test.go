@@ -302,6 +302,48 @@ func TestConductor_CancelEndsEveryTaskWhereItStands(t *testing.T) {
 	h.ledger.Check(t, "r1")
 }
 
+// A cancel waits for what a worker has in hand: the record of that target says
+// what became of it.
+func TestConductor_CancelWaitsForWhatIsInHand(t *testing.T) {
+	h := newHouse(t, 4)
+	entered, release := make(chan struct{}, 8), make(chan struct{})
+	h.cloud.Fault = &rollovertest.Faults{Break: func(_ int, call string) (rollovertest.Mode, bool) {
+		if call == "add" {
+			entered <- struct{}{}
+			<-release
+		}
+		return 0, false
+	}}
+	h.conduct("c1")
+	h.rotate()
+	h.plan()
+	h.create("r1")
+	h.until("r1", "planned", state(rollover.StatePlanned))
+	h.start("r1")
+	<-entered
+	h.change("r1", func(r rollover.Rotation) (rollover.Rotation, error) { return r.Cancel("enough", h.clock.Now()) })
+	h.until("r1", "being cancelled", state(rollover.StateCancelling))
+	turns := time.NewTicker(20 * time.Millisecond) // As the conductor's.
+	defer turns.Stop()
+	for range 15 {
+		<-turns.C
+		if v, err := h.mirror.Rotation(t.Context(), "r1"); err != nil || v.Counts.Outcome(rollover.Cancelled) != 0 {
+			t.Fatalf("%d tasks cancelled, %v, while a worker has one in hand", v.Counts.Outcome(rollover.Cancelled), err)
+		}
+	}
+	close(release)
+	h.until("r1", "cancelled", func(v mirror.View) bool { return v.Rotation.State == rollover.StateCancelled && v.Counts.OpenTasks == 0 })
+	ks, err := h.mirror.Tasks(t.Context(), "r1", 0, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range ks {
+		if _, stands := h.cloud.Standing(k.Item.Target).Find(h.fresh.SHA256); stands != (k.Phase != rollover.Planned) {
+			t.Errorf("task %d says %s, but that the new credential stands is %v", k.ID.Ord, k.Phase, stands)
+		}
+	}
+}
+
 // Two rotations over the same hosts meet in the same slots: they take turns, and
 // the second finds what the first one did.
 func TestConductor_TwoRotationsShareTheHosts(t *testing.T) {
