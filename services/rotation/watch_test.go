@@ -194,7 +194,9 @@ func TestWatchRotation_EndsWhenTheServerStops(t *testing.T) {
 }
 
 func TestWatchRotation_SlowReaderIsSentAway(t *testing.T) {
-	h := open(t, func(c *rotation.Config) { c.SlowAfter = 50 * time.Millisecond })
+	// Long enough for the watch that is read, on a busy machine and with the race
+	// detector.
+	h := open(t, func(c *rotation.Config) { c.SlowAfter = time.Second })
 	const n = 3000 // far more than a stream's window takes
 	r := h.plan(t, h.create(t).GetName(), n)
 	w := h.watch(t, &pb.WatchRotationRequest{Name: r.GetName(), IncludeTasks: true})

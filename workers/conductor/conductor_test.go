@@ -332,7 +332,9 @@ func TestConductor_CancelWaitsForWhatIsInHand(t *testing.T) {
 		}
 	}
 	close(release)
-	h.until("r1", "cancelled", func(v mirror.View) bool { return v.Rotation.State == rollover.StateCancelled && v.Counts.OpenTasks == 0 })
+	h.until("r1", "cancelled", func(v mirror.View) bool {
+		return v.Rotation.State == rollover.StateCancelled && v.Counts.OpenTasks == 0
+	})
 	ks, err := h.mirror.Tasks(t.Context(), "r1", 0, 4)
 	if err != nil {
 		t.Fatal(err)
