@@ -15,7 +15,7 @@ import (
 func (a *app) rotationCommand() *cobra.Command {
 	return group("rotation", "Look at rotations and steer them",
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
-		a.rotationStartCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
+		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
 	)
 }
 

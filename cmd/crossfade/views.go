@@ -179,7 +179,8 @@ func (v *barView) close() {
 // stateText is "running/overlap".
 func stateText(r *crossfadev1.Rotation) string {
 	s := enumText(r.GetState().String(), "STATE_")
-	if r.GetPhase() != crossfadev1.Rotation_PHASE_UNSPECIFIED && r.GetState() == crossfadev1.Rotation_STATE_RUNNING {
+	busy := r.GetState() == crossfadev1.Rotation_STATE_RUNNING || r.GetState() == crossfadev1.Rotation_STATE_PAUSED
+	if busy && r.GetPhase() != crossfadev1.Rotation_PHASE_UNSPECIFIED {
 		s += "/" + enumText(r.GetPhase().String(), "PHASE_")
 	}
 	return s

@@ -39,13 +39,15 @@ func Validate(m proto.Message) []*Violation {
 			v.add("plan_digest", "FORMAT", "must be the plan_digest of the rotation as it was shown: 64 hex digits in lower case")
 		}
 	case *pb.CancelRotationRequest:
-		v.name("name", m.GetName(), isRotation)
-		v.requestID(m.GetRequestId())
-		v.required("reason", m.GetReason())
-		v.text("reason", m.GetReason(), maxReason)
+		v.steer(m)
+		v.reason(m.GetReason())
+	case *pb.PauseRotationRequest:
+		v.steer(m)
+		v.reason(m.GetReason())
+	case *pb.ResumeRotationRequest:
+		v.steer(m)
 	case *pb.RetireRotationRequest:
-		v.name("name", m.GetName(), isRotation)
-		v.requestID(m.GetRequestId())
+		v.steer(m)
 	case *pb.ImportTenantsRequest:
 		v.count("tenants", len(m.GetTenants()), 1, MaxImport)
 	case *pb.GetTenantRequest:
@@ -63,6 +65,21 @@ func Validate(m proto.Message) []*Violation {
 		v.page(m)
 	}
 	return v
+}
+
+// steer checks what all requests have that change a rotation's course.
+func (v *violations) steer(m interface {
+	GetName() string
+	GetRequestId() string
+}) {
+	v.name("name", m.GetName(), isRotation)
+	v.requestID(m.GetRequestId())
+}
+
+// reason checks why something is done.
+func (v *violations) reason(why string) {
+	v.required("reason", why)
+	v.text("reason", why, maxReason)
 }
 
 // The bounds of requests, as the contract states them.

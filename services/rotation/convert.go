@@ -100,6 +100,8 @@ func statusDetail(r rollover.Rotation) *pb.OperationError {
 	switch r.State {
 	case rollover.StateFailed:
 		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_TASKS_FAILED, Message: r.Detail}
+	case rollover.StatePaused:
+		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_PAUSED_BY_REQUEST, Message: r.Detail}
 	case rollover.StateCancelling, rollover.StateCancelled:
 		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_CANCELLED_BY_REQUEST, Message: r.Detail}
 	default:

@@ -90,6 +90,22 @@ func (t *turn) run(ctx context.Context, v mirror.View, sharers int) error {
 	return t.release(ctx, v.Rotation, room)
 }
 
+// hold keeps a paused rotation still. What is out of it is forgotten: a nudge
+// that is looked at while the rotation is paused moves nothing, so that what is
+// due is sent anew as soon as it is resumed. A rotation whose last tasks were in
+// hand and have ended is closed.
+func (t *turn) hold(ctx context.Context, v mirror.View) error {
+	for id := range t.tasks {
+		if id.Rotation == v.Rotation.ID {
+			delete(t.tasks, id)
+		}
+	}
+	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 {
+		return t.save(ctx, v.Rotation.End(v.Counts, t.Now()))
+	}
+	return nil
+}
+
 // phase returns the rotation as the fold of its tasks and the clock say it
 // should be.
 func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {

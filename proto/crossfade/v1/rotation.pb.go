@@ -42,6 +42,9 @@ const (
 	Rotation_STATE_SUCCEEDED Rotation_State = 6
 	// Some task failed or was found in conflict. An end state.
 	Rotation_STATE_FAILED Rotation_State = 7
+	// What is in hand is being finished; nothing new is begun until it is resumed.
+	// Ends by itself only if no task is left open.
+	Rotation_STATE_PAUSED Rotation_State = 8
 )
 
 // Enum value maps for Rotation_State.
@@ -55,6 +58,7 @@ var (
 		5: "STATE_CANCELLED",
 		6: "STATE_SUCCEEDED",
 		7: "STATE_FAILED",
+		8: "STATE_PAUSED",
 	}
 	Rotation_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -65,6 +69,7 @@ var (
 		"STATE_CANCELLED":   5,
 		"STATE_SUCCEEDED":   6,
 		"STATE_FAILED":      7,
+		"STATE_PAUSED":      8,
 	}
 )
 
@@ -95,7 +100,7 @@ func (Rotation_State) EnumDescriptor() ([]byte, []int) {
 	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// Phase is what a running rotation is busy with.
+// Phase is what a running rotation is busy with, and a paused one will be again.
 type Rotation_Phase int32
 
 const (
@@ -536,7 +541,7 @@ type Rotation struct {
 	State Rotation_State `protobuf:"varint,5,opt,name=state,proto3,enum=crossfade.v1.Rotation_State" json:"state,omitempty"`
 	// Output only. Absent before the rotation runs.
 	Phase Rotation_Phase `protobuf:"varint,6,opt,name=phase,proto3,enum=crossfade.v1.Rotation_Phase" json:"phase,omitempty"`
-	// Why it failed or was cancelled. Output only; absent otherwise.
+	// Why it failed, was paused or was cancelled. Output only; absent otherwise.
 	StatusDetail *OperationError `protobuf:"bytes,7,opt,name=status_detail,json=statusDetail,proto3" json:"status_detail,omitempty"`
 	// Lower-case hex of SHA-256 over the frozen plan. Output only; absent while
 	// PLANNING.
@@ -2616,6 +2621,235 @@ func (x *StartRotationResponse) GetRotation() *Rotation {
 	return nil
 }
 
+// PauseRotationRequest asks to pause a rotation.
+type PauseRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours. Absent: none.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag          string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRotationRequest) Reset() {
+	*x = PauseRotationRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRotationRequest) ProtoMessage() {}
+
+func (x *PauseRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRotationRequest.ProtoReflect.Descriptor instead.
+func (*PauseRotationRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PauseRotationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PauseRotationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseRotationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PauseRotationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// PauseRotationResponse answers PauseRotation.
+type PauseRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRotationResponse) Reset() {
+	*x = PauseRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRotationResponse) ProtoMessage() {}
+
+func (x *PauseRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRotationResponse.ProtoReflect.Descriptor instead.
+func (*PauseRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PauseRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+// ResumeRotationRequest asks to resume a rotation.
+type ResumeRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A UUID that names this request for 24 hours. Absent: none.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRotationRequest) Reset() {
+	*x = ResumeRotationRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRotationRequest) ProtoMessage() {}
+
+func (x *ResumeRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRotationRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRotationRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ResumeRotationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumeRotationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResumeRotationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// ResumeRotationResponse answers ResumeRotation.
+type ResumeRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRotationResponse) Reset() {
+	*x = ResumeRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRotationResponse) ProtoMessage() {}
+
+func (x *ResumeRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRotationResponse.ProtoReflect.Descriptor instead.
+func (*ResumeRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ResumeRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
 // CancelRotationRequest asks to cancel a rotation.
 type CancelRotationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2633,7 +2867,7 @@ type CancelRotationRequest struct {
 
 func (x *CancelRotationRequest) Reset() {
 	*x = CancelRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2879,7 @@ func (x *CancelRotationRequest) String() string {
 func (*CancelRotationRequest) ProtoMessage() {}
 
 func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2892,7 @@ func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationRequest.ProtoReflect.Descriptor instead.
 func (*CancelRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelRotationRequest) GetName() string {
@@ -2700,7 +2934,7 @@ type CancelRotationResponse struct {
 
 func (x *CancelRotationResponse) Reset() {
 	*x = CancelRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2946,7 @@ func (x *CancelRotationResponse) String() string {
 func (*CancelRotationResponse) ProtoMessage() {}
 
 func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2959,7 @@ func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationResponse.ProtoReflect.Descriptor instead.
 func (*CancelRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CancelRotationResponse) GetRotation() *Rotation {
@@ -2750,7 +2984,7 @@ type RetireRotationRequest struct {
 
 func (x *RetireRotationRequest) Reset() {
 	*x = RetireRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +2996,7 @@ func (x *RetireRotationRequest) String() string {
 func (*RetireRotationRequest) ProtoMessage() {}
 
 func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +3009,7 @@ func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationRequest.ProtoReflect.Descriptor instead.
 func (*RetireRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RetireRotationRequest) GetName() string {
@@ -2810,7 +3044,7 @@ type RetireRotationResponse struct {
 
 func (x *RetireRotationResponse) Reset() {
 	*x = RetireRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3056,7 @@ func (x *RetireRotationResponse) String() string {
 func (*RetireRotationResponse) ProtoMessage() {}
 
 func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +3069,7 @@ func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationResponse.ProtoReflect.Descriptor instead.
 func (*RetireRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RetireRotationResponse) GetRotation() *Rotation {
@@ -2849,7 +3083,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\b\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\t\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -2875,7 +3109,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x04etag\x18\x11 \x01(\tR\x04etag\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_PLANNING\x10\x01\x12\x11\n" +
@@ -2884,7 +3118,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10STATE_CANCELLING\x10\x04\x12\x13\n" +
 	"\x0fSTATE_CANCELLED\x10\x05\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x06\x12\x10\n" +
-	"\fSTATE_FAILED\x10\a\"f\n" +
+	"\fSTATE_FAILED\x10\a\x12\x10\n" +
+	"\fSTATE_PAUSED\x10\b\"f\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
@@ -3077,6 +3312,21 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x04 \x01(\tR\x04etag\"K\n" +
 	"\x15StartRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"u\n" +
+	"\x14PauseRotationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x04 \x01(\tR\x04etag\"K\n" +
+	"\x15PauseRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"^\n" +
+	"\x15ResumeRotationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\"L\n" +
+	"\x16ResumeRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"v\n" +
 	"\x15CancelRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
@@ -3092,7 +3342,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\"L\n" +
 	"\x16RetireRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xd2\x06\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\x89\b\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -3100,7 +3350,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x11ListRotationTasks\x12&.crossfade.v1.ListRotationTasksRequest\x1a'.crossfade.v1.ListRotationTasksResponse\x12^\n" +
 	"\x0fGetRotationTask\x12$.crossfade.v1.GetRotationTaskRequest\x1a%.crossfade.v1.GetRotationTaskResponse\x12Z\n" +
 	"\rWatchRotation\x12\".crossfade.v1.WatchRotationRequest\x1a#.crossfade.v1.WatchRotationResponse0\x01\x12X\n" +
-	"\rStartRotation\x12\".crossfade.v1.StartRotationRequest\x1a#.crossfade.v1.StartRotationResponse\x12[\n" +
+	"\rStartRotation\x12\".crossfade.v1.StartRotationRequest\x1a#.crossfade.v1.StartRotationResponse\x12X\n" +
+	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
+	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
 	"\x0eCancelRotation\x12#.crossfade.v1.CancelRotationRequest\x1a$.crossfade.v1.CancelRotationResponse\x12[\n" +
 	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
@@ -3117,7 +3369,7 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
@@ -3152,28 +3404,32 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*Checkpoint)(nil),                // 30: crossfade.v1.Checkpoint
 	(*StartRotationRequest)(nil),      // 31: crossfade.v1.StartRotationRequest
 	(*StartRotationResponse)(nil),     // 32: crossfade.v1.StartRotationResponse
-	(*CancelRotationRequest)(nil),     // 33: crossfade.v1.CancelRotationRequest
-	(*CancelRotationResponse)(nil),    // 34: crossfade.v1.CancelRotationResponse
-	(*RetireRotationRequest)(nil),     // 35: crossfade.v1.RetireRotationRequest
-	(*RetireRotationResponse)(nil),    // 36: crossfade.v1.RetireRotationResponse
-	nil,                               // 37: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 38: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 39: google.protobuf.Timestamp
+	(*PauseRotationRequest)(nil),      // 33: crossfade.v1.PauseRotationRequest
+	(*PauseRotationResponse)(nil),     // 34: crossfade.v1.PauseRotationResponse
+	(*ResumeRotationRequest)(nil),     // 35: crossfade.v1.ResumeRotationRequest
+	(*ResumeRotationResponse)(nil),    // 36: crossfade.v1.ResumeRotationResponse
+	(*CancelRotationRequest)(nil),     // 37: crossfade.v1.CancelRotationRequest
+	(*CancelRotationResponse)(nil),    // 38: crossfade.v1.CancelRotationResponse
+	(*RetireRotationRequest)(nil),     // 39: crossfade.v1.RetireRotationRequest
+	(*RetireRotationResponse)(nil),    // 40: crossfade.v1.RetireRotationResponse
+	nil,                               // 41: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),            // 42: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),     // 43: google.protobuf.Timestamp
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	37, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	41, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	8,  // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	38, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	42, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	11, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	39, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	39, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	39, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	39, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	39, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	43, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	43, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	43, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	43, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	43, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	9,  // 11: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	39, // 12: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	43, // 12: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
 	2,  // 13: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
 	10, // 14: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
 	13, // 15: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
@@ -3181,18 +3437,18 @@ var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	4,  // 17: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
 	5,  // 18: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
 	14, // 19: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	39, // 20: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	43, // 20: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
 	15, // 21: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
 	6,  // 22: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	39, // 23: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	39, // 24: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	43, // 23: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	43, // 24: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
 	7,  // 25: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
 	7,  // 26: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
 	7,  // 27: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
 	7,  // 28: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
 	12, // 29: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
 	12, // 30: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	39, // 31: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	43, // 31: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
 	28, // 32: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
 	7,  // 33: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
 	29, // 34: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
@@ -3200,31 +3456,37 @@ var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	7,  // 36: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
 	12, // 37: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
 	7,  // 38: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	7,  // 39: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	7,  // 40: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	16, // 41: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	18, // 42: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	20, // 43: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	22, // 44: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	24, // 45: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	26, // 46: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	31, // 47: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	33, // 48: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	35, // 49: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	17, // 50: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	19, // 51: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	21, // 52: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	23, // 53: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	25, // 54: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	27, // 55: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	32, // 56: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	34, // 57: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	36, // 58: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	50, // [50:59] is the sub-list for method output_type
-	41, // [41:50] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	7,  // 39: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	7,  // 40: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	7,  // 41: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	7,  // 42: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	16, // 43: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	18, // 44: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	20, // 45: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	22, // 46: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	24, // 47: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	26, // 48: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	31, // 49: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	33, // 50: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	35, // 51: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	37, // 52: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	39, // 53: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	17, // 54: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	19, // 55: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	21, // 56: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	23, // 57: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	25, // 58: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	27, // 59: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	32, // 60: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	34, // 61: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	36, // 62: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	38, // 63: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	40, // 64: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	54, // [54:65] is the sub-list for method output_type
+	43, // [43:54] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -3249,7 +3511,7 @@ func file_crossfade_v1_rotation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   31,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
