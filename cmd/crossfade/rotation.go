@@ -116,6 +116,8 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("state", stateText(r))
 	row("detail", r.GetStatusDetail().GetMessage())
 	row("tasks", countsText(r.GetCounts()))
+	row("tolerance", toleranceText(r))
+	row("failure budget", budgetText(r))
 	row("tenants", fmt.Sprint(r.GetTenantCount()))
 	row("certificate", r.GetSpec().GetCertificate())
 	row("replaces", strings.Join(r.GetSpec().GetReplaces(), " "))

@@ -27,14 +27,18 @@ func (a *app) rotationPauseCommand() *cobra.Command {
 }
 
 func (a *app) rotationResumeCommand() *cobra.Command {
-	return a.verb("resume", "Let a paused rotation go on", "  crossfade rotation resume 0198…", func(ctx context.Context, cl *client, name string) error {
+	var accept bool
+	c := a.verb("resume", "Let a paused rotation go on", `  crossfade rotation resume 0198…
+  crossfade rotation resume 0198… --accept-failures`, func(ctx context.Context, cl *client, name string) error {
 		ctx, cancel := bounded(ctx)
 		defer cancel()
-		res, err := cl.rotations.ResumeRotation(ctx, &crossfadev1.ResumeRotationRequest{Name: name})
+		res, err := cl.rotations.ResumeRotation(ctx, &crossfadev1.ResumeRotationRequest{Name: name, AcceptFailures: accept})
 		if err != nil {
 			return err
 		}
 		a.showRotation(res.GetRotation())
 		return nil
 	})
+	c.Flags().BoolVar(&accept, "accept-failures", false, "go on although more failed than tolerated; the failures so far count no more")
+	return c
 }

@@ -11,7 +11,7 @@ import (
 func TestRotation_PauseAndResume(t *testing.T) {
 	now := rollovertest.Epoch
 	pause := func(r rollover.Rotation) (rollover.Rotation, error) { return r.Pause("complaints", now) }
-	resume := func(r rollover.Rotation) (rollover.Rotation, error) { return r.Resume(now) }
+	resume := func(r rollover.Rotation) (rollover.Rotation, error) { return r.Resume(false, rollover.Counts{}, now) }
 	cancel := func(r rollover.Rotation) (rollover.Rotation, error) { return r.Cancel("enough", now) }
 	start := func(r rollover.Rotation) (rollover.Rotation, error) { return r.Start("d", now) }
 	retire := func(r rollover.Rotation) (rollover.Rotation, error) { return r.BeginRetire(now) }

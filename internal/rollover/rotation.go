@@ -60,6 +60,7 @@ type Spec struct {
 	RetirePolicy    RetirePolicy `json:"retire_policy,omitempty"`
 	MaxInFlight     int          `json:"max_in_flight"` // tasks released at once; at least 1
 	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1
+	Tolerance       Tolerance    `json:"tolerance,omitzero"`
 	Reason          string       `json:"reason,omitempty"`
 }
 
@@ -91,6 +92,8 @@ type Rotation struct {
 	Creator     string            `json:"creator,omitempty"`
 	RequestID   string            `json:"request_id,omitempty"`
 	RequestHash string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id
+	Exceeded    bool              `json:"exceeded,omitempty"`     // paused because too much failed
+	Accepted    int               `json:"accepted,omitempty"`     // failures that a person took note of; they count no more
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	CreatedAt   time.Time         `json:"created_at"`
@@ -165,12 +168,17 @@ func (r Rotation) Pause(why string, now time.Time) (Rotation, error) {
 }
 
 // Resume returns r as RUNNING in the phase in which it was paused. Resuming a
-// running rotation changes nothing.
-func (r Rotation) Resume(now time.Time) (Rotation, error) {
+// running rotation changes nothing. One that was stopped by its tolerance goes on
+// only with accept: then the failures in c, which are those so far, are taken note
+// of and counted no more, and the tolerance holds anew for those to come.
+func (r Rotation) Resume(accept bool, c Counts, now time.Time) (Rotation, error) {
 	switch r.State {
 	case StateRunning:
 		return r, nil
 	case StatePaused:
+		if r.Exceeded && !accept {
+			return r, &StateError{"resume", r.State, r.Detail + "; look at what failed, then resume with accept_failures, or cancel"}
+		}
 	case StatePlanning, StatePlanned:
 		return r, &StateError{"resume", r.State, "it has not been started"}
 	case StateCancelling:
@@ -178,7 +186,10 @@ func (r Rotation) Resume(now time.Time) (Rotation, error) {
 	default:
 		return r, &StateError{"resume", r.State, "it has ended; create a new rotation"}
 	}
-	r.State, r.Detail, r.UpdatedAt = StateRunning, "", now
+	if accept {
+		r.Accepted = c.Broken
+	}
+	r.State, r.Detail, r.Exceeded, r.UpdatedAt = StateRunning, "", false, now
 	return r, nil
 }
 

@@ -60,10 +60,19 @@ func (s *Service) PauseRotation(ctx context.Context, req *pb.PauseRotationReques
 
 // ResumeRotation lets a paused rotation go on.
 func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequest) (*pb.ResumeRotationResponse, error) {
+	var known rollover.Counts
+	if req.GetAcceptFailures() {
+		id, _ := edge.ParseRotation(req.GetName())
+		v, err := s.view(ctx, id)
+		if err != nil {
+			return nil, edge.About(req.GetName(), err)
+		}
+		known = v.Counts
+	}
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			next, err := r.Resume(now)
+			next, err := r.Resume(req.GetAcceptFailures(), known, now)
 			next.ResumeID = req.GetRequestId()
 			return next, err
 		},

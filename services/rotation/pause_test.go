@@ -63,3 +63,34 @@ func TestPauseRotation_RepeatAfterAResumeChangesNothing(t *testing.T) {
 	_, err = h.client().ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName()})
 	refused(t, err, codes.FailedPrecondition, "STATE_NOT_ALLOWED")
 }
+
+// What the tolerance stopped goes on only when the failures are accepted.
+func TestResumeRotation_AcceptsFailures(t *testing.T) {
+	h := open(t, nil)
+	r := h.start(t, h.plan(t, h.create(t).GetName(), 20))
+	if b := r.GetFailureBudget(); b.GetWorkable() != 20 || b.GetTolerated() != 2 || b.GetFailed() != 0 {
+		t.Fatalf("failure_budget = %v, want 10 percent of 20", b)
+	}
+	for ord := range 3 {
+		h.save(t, r.GetName(), ord, rollover.Planned, rollover.Failed)
+	}
+	h.write(t, r.GetName(), func(r *rollover.Rotation) {
+		next, err := r.Exceed(rollover.Budget{Tolerance: r.Spec.Tolerance, Total: 20, Failed: 3}, h.clock.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		*r = next
+	})
+	if got := h.get(t, r.GetName()).GetStatusDetail().GetReason(); got != pb.ErrorReason_ERROR_REASON_TOLERANCE_EXCEEDED {
+		t.Errorf("status_detail.reason = %s, want TOLERANCE_EXCEEDED", got)
+	}
+	_, err := h.client().ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName()})
+	refused(t, err, codes.FailedPrecondition, "STATE_NOT_ALLOWED")
+	resp, err := h.client().ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName(), AcceptFailures: true})
+	b := resp.GetRotation().GetFailureBudget()
+	if err != nil || resp.GetRotation().GetState() != pb.Rotation_STATE_RUNNING || b.GetFailed() != 0 || b.GetAccepted() != 3 {
+		t.Errorf("ResumeRotation = %v, %v, want RUNNING with 3 accepted", resp, err)
+	}
+	_, err = h.client().ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: "rotations/" + requestID, AcceptFailures: true})
+	refused(t, err, codes.NotFound, "NOT_FOUND")
+}

@@ -37,7 +37,9 @@ func (h *house) pause(id string) {
 
 func (h *house) resume(id string) {
 	h.t.Helper()
-	h.change(id, func(r rollover.Rotation) (rollover.Rotation, error) { return r.Resume(h.clock.Now()) })
+	h.change(id, func(r rollover.Rotation) (rollover.Rotation, error) {
+		return r.Resume(false, rollover.Counts{}, h.clock.Now())
+	})
 }
 
 // Under load, the last write after a pause is at most a second later by the

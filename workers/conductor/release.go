@@ -106,12 +106,16 @@ func (t *turn) hold(ctx context.Context, v mirror.View) error {
 	return nil
 }
 
-// phase returns the rotation as the fold of its tasks and the clock say it
-// should be.
+// phase returns the rotation as the fold of its tasks, its tolerance and the
+// clock say it should be.
 func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	r, now := v.Rotation, t.Now()
 	if v.Counts.OpenTasks == 0 {
 		return r.End(v.Counts, now), true
+	}
+	if b := r.Budget(v.Counts); b.Exceeded() {
+		next, err := r.Exceed(b, now)
+		return next, err == nil
 	}
 	if r.Phase == rollover.PhaseRetire {
 		return r, false
@@ -141,8 +145,7 @@ func (t *turn) outOf(rotation string) int {
 
 // release sends nudges for up to room tasks that are due.
 func (t *turn) release(ctx context.Context, r rollover.Rotation, room int) error {
-	q := mirror.Query{Orders: r.Orders(r.Spec.New), Limit: room + len(t.tasks), Now: t.Now()}
-	for _, ord := range t.Mirror.Due(r.ID, q) {
+	for _, ord := range t.Mirror.Releasable(r, room+len(t.tasks), t.Now()) {
 		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
 		if t.tasks.out(id) {
 			continue

@@ -72,8 +72,9 @@ type RotationServiceClient interface {
 	// and recorded, no others are begun, and the retire phase is not opened. The
 	// phase is kept. Pausing a paused one changes nothing.
 	PauseRotation(ctx context.Context, in *PauseRotationRequest, opts ...grpc.CallOption) (*PauseRotationResponse, error)
-	// ResumeRotation lets a paused rotation go on where it stood. Resuming a running
-	// one changes nothing.
+	// ResumeRotation lets a paused rotation go on where it stood. One that was paused
+	// by its tolerance goes on only with accept_failures. Resuming a running one
+	// changes nothing.
 	ResumeRotation(ctx context.Context, in *ResumeRotationRequest, opts ...grpc.CallOption) (*ResumeRotationResponse, error)
 	// CancelRotation stops a rotation for good, a paused one too. Targets keep the credentials that
 	// they have. Cancelling a cancelled one changes nothing.
@@ -250,8 +251,9 @@ type RotationServiceServer interface {
 	// and recorded, no others are begun, and the retire phase is not opened. The
 	// phase is kept. Pausing a paused one changes nothing.
 	PauseRotation(context.Context, *PauseRotationRequest) (*PauseRotationResponse, error)
-	// ResumeRotation lets a paused rotation go on where it stood. Resuming a running
-	// one changes nothing.
+	// ResumeRotation lets a paused rotation go on where it stood. One that was paused
+	// by its tolerance goes on only with accept_failures. Resuming a running one
+	// changes nothing.
 	ResumeRotation(context.Context, *ResumeRotationRequest) (*ResumeRotationResponse, error)
 	// CancelRotation stops a rotation for good, a paused one too. Targets keep the credentials that
 	// they have. Cancelling a cancelled one changes nothing.
