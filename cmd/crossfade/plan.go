@@ -70,6 +70,9 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	a.section("skipped", skipped)
 	a.section("could not be planned", failed)
 	a.retirements(r, retire)
+	if rule := toleranceText(r); rule != "" {
+		fmt.Fprintf(a.out, "  tolerance         %s\n", rule)
+	}
 	fmt.Fprintf(a.out, "  plan digest       %s\n", r.GetPlanDigest())
 	return nil
 }

@@ -26,6 +26,8 @@ type rotateFlags struct {
 	retireOnRequest  bool
 	maxInFlight      int32
 	maxTries         int32
+	tolerate         string
+	soft             bool
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -56,6 +58,8 @@ before --retire-not-before.`,
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
 	fl.Int32Var(&f.maxInFlight, "max-in-flight", 0, "tasks worked on at once (default the service's)")
 	fl.Int32Var(&f.maxTries, "max-tries", 0, "tries within one step (default the service's)")
+	fl.StringVar(&f.tolerate, "tolerate", "", "how many tasks may fail before new starts stop: a `NUMBER` or a percentage (default 10%)")
+	fl.BoolVar(&f.soft, "tolerate-soft", false, "work at full speed; tasks that are in hand when new starts stop may fail as well")
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -154,6 +158,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		s.RetireNotBefore = timestamppb.New(t)
 	}
 	var err error
+	if s.Tolerance, err = f.tolerance(); err != nil {
+		return nil, err
+	}
 	s.Certificate, err = a.certificateName(ctx, cl, f.certificate)
 	return s, err
 }

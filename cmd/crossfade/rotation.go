@@ -15,7 +15,7 @@ import (
 func (a *app) rotationCommand() *cobra.Command {
 	return group("rotation", "Look at rotations and steer them",
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
-		a.rotationStartCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
+		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
 	)
 }
 
@@ -116,6 +116,8 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("state", stateText(r))
 	row("detail", r.GetStatusDetail().GetMessage())
 	row("tasks", countsText(r.GetCounts()))
+	row("tolerance", toleranceText(r))
+	row("failure budget", budgetText(r))
 	row("tenants", fmt.Sprint(r.GetTenantCount()))
 	row("certificate", r.GetSpec().GetCertificate())
 	row("replaces", strings.Join(r.GetSpec().GetReplaces(), " "))

@@ -70,6 +70,9 @@ func (v *plainView) rotation(r *crossfadev1.Rotation, _ bool) {
 // say prints the rotation as it is, unless it was just said.
 func (v *plainView) say(r *crossfadev1.Rotation) {
 	line := fmt.Sprintf("%-18s %s", stateText(r), countsText(r.GetCounts()))
+	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED {
+		line += ": " + d.GetMessage()
+	}
 	if line != v.line {
 		fmt.Fprintf(v.out, "%s  %s\n", time.Now().Format("15:04:05"), line)
 	}
@@ -103,6 +106,8 @@ type barView struct {
 	bars  [3]*mpb.Bar
 	begun time.Time
 	state string
+
+	detail string // of a pause, as last printed
 }
 
 func (v *barView) rotation(r *crossfadev1.Rotation, _ bool) {
@@ -119,6 +124,10 @@ func (v *barView) rotation(r *crossfadev1.Rotation, _ bool) {
 		v.start()
 	}
 	v.state = fmt.Sprintf("%s · %s", state, countsText(c))
+	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED && v.detail != d.GetMessage() {
+		v.detail = d.GetMessage()
+		_, _ = fmt.Fprintf(v.p, "%s: %s\n", state, v.detail) // Lost only with the terminal.
+	}
 	open := c.GetPlanned() + c.GetStaged() + c.GetVerified() + c.GetActivated()
 	work := open + c.GetSucceeded() // handed over, skipped and the like are not worked on
 	v.set(0, work-c.GetPlanned(), work)
@@ -179,7 +188,8 @@ func (v *barView) close() {
 // stateText is "running/overlap".
 func stateText(r *crossfadev1.Rotation) string {
 	s := enumText(r.GetState().String(), "STATE_")
-	if r.GetPhase() != crossfadev1.Rotation_PHASE_UNSPECIFIED && r.GetState() == crossfadev1.Rotation_STATE_RUNNING {
+	busy := r.GetState() == crossfadev1.Rotation_STATE_RUNNING || r.GetState() == crossfadev1.Rotation_STATE_PAUSED
+	if busy && r.GetPhase() != crossfadev1.Rotation_PHASE_UNSPECIFIED {
 		s += "/" + enumText(r.GetPhase().String(), "PHASE_")
 	}
 	return s

@@ -276,16 +276,16 @@ func (m *Mirror) Tasks(ctx context.Context, id string, from, to int) ([]rollover
 	return out, nil
 }
 
-// Due returns up to limit open tasks of a rotation, from position from on, that
-// want a step now. The conductor releases them.
-func (m *Mirror) Due(id string, q Query) []int {
+// Releasable returns up to limit tasks of r that may be sent to a worker now. See
+// [rollover.Board.Releasable].
+func (m *Mirror) Releasable(r rollover.Rotation, limit int, now time.Time) []int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.rotations[id]
+	e := m.rotations[r.ID]
 	if e == nil || e.board == nil {
 		return nil
 	}
-	return e.board.Due(q.Orders, q.From, q.Limit, q.Now)
+	return e.board.Releasable(r, limit, now)
 }
 
 // Row returns the latest known state of a task.

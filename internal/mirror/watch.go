@@ -13,14 +13,6 @@ import (
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
-// Query says what [Mirror.Due] looks for.
-type Query struct {
-	Orders rollover.Orders
-	From   int
-	Limit  int
-	Now    time.Time
-}
-
 // Position is a place in the stream of changes: a watcher that gives it back is
 // told all that came after it, and nothing twice.
 type Position struct {

@@ -15,6 +15,8 @@ type Counts struct {
 	Retrying  int             // open tasks with a failed try behind them
 	Advised   int             // tasks that carry advice, whatever their outcome
 	OpenTasks int
+	Workable  int // tasks that the plan left to be worked on
+	Broken    int // of those: failed
 }
 
 // Outcome returns how many ended so.
@@ -42,6 +44,9 @@ func NewBoard(plan []Item) *Board {
 	}
 	for i, it := range plan {
 		b.rows[i] = Row{Progress: it.Start()}
+		if it.Outcome == Open {
+			b.c.Workable++
+		}
 		b.c.add(b.rows[i], 1)
 		if len(it.Advice) > 0 {
 			b.c.Advised++
@@ -86,6 +91,9 @@ func (c *Counts) add(r Row, n int) {
 	}
 	if r.Outcome != Open {
 		c.Outcomes[r.Outcome] += n
+		if r.Outcome == Failed && r.Seq > 0 { // Version 0 is what planning decided.
+			c.Broken += n
+		}
 		if r.Reason == AlreadyPresent {
 			c.Present += n
 		}
@@ -98,11 +106,11 @@ func (c *Counts) add(r Row, n int) {
 	}
 }
 
-// Due returns up to limit open tasks, in plan order from position from on, that
-// want a step now under the orders. It is what the conductor may release.
-func (b *Board) Due(o Orders, from, limit int, now time.Time) []int {
+// due returns up to limit open tasks before position to, in plan order, that
+// want a step now under the orders.
+func (b *Board) due(o Orders, to, limit int, now time.Time) []int {
 	var out []int
-	for i := from; i < len(b.rows) && len(out) < limit; i++ {
+	for i := 0; i < to && len(out) < limit; i++ {
 		r := b.rows[i]
 		if r.Outcome != Open {
 			continue

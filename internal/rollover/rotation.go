@@ -14,6 +14,7 @@ const (
 	StatePlanning   RotationState = "planning"
 	StatePlanned    RotationState = "planned"
 	StateRunning    RotationState = "running"
+	StatePaused     RotationState = "paused"
 	StateCancelling RotationState = "cancelling"
 	StateCancelled  RotationState = "cancelled"
 	StateSucceeded  RotationState = "succeeded"
@@ -59,6 +60,7 @@ type Spec struct {
 	RetirePolicy    RetirePolicy `json:"retire_policy,omitempty"`
 	MaxInFlight     int          `json:"max_in_flight"` // tasks released at once; at least 1
 	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1
+	Tolerance       Tolerance    `json:"tolerance,omitzero"`
 	Reason          string       `json:"reason,omitempty"`
 }
 
@@ -83,13 +85,17 @@ type Rotation struct {
 	Spec        Spec              `json:"spec"`
 	State       RotationState     `json:"state"`
 	Phase       RotationPhase     `json:"phase,omitempty"`
-	Detail      string            `json:"detail,omitempty"` // why it failed or was cancelled
+	Detail      string            `json:"detail,omitempty"` // why it failed, was paused or was cancelled
 	Tenants     int               `json:"tenants"`          // how many were selected
 	Digest      string            `json:"digest,omitempty"` // of the frozen plan; lower-case hex of SHA-256
 	Tasks       int               `json:"tasks,omitempty"`  // items in the frozen plan
 	Creator     string            `json:"creator,omitempty"`
 	RequestID   string            `json:"request_id,omitempty"`
 	RequestHash string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id
+	Exceeded    bool              `json:"exceeded,omitempty"`     // paused because too much failed
+	Accepted    int               `json:"accepted,omitempty"`     // failures that a person took note of; they count no more
+	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
+	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	CreatedAt   time.Time         `json:"created_at"`
 	PlannedAt   time.Time         `json:"planned_at,omitzero"`
 	StartedAt   time.Time         `json:"started_at,omitzero"`
@@ -130,6 +136,8 @@ func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
 	switch {
 	case r.State == StatePlanning:
 		return r, &StateError{"start", r.State, "wait until it is planned"}
+	case r.State == StatePaused:
+		return r, &StateError{"start", r.State, "resume it"}
 	case r.State != StatePlanned && r.State != StateRunning:
 		return r, &StateError{"start", r.State, "create a new rotation"}
 	case digest != r.Digest:
@@ -138,6 +146,50 @@ func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
 		return r, nil
 	}
 	r.State, r.Phase, r.StartedAt, r.UpdatedAt = StateRunning, PhaseStage, now, now
+	return r, nil
+}
+
+// Pause returns r as PAUSED: no new step is begun, and its phase is kept. Pausing
+// a paused rotation changes nothing.
+func (r Rotation) Pause(why string, now time.Time) (Rotation, error) {
+	switch r.State {
+	case StatePaused:
+		return r, nil
+	case StateRunning:
+	case StatePlanning, StatePlanned:
+		return r, &StateError{"pause", r.State, "it has not been started; leave it so, or cancel it"}
+	case StateCancelling:
+		return r, &StateError{"pause", r.State, "nothing new is begun any more"}
+	default:
+		return r, &StateError{"pause", r.State, "it has ended"}
+	}
+	r.State, r.Detail, r.UpdatedAt = StatePaused, why, now
+	return r, nil
+}
+
+// Resume returns r as RUNNING in the phase in which it was paused. Resuming a
+// running rotation changes nothing. One that was stopped by its tolerance goes on
+// only with accept: then the failures in c, which are those so far, are taken note
+// of and counted no more, and the tolerance holds anew for those to come.
+func (r Rotation) Resume(accept bool, c Counts, now time.Time) (Rotation, error) {
+	switch r.State {
+	case StateRunning:
+		return r, nil
+	case StatePaused:
+		if r.Exceeded && !accept {
+			return r, &StateError{"resume", r.State, r.Detail + "; look at what failed, then resume with accept_failures, or cancel"}
+		}
+	case StatePlanning, StatePlanned:
+		return r, &StateError{"resume", r.State, "it has not been started"}
+	case StateCancelling:
+		return r, &StateError{"resume", r.State, "cancelling is for good; create a new rotation"}
+	default:
+		return r, &StateError{"resume", r.State, "it has ended; create a new rotation"}
+	}
+	if accept {
+		r.Accepted = c.Broken
+	}
+	r.State, r.Detail, r.Exceeded, r.UpdatedAt = StateRunning, "", false, now
 	return r, nil
 }
 
@@ -150,7 +202,7 @@ func (r Rotation) Cancel(why string, now time.Time) (Rotation, error) {
 		return r, nil
 	case StatePlanning: // No task exists yet.
 		r.State, r.EndedAt = StateCancelled, now
-	case StatePlanned, StateRunning:
+	case StatePlanned, StateRunning, StatePaused:
 		r.State = StateCancelling
 	default:
 		return r, &StateError{"cancel", r.State, "it has ended"}
@@ -181,7 +233,8 @@ func (r Rotation) BeginRetire(now time.Time) (Rotation, error) {
 }
 
 // End returns r in its end state: FAILED if any task failed or was found in
-// conflict, else SUCCEEDED; CANCELLED if it was being cancelled.
+// conflict, else SUCCEEDED; CANCELLED if it was being cancelled. A detail of an
+// earlier pause goes.
 func (r Rotation) End(c Counts, now time.Time) Rotation {
 	switch {
 	case r.State == StateCancelling:
@@ -190,7 +243,7 @@ func (r Rotation) End(c Counts, now time.Time) Rotation {
 		r.State = StateFailed
 		r.Detail = fmt.Sprintf("%d failed, %d in conflict", c.Outcome(Failed), c.Outcome(Conflict))
 	default:
-		r.State = StateSucceeded
+		r.State, r.Detail = StateSucceeded, ""
 	}
 	r.EndedAt, r.UpdatedAt = now, now
 	return r

@@ -262,13 +262,16 @@ func TestBoard_CountsAreTheFold(t *testing.T) {
 			}
 			latest[ord] = rollover.Row{Progress: p, Seq: seq}
 		}
-		want := rollover.Counts{Total: n, Phases: map[rollover.Phase]int{}, Outcomes: map[rollover.Outcome]int{}}
+		want := rollover.Counts{Total: n, Workable: n, Phases: map[rollover.Phase]int{}, Outcomes: map[rollover.Outcome]int{}}
 		for _, r := range latest {
 			if len(r.Removed) > 0 {
 				want.Retired++
 			}
 			if r.Outcome != rollover.Open {
 				want.Outcomes[r.Outcome]++
+				if r.Outcome == rollover.Failed {
+					want.Broken++
+				}
 				continue
 			}
 			want.OpenTasks++

@@ -145,7 +145,7 @@ type Orders struct {
 	Margin          time.Duration // added to RetireNotBefore against clock skew
 	EvidenceMaxAge  time.Duration // evidence older than this is read anew before Retire
 	MaxTries        int           // per step; at least 1
-	Hold            bool          // no new steps: not started, or cancelling
+	Hold            bool          // no new steps: not started, paused, or cancelling
 	Retire          bool          // the rotation is in its retire phase
 	Undo            bool          // go back instead of forward
 }

@@ -39,13 +39,15 @@ func Validate(m proto.Message) []*Violation {
 			v.add("plan_digest", "FORMAT", "must be the plan_digest of the rotation as it was shown: 64 hex digits in lower case")
 		}
 	case *pb.CancelRotationRequest:
-		v.name("name", m.GetName(), isRotation)
-		v.requestID(m.GetRequestId())
-		v.required("reason", m.GetReason())
-		v.text("reason", m.GetReason(), maxReason)
+		v.steer(m)
+		v.reason(m.GetReason())
+	case *pb.PauseRotationRequest:
+		v.steer(m)
+		v.reason(m.GetReason())
+	case *pb.ResumeRotationRequest:
+		v.steer(m)
 	case *pb.RetireRotationRequest:
-		v.name("name", m.GetName(), isRotation)
-		v.requestID(m.GetRequestId())
+		v.steer(m)
 	case *pb.ImportTenantsRequest:
 		v.count("tenants", len(m.GetTenants()), 1, MaxImport)
 	case *pb.GetTenantRequest:
@@ -65,20 +67,36 @@ func Validate(m proto.Message) []*Violation {
 	return v
 }
 
+// steer checks what all requests have that change a rotation's course.
+func (v *violations) steer(m interface {
+	GetName() string
+	GetRequestId() string
+}) {
+	v.name("name", m.GetName(), isRotation)
+	v.requestID(m.GetRequestId())
+}
+
+// reason checks why something is done.
+func (v *violations) reason(why string) {
+	v.required("reason", why)
+	v.text("reason", why, maxReason)
+}
+
 // The bounds of requests, as the contract states them.
 const (
-	MaxImport      = 1000     // tenants in one import
-	MaxCertificate = 64 << 10 // bytes of a certificate file
-	maxTenants     = 1000     // tenants in a selector
-	maxReplaces    = 20       // thumbprints in a spec
-	maxReason      = 1000     // characters of a reason
-	maxDisplayName = 63       // characters of a rotation's name
-	maxIdentity    = 128      // bytes of a service identity's name
-	maxLabels      = 32       // labels of a rotation
-	maxLabelKey    = 63       // bytes
-	maxLabelValue  = 128      // bytes
-	maxInFlight    = 10_000   // tasks released at once
-	maxTries       = 20       // tries of one step
+	MaxImport      = 1000      // tenants in one import
+	MaxCertificate = 64 << 10  // bytes of a certificate file
+	maxTenants     = 1000      // tenants in a selector
+	maxReplaces    = 20        // thumbprints in a spec
+	maxReason      = 1000      // characters of a reason
+	maxDisplayName = 63        // characters of a rotation's name
+	maxIdentity    = 128       // bytes of a service identity's name
+	maxLabels      = 32        // labels of a rotation
+	maxLabelKey    = 63        // bytes
+	maxLabelValue  = 128       // bytes
+	maxInFlight    = 10_000    // tasks released at once
+	maxTries       = 20        // tries of one step
+	maxFailures    = 1_000_000 // tasks that may fail
 )
 
 // violations gathers what is wrong, all of it, so that a caller is told once.

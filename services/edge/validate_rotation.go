@@ -42,6 +42,8 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	v.between(at+"max_in_flight", s.GetMaxInFlight(), maxInFlight)
 	v.between(at+"max_tries", s.GetMaxTries(), maxTries)
 
+	v.tolerance(at+"tolerance", s.GetTolerance())
+
 	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
 		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")
 	}
@@ -57,6 +59,23 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	}
 	if s.GetRetirePolicy() != pb.RotationSpec_RETIRE_POLICY_UNSPECIFIED {
 		v.add(at+"retire_policy", "CONFLICT", nothing)
+	}
+}
+
+func (v *violations) tolerance(path string, t *pb.Tolerance) {
+	if t == nil {
+		return
+	}
+	switch l := t.GetLimit().(type) {
+	case *pb.Tolerance_Failures:
+		v.between(path+".failures", l.Failures, maxFailures)
+	case *pb.Tolerance_Percent:
+		v.between(path+".percent", l.Percent, 100)
+	default:
+		v.add(path, "REQUIRED", "must say failures or percent")
+	}
+	if _, known := pb.Tolerance_Mode_name[int32(t.GetMode())]; !known {
+		v.add(path+".mode", "UNKNOWN", "must be STRICT or SOFT, or absent")
 	}
 }
 

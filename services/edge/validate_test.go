@@ -40,8 +40,8 @@ func requests(t *testing.T) []proto.Message {
 // zero is refused.
 func TestValidate_KnowsEveryRequest(t *testing.T) {
 	all := requests(t)
-	if len(all) != 16 {
-		t.Errorf("the contract has %d methods, want 16", len(all))
+	if len(all) != 18 {
+		t.Errorf("the contract has %d methods, want 18", len(all))
 	}
 	for _, m := range all {
 		if f := m.ProtoReflect().Descriptor().Fields().ByName("page_size"); f != nil {
@@ -107,6 +107,16 @@ func TestValidate_CreateRotation(t *testing.T) {
 		"rotation.spec.reason":        func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.Reason = strings.Repeat("x", 1001) },
 		"rotation.spec.max_in_flight": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.MaxInFlight = 10_001 },
 		"rotation.spec.max_tries":     func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.MaxTries = -1 },
+		"rotation.spec.tolerance":     func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.Tolerance = &pb.Tolerance{} },
+		"rotation.spec.tolerance.percent": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Tolerance = &pb.Tolerance{Limit: &pb.Tolerance_Percent{Percent: 101}}
+		},
+		"rotation.spec.tolerance.failures": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Tolerance = &pb.Tolerance{Limit: &pb.Tolerance_Failures{Failures: -1}}
+		},
+		"rotation.spec.tolerance.mode": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Tolerance = &pb.Tolerance{Limit: &pb.Tolerance_Failures{}, Mode: 9}
+		},
 		"rotation.spec.retire_policy": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.RetirePolicy = 9 },
 		"rotation.spec.retire_not_before": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
 			s.ReplacesSameSubject, s.RetireNotBefore = false, timestamppb.Now()

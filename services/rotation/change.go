@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -38,6 +39,48 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 		happened: func(r rollover.Rotation) bool { return !r.StartedAt.IsZero() && r.Digest == req.GetPlanDigest() },
 	})
 	return &pb.StartRotationResponse{Rotation: r}, err
+}
+
+// PauseRotation holds a rotation until it is resumed.
+func (s *Service) PauseRotation(ctx context.Context, req *pb.PauseRotationRequest) (*pb.PauseRotationResponse, error) {
+	r, err := s.change(ctx, transition{
+		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
+		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
+			next, err := r.Pause(req.GetReason(), now)
+			next.PauseID = req.GetRequestId()
+			return next, err
+		},
+		// It may have been resumed since; then a repeat must not pause it again.
+		happened: func(r rollover.Rotation) bool {
+			return r.State == rollover.StatePaused || strings.EqualFold(r.PauseID, req.GetRequestId())
+		},
+	})
+	return &pb.PauseRotationResponse{Rotation: r}, err
+}
+
+// ResumeRotation lets a paused rotation go on.
+func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequest) (*pb.ResumeRotationResponse, error) {
+	var known rollover.Counts
+	if req.GetAcceptFailures() {
+		id, _ := edge.ParseRotation(req.GetName())
+		v, err := s.view(ctx, id)
+		if err != nil {
+			return nil, edge.About(req.GetName(), err)
+		}
+		known = v.Counts
+	}
+	r, err := s.change(ctx, transition{
+		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
+		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
+			next, err := r.Resume(req.GetAcceptFailures(), known, now)
+			next.ResumeID = req.GetRequestId()
+			return next, err
+		},
+		happened: func(r rollover.Rotation) bool {
+			return r.State == rollover.StateRunning || strings.EqualFold(r.ResumeID, req.GetRequestId())
+		},
+	})
+	return &pb.ResumeRotationResponse{Rotation: r}, err
 }
 
 // CancelRotation stops a rotation for good.

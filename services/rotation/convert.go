@@ -25,6 +25,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	s := rollover.Spec{
 		Kind: p.GetKind(), ReplacesSubject: p.GetReplacesSameSubject(), AllTenants: p.GetTarget().GetAllTenants(),
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
+		Tolerance: toleranceOf(p.GetTolerance()),
 	}
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
@@ -61,6 +62,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Target:   &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{}}},
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
+		Tolerance: toleranceProto(s.Tolerance),
 	}
 	if s.AllTenants {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}
@@ -88,6 +90,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 	}
 	if r.Digest != "" {
 		p.Counts = countsProto(c)
+		p.FailureBudget = budgetProto(r, c)
 	}
 	return p
 }
@@ -100,6 +103,11 @@ func statusDetail(r rollover.Rotation) *pb.OperationError {
 	switch r.State {
 	case rollover.StateFailed:
 		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_TASKS_FAILED, Message: r.Detail}
+	case rollover.StatePaused:
+		if r.Exceeded {
+			return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_TOLERANCE_EXCEEDED, Message: r.Detail}
+		}
+		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_PAUSED_BY_REQUEST, Message: r.Detail}
 	case rollover.StateCancelling, rollover.StateCancelled:
 		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_CANCELLED_BY_REQUEST, Message: r.Detail}
 	default:

@@ -27,7 +27,7 @@ func TestConvert_TheContractHasEveryWordOfTheRoom(t *testing.T) {
 		}
 	}
 	for _, s := range []rollover.RotationState{
-		rollover.StatePlanning, rollover.StatePlanned, rollover.StateRunning, rollover.StateCancelling,
+		rollover.StatePlanning, rollover.StatePlanned, rollover.StateRunning, rollover.StatePaused, rollover.StateCancelling,
 		rollover.StateCancelled, rollover.StateSucceeded, rollover.StateFailed,
 	} {
 		if stateProto(s) == 0 {

@@ -36,6 +36,9 @@ func TestCreateRotation_FillsInTheDefaults(t *testing.T) {
 	if want := h.cert.NotBefore.Add(24 * time.Hour); !s.GetRetireNotBefore().AsTime().Equal(want) {
 		t.Errorf("retire_not_before = %s, want a day after the certificate's begin, %s", s.GetRetireNotBefore().AsTime(), want)
 	}
+	if tol := s.GetTolerance(); tol.GetPercent() != 10 || tol.GetMode() != pb.Tolerance_MODE_STRICT {
+		t.Errorf("tolerance = %v, want 10 percent, strict", tol)
+	}
 	if s.GetMaxInFlight() != 256 || s.GetMaxTries() != 5 || s.GetRetirePolicy() != pb.RotationSpec_RETIRE_POLICY_AUTOMATIC {
 		t.Errorf("spec = %v, want the defaults of the contract", s)
 	}

@@ -136,6 +136,8 @@ func (t *turn) all(ctx context.Context) {
 			err = t.plan(ctx, v)
 		case rollover.StateRunning:
 			err = t.run(ctx, v, len(views)-i)
+		case rollover.StatePaused:
+			err = t.hold(ctx, v)
 		case rollover.StateCancelling:
 			err = t.cancel(ctx, v)
 		}

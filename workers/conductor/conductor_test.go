@@ -26,6 +26,7 @@ type house struct {
 	mirror *mirror.Mirror
 	clock  *clock.Clock
 	cloud  *rollovertest.Cloud
+	driver rollover.Driver // the cloud, unless a test puts something before it
 	ledger rollovertest.Ledger
 	fresh  rollover.Credential
 	hosts  []rollover.Target
@@ -40,6 +41,7 @@ func newHouse(t *testing.T, targets int) *house {
 	fresh, _ := rollovertest.Certificate(t, "CN=crm.dynamics.com", switchAt, switchAt.AddDate(2, 0, 0))
 	h := &house{t: t, clock: clock.New(e, 1), fresh: fresh}
 	h.cloud = rollovertest.NewCloud(h.clock.Now)
+	h.driver = h.cloud
 	b, err := jet.Open(t.Context(), jet.Config{
 		Dir: t.TempDir(), LazySync: true, Log: slog.New(slog.DiscardHandler),
 		Certificate: func(context.Context, string) (rollover.Credential, error) { return fresh, nil },
@@ -106,7 +108,7 @@ func (h *house) rotate() (stop func()) {
 	r := rotator.New(rotator.Config{
 		Queue: h.broker, Slots: 8, Log: slog.New(slog.DiscardHandler),
 		Engine: rollover.NewEngine(rollover.Config{
-			Store: h.broker, Now: h.clock.Now, Driver: func(string) (rollover.Driver, error) { return h.cloud, nil },
+			Store: h.broker, Now: h.clock.Now, Driver: func(string) (rollover.Driver, error) { return h.driver, nil },
 		}),
 	})
 	return h.run("rotator", r.Run)
@@ -134,10 +136,13 @@ func (h *house) plan() {
 }
 
 // create makes a rotation over all targets.
-func (h *house) create(id string) {
+func (h *house) create(id string, change ...func(*rollover.Spec)) {
 	h.t.Helper()
 	r := rollovertest.NewRotation(id, h.fresh, h.clock.Now())
 	r.Spec.RetireNotBefore, r.Tenants = switchAt, len(h.hosts)
+	for _, f := range change {
+		f(&r.Spec)
+	}
 	tenants := make([]string, len(h.hosts))
 	for i := range tenants {
 		tenants[i] = fmt.Sprintf("tenant-%d", i)

@@ -90,12 +90,32 @@ func (t *turn) run(ctx context.Context, v mirror.View, sharers int) error {
 	return t.release(ctx, v.Rotation, room)
 }
 
-// phase returns the rotation as the fold of its tasks and the clock say it
-// should be.
+// hold keeps a paused rotation still. What is out of it is forgotten: a nudge
+// that is looked at while the rotation is paused moves nothing, so that what is
+// due is sent anew as soon as it is resumed. A rotation whose last tasks were in
+// hand and have ended is closed.
+func (t *turn) hold(ctx context.Context, v mirror.View) error {
+	for id := range t.tasks {
+		if id.Rotation == v.Rotation.ID {
+			delete(t.tasks, id)
+		}
+	}
+	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 {
+		return t.save(ctx, v.Rotation.End(v.Counts, t.Now()))
+	}
+	return nil
+}
+
+// phase returns the rotation as the fold of its tasks, its tolerance and the
+// clock say it should be.
 func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	r, now := v.Rotation, t.Now()
 	if v.Counts.OpenTasks == 0 {
 		return r.End(v.Counts, now), true
+	}
+	if b := r.Budget(v.Counts); b.Exceeded() {
+		next, err := r.Exceed(b, now)
+		return next, err == nil
 	}
 	if r.Phase == rollover.PhaseRetire {
 		return r, false
@@ -125,8 +145,7 @@ func (t *turn) outOf(rotation string) int {
 
 // release sends nudges for up to room tasks that are due.
 func (t *turn) release(ctx context.Context, r rollover.Rotation, room int) error {
-	q := mirror.Query{Orders: r.Orders(r.Spec.New), Limit: room + len(t.tasks), Now: t.Now()}
-	for _, ord := range t.Mirror.Due(r.ID, q) {
+	for _, ord := range t.Mirror.Releasable(r, room+len(t.tasks), t.Now()) {
 		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
 		if t.tasks.out(id) {
 			continue

@@ -42,6 +42,9 @@ const (
 	Rotation_STATE_SUCCEEDED Rotation_State = 6
 	// Some task failed or was found in conflict. An end state.
 	Rotation_STATE_FAILED Rotation_State = 7
+	// What is in hand is being finished; nothing new is begun until it is resumed.
+	// Ends by itself only if no task is left open.
+	Rotation_STATE_PAUSED Rotation_State = 8
 )
 
 // Enum value maps for Rotation_State.
@@ -55,6 +58,7 @@ var (
 		5: "STATE_CANCELLED",
 		6: "STATE_SUCCEEDED",
 		7: "STATE_FAILED",
+		8: "STATE_PAUSED",
 	}
 	Rotation_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -65,6 +69,7 @@ var (
 		"STATE_CANCELLED":   5,
 		"STATE_SUCCEEDED":   6,
 		"STATE_FAILED":      7,
+		"STATE_PAUSED":      8,
 	}
 )
 
@@ -95,7 +100,7 @@ func (Rotation_State) EnumDescriptor() ([]byte, []int) {
 	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// Phase is what a running rotation is busy with.
+// Phase is what a running rotation is busy with, and a paused one will be again.
 type Rotation_Phase int32
 
 const (
@@ -210,6 +215,63 @@ func (RotationSpec_RetirePolicy) EnumDescriptor() ([]byte, []int) {
 	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{1, 0}
 }
 
+// Mode says how sharply it is kept.
+type Tolerance_Mode int32
+
+const (
+	// As STRICT. Never sent.
+	Tolerance_MODE_UNSPECIFIED Tolerance_Mode = 0
+	// Never more than N+1 tasks have failed or can still fail at once: fewer are
+	// released at a time as the tolerance is used up. So no more than N+1 fail,
+	// whatever the order and whatever crashes. A task is at risk until it waits in
+	// the overlap, and again while it is retired.
+	Tolerance_MODE_STRICT Tolerance_Mode = 1
+	// Full speed. New starts stop when N+1 failures are known; tasks that were in
+	// hand by then may fail as well.
+	Tolerance_MODE_SOFT Tolerance_Mode = 2
+)
+
+// Enum value maps for Tolerance_Mode.
+var (
+	Tolerance_Mode_name = map[int32]string{
+		0: "MODE_UNSPECIFIED",
+		1: "MODE_STRICT",
+		2: "MODE_SOFT",
+	}
+	Tolerance_Mode_value = map[string]int32{
+		"MODE_UNSPECIFIED": 0,
+		"MODE_STRICT":      1,
+		"MODE_SOFT":        2,
+	}
+)
+
+func (x Tolerance_Mode) Enum() *Tolerance_Mode {
+	p := new(Tolerance_Mode)
+	*p = x
+	return p
+}
+
+func (x Tolerance_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Tolerance_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_crossfade_v1_rotation_proto_enumTypes[3].Descriptor()
+}
+
+func (Tolerance_Mode) Type() protoreflect.EnumType {
+	return &file_crossfade_v1_rotation_proto_enumTypes[3]
+}
+
+func (x Tolerance_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Tolerance_Mode.Descriptor instead.
+func (Tolerance_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // Phase is how far a task has come.
 type RotationTask_Phase int32
 
@@ -259,11 +321,11 @@ func (x RotationTask_Phase) String() string {
 }
 
 func (RotationTask_Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[3].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[4].Descriptor()
 }
 
 func (RotationTask_Phase) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[3]
+	return &file_crossfade_v1_rotation_proto_enumTypes[4]
 }
 
 func (x RotationTask_Phase) Number() protoreflect.EnumNumber {
@@ -272,7 +334,7 @@ func (x RotationTask_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Phase.Descriptor instead.
 func (RotationTask_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5, 0}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 0}
 }
 
 // Outcome is how a task ended.
@@ -336,11 +398,11 @@ func (x RotationTask_Outcome) String() string {
 }
 
 func (RotationTask_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[4].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[5].Descriptor()
 }
 
 func (RotationTask_Outcome) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[4]
+	return &file_crossfade_v1_rotation_proto_enumTypes[5]
 }
 
 func (x RotationTask_Outcome) Number() protoreflect.EnumNumber {
@@ -349,7 +411,7 @@ func (x RotationTask_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Outcome.Descriptor instead.
 func (RotationTask_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5, 1}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 1}
 }
 
 // Reason is why a task has its outcome. RotationTask.hint says what to do.
@@ -454,11 +516,11 @@ func (x RotationTask_Reason) String() string {
 }
 
 func (RotationTask_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[5].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[6].Descriptor()
 }
 
 func (RotationTask_Reason) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[5]
+	return &file_crossfade_v1_rotation_proto_enumTypes[6]
 }
 
 func (x RotationTask_Reason) Number() protoreflect.EnumNumber {
@@ -467,7 +529,7 @@ func (x RotationTask_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Reason.Descriptor instead.
 func (RotationTask_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5, 2}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 2}
 }
 
 // Advice is a recommendation that goes with a task whatever its outcome.
@@ -504,11 +566,11 @@ func (x RotationTask_Advice) String() string {
 }
 
 func (RotationTask_Advice) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[6].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[7].Descriptor()
 }
 
 func (RotationTask_Advice) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[6]
+	return &file_crossfade_v1_rotation_proto_enumTypes[7]
 }
 
 func (x RotationTask_Advice) Number() protoreflect.EnumNumber {
@@ -517,7 +579,7 @@ func (x RotationTask_Advice) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Advice.Descriptor instead.
 func (RotationTask_Advice) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5, 3}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 3}
 }
 
 // Rotation is one request to replace the credentials of many targets.
@@ -536,7 +598,7 @@ type Rotation struct {
 	State Rotation_State `protobuf:"varint,5,opt,name=state,proto3,enum=crossfade.v1.Rotation_State" json:"state,omitempty"`
 	// Output only. Absent before the rotation runs.
 	Phase Rotation_Phase `protobuf:"varint,6,opt,name=phase,proto3,enum=crossfade.v1.Rotation_Phase" json:"phase,omitempty"`
-	// Why it failed or was cancelled. Output only; absent otherwise.
+	// Why it failed, was paused or was cancelled. Output only; absent otherwise.
 	StatusDetail *OperationError `protobuf:"bytes,7,opt,name=status_detail,json=statusDetail,proto3" json:"status_detail,omitempty"`
 	// Lower-case hex of SHA-256 over the frozen plan. Output only; absent while
 	// PLANNING.
@@ -558,7 +620,10 @@ type Rotation struct {
 	// When it ended. Output only; absent before.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The version of the rotation's record; counts do not change it. Output only.
-	Etag          string `protobuf:"bytes,17,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,17,opt,name=etag,proto3" json:"etag,omitempty"`
+	// How its tolerance stands. Output only; absent while PLANNING, and where there
+	// is no tolerance.
+	FailureBudget *FailureBudget `protobuf:"bytes,18,opt,name=failure_budget,json=failureBudget,proto3" json:"failure_budget,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -712,6 +777,13 @@ func (x *Rotation) GetEtag() string {
 	return ""
 }
 
+func (x *Rotation) GetFailureBudget() *FailureBudget {
+	if x != nil {
+		return x.FailureBudget
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -744,7 +816,9 @@ type RotationSpec struct {
 	// How often one step of a task is tried, 1 to 20. Absent: 5.
 	MaxTries int32 `protobuf:"varint,10,opt,name=max_tries,json=maxTries,proto3" json:"max_tries,omitempty"`
 	// Why, for those who read it later; at most 1,000 characters. Absent: none.
-	Reason        string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many tasks may fail before new starts stop. Absent: 10 percent, STRICT.
+	Tolerance     *Tolerance `protobuf:"bytes,12,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -856,6 +930,191 @@ func (x *RotationSpec) GetReason() string {
 	return ""
 }
 
+func (x *RotationSpec) GetTolerance() *Tolerance {
+	if x != nil {
+		return x.Tolerance
+	}
+	return nil
+}
+
+// Tolerance says how many tasks of a rotation may fail.
+//
+// The one rule: with a tolerance of N, failure N+1 stops new starts, and the
+// rotation is PAUSED until someone resumes it with accept_failures or cancels it.
+// So 0 stops at the first failure, and 100 percent never stops.
+//
+// Failures are tasks that were begun and ended as FAILED, in whatever phase. What
+// was skipped, handed over or found in conflict is no failure, nor is what
+// planning could not read.
+type Tolerance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// N. Required.
+	//
+	// Types that are valid to be assigned to Limit:
+	//
+	//	*Tolerance_Failures
+	//	*Tolerance_Percent
+	Limit isTolerance_Limit `protobuf_oneof:"limit"`
+	// How sharply it is kept.
+	Mode          Tolerance_Mode `protobuf:"varint,3,opt,name=mode,proto3,enum=crossfade.v1.Tolerance_Mode" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tolerance) Reset() {
+	*x = Tolerance{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tolerance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tolerance) ProtoMessage() {}
+
+func (x *Tolerance) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tolerance.ProtoReflect.Descriptor instead.
+func (*Tolerance) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Tolerance) GetLimit() isTolerance_Limit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *Tolerance) GetFailures() int32 {
+	if x != nil {
+		if x, ok := x.Limit.(*Tolerance_Failures); ok {
+			return x.Failures
+		}
+	}
+	return 0
+}
+
+func (x *Tolerance) GetPercent() int32 {
+	if x != nil {
+		if x, ok := x.Limit.(*Tolerance_Percent); ok {
+			return x.Percent
+		}
+	}
+	return 0
+}
+
+func (x *Tolerance) GetMode() Tolerance_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Tolerance_MODE_UNSPECIFIED
+}
+
+type isTolerance_Limit interface {
+	isTolerance_Limit()
+}
+
+type Tolerance_Failures struct {
+	// This many tasks, 0 to 1,000,000.
+	Failures int32 `protobuf:"varint,1,opt,name=failures,proto3,oneof"`
+}
+
+type Tolerance_Percent struct {
+	// 0 to 100 percent of the tasks that the plan leaves to be worked on, rounded
+	// down: 10 percent of 19 is 1.
+	Percent int32 `protobuf:"varint,2,opt,name=percent,proto3,oneof"`
+}
+
+func (*Tolerance_Failures) isTolerance_Limit() {}
+
+func (*Tolerance_Percent) isTolerance_Limit() {}
+
+// FailureBudget says how the tolerance of a rotation stands.
+type FailureBudget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tasks that the plan left to be worked on: what percentages are of.
+	Workable int64 `protobuf:"varint,1,opt,name=workable,proto3" json:"workable,omitempty"`
+	// N of Tolerance: this many may fail.
+	Tolerated int64 `protobuf:"varint,2,opt,name=tolerated,proto3" json:"tolerated,omitempty"`
+	// This many failed, without those that were accepted.
+	Failed int64 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Failures that were accepted with ResumeRotation.
+	Accepted      int64 `protobuf:"varint,4,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailureBudget) Reset() {
+	*x = FailureBudget{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailureBudget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailureBudget) ProtoMessage() {}
+
+func (x *FailureBudget) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailureBudget.ProtoReflect.Descriptor instead.
+func (*FailureBudget) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FailureBudget) GetWorkable() int64 {
+	if x != nil {
+		return x.Workable
+	}
+	return 0
+}
+
+func (x *FailureBudget) GetTolerated() int64 {
+	if x != nil {
+		return x.Tolerated
+	}
+	return 0
+}
+
+func (x *FailureBudget) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *FailureBudget) GetAccepted() int64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
 // TargetSelector says for which tenants a rotation is. It is resolved once, when
 // the rotation is created.
 type TargetSelector struct {
@@ -873,7 +1132,7 @@ type TargetSelector struct {
 
 func (x *TargetSelector) Reset() {
 	*x = TargetSelector{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +1144,7 @@ func (x *TargetSelector) String() string {
 func (*TargetSelector) ProtoMessage() {}
 
 func (x *TargetSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1157,7 @@ func (x *TargetSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSelector.ProtoReflect.Descriptor instead.
 func (*TargetSelector) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{2}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TargetSelector) GetSelection() isTargetSelector_Selection {
@@ -955,7 +1214,7 @@ type TenantNames struct {
 
 func (x *TenantNames) Reset() {
 	*x = TenantNames{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1226,7 @@ func (x *TenantNames) String() string {
 func (*TenantNames) ProtoMessage() {}
 
 func (x *TenantNames) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1239,7 @@ func (x *TenantNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantNames.ProtoReflect.Descriptor instead.
 func (*TenantNames) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{3}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TenantNames) GetNames() []string {
@@ -1032,7 +1291,7 @@ type TaskCounts struct {
 
 func (x *TaskCounts) Reset() {
 	*x = TaskCounts{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1303,7 @@ func (x *TaskCounts) String() string {
 func (*TaskCounts) ProtoMessage() {}
 
 func (x *TaskCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1316,7 @@ func (x *TaskCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskCounts.ProtoReflect.Descriptor instead.
 func (*TaskCounts) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{4}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TaskCounts) GetTotal() int64 {
@@ -1227,7 +1486,7 @@ type RotationTask struct {
 
 func (x *RotationTask) Reset() {
 	*x = RotationTask{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1498,7 @@ func (x *RotationTask) String() string {
 func (*RotationTask) ProtoMessage() {}
 
 func (x *RotationTask) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1511,7 @@ func (x *RotationTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotationTask.ProtoReflect.Descriptor instead.
 func (*RotationTask) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RotationTask) GetName() string {
@@ -1417,7 +1676,7 @@ type TaskEndpoint struct {
 
 func (x *TaskEndpoint) Reset() {
 	*x = TaskEndpoint{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1688,7 @@ func (x *TaskEndpoint) String() string {
 func (*TaskEndpoint) ProtoMessage() {}
 
 func (x *TaskEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1701,7 @@ func (x *TaskEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEndpoint.ProtoReflect.Descriptor instead.
 func (*TaskEndpoint) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{6}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TaskEndpoint) GetName() string {
@@ -1482,7 +1741,7 @@ type CredentialName struct {
 
 func (x *CredentialName) Reset() {
 	*x = CredentialName{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1753,7 @@ func (x *CredentialName) String() string {
 func (*CredentialName) ProtoMessage() {}
 
 func (x *CredentialName) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1766,7 @@ func (x *CredentialName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialName.ProtoReflect.Descriptor instead.
 func (*CredentialName) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CredentialName) GetSha1Thumbprint() string {
@@ -1546,7 +1805,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1817,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1830,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{8}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Evidence) GetKind() string {
@@ -1611,7 +1870,7 @@ type CreateRotationRequest struct {
 
 func (x *CreateRotationRequest) Reset() {
 	*x = CreateRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1882,7 @@ func (x *CreateRotationRequest) String() string {
 func (*CreateRotationRequest) ProtoMessage() {}
 
 func (x *CreateRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1895,7 @@ func (x *CreateRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRotationRequest.ProtoReflect.Descriptor instead.
 func (*CreateRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{9}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateRotationRequest) GetRotation() *Rotation {
@@ -1671,7 +1930,7 @@ type CreateRotationResponse struct {
 
 func (x *CreateRotationResponse) Reset() {
 	*x = CreateRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +1942,7 @@ func (x *CreateRotationResponse) String() string {
 func (*CreateRotationResponse) ProtoMessage() {}
 
 func (x *CreateRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +1955,7 @@ func (x *CreateRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRotationResponse.ProtoReflect.Descriptor instead.
 func (*CreateRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateRotationResponse) GetRotation() *Rotation {
@@ -1717,7 +1976,7 @@ type GetRotationRequest struct {
 
 func (x *GetRotationRequest) Reset() {
 	*x = GetRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1988,7 @@ func (x *GetRotationRequest) String() string {
 func (*GetRotationRequest) ProtoMessage() {}
 
 func (x *GetRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +2001,7 @@ func (x *GetRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationRequest.ProtoReflect.Descriptor instead.
 func (*GetRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{11}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetRotationRequest) GetName() string {
@@ -1763,7 +2022,7 @@ type GetRotationResponse struct {
 
 func (x *GetRotationResponse) Reset() {
 	*x = GetRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +2034,7 @@ func (x *GetRotationResponse) String() string {
 func (*GetRotationResponse) ProtoMessage() {}
 
 func (x *GetRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +2047,7 @@ func (x *GetRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationResponse.ProtoReflect.Descriptor instead.
 func (*GetRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{12}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetRotationResponse) GetRotation() *Rotation {
@@ -1815,7 +2074,7 @@ type ListRotationsRequest struct {
 
 func (x *ListRotationsRequest) Reset() {
 	*x = ListRotationsRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +2086,7 @@ func (x *ListRotationsRequest) String() string {
 func (*ListRotationsRequest) ProtoMessage() {}
 
 func (x *ListRotationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +2099,7 @@ func (x *ListRotationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRotationsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{13}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRotationsRequest) GetPageSize() int32 {
@@ -1877,7 +2136,7 @@ type ListRotationsResponse struct {
 
 func (x *ListRotationsResponse) Reset() {
 	*x = ListRotationsResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2148,7 @@ func (x *ListRotationsResponse) String() string {
 func (*ListRotationsResponse) ProtoMessage() {}
 
 func (x *ListRotationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2161,7 @@ func (x *ListRotationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRotationsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{14}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRotationsResponse) GetRotations() []*Rotation {
@@ -1938,7 +2197,7 @@ type ListRotationTasksRequest struct {
 
 func (x *ListRotationTasksRequest) Reset() {
 	*x = ListRotationTasksRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2209,7 @@ func (x *ListRotationTasksRequest) String() string {
 func (*ListRotationTasksRequest) ProtoMessage() {}
 
 func (x *ListRotationTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2222,7 @@ func (x *ListRotationTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListRotationTasksRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{15}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRotationTasksRequest) GetParent() string {
@@ -2009,7 +2268,7 @@ type ListRotationTasksResponse struct {
 
 func (x *ListRotationTasksResponse) Reset() {
 	*x = ListRotationTasksResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2280,7 @@ func (x *ListRotationTasksResponse) String() string {
 func (*ListRotationTasksResponse) ProtoMessage() {}
 
 func (x *ListRotationTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2293,7 @@ func (x *ListRotationTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListRotationTasksResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{16}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRotationTasksResponse) GetTasks() []*RotationTask {
@@ -2069,7 +2328,7 @@ type GetRotationTaskRequest struct {
 
 func (x *GetRotationTaskRequest) Reset() {
 	*x = GetRotationTaskRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2340,7 @@ func (x *GetRotationTaskRequest) String() string {
 func (*GetRotationTaskRequest) ProtoMessage() {}
 
 func (x *GetRotationTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2353,7 @@ func (x *GetRotationTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetRotationTaskRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{17}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetRotationTaskRequest) GetName() string {
@@ -2115,7 +2374,7 @@ type GetRotationTaskResponse struct {
 
 func (x *GetRotationTaskResponse) Reset() {
 	*x = GetRotationTaskResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2386,7 @@ func (x *GetRotationTaskResponse) String() string {
 func (*GetRotationTaskResponse) ProtoMessage() {}
 
 func (x *GetRotationTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2399,7 @@ func (x *GetRotationTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetRotationTaskResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{18}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetRotationTaskResponse) GetTask() *RotationTask {
@@ -2166,7 +2425,7 @@ type WatchRotationRequest struct {
 
 func (x *WatchRotationRequest) Reset() {
 	*x = WatchRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2437,7 @@ func (x *WatchRotationRequest) String() string {
 func (*WatchRotationRequest) ProtoMessage() {}
 
 func (x *WatchRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2450,7 @@ func (x *WatchRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRotationRequest.ProtoReflect.Descriptor instead.
 func (*WatchRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{19}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchRotationRequest) GetName() string {
@@ -2238,7 +2497,7 @@ type WatchRotationResponse struct {
 
 func (x *WatchRotationResponse) Reset() {
 	*x = WatchRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2509,7 @@ func (x *WatchRotationResponse) String() string {
 func (*WatchRotationResponse) ProtoMessage() {}
 
 func (x *WatchRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2522,7 @@ func (x *WatchRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRotationResponse.ProtoReflect.Descriptor instead.
 func (*WatchRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{20}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRotationResponse) GetCursor() string {
@@ -2371,7 +2630,7 @@ type RotationSnapshot struct {
 
 func (x *RotationSnapshot) Reset() {
 	*x = RotationSnapshot{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2642,7 @@ func (x *RotationSnapshot) String() string {
 func (*RotationSnapshot) ProtoMessage() {}
 
 func (x *RotationSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2655,7 @@ func (x *RotationSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotationSnapshot.ProtoReflect.Descriptor instead.
 func (*RotationSnapshot) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{21}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RotationSnapshot) GetRotation() *Rotation {
@@ -2424,7 +2683,7 @@ type TaskChanges struct {
 
 func (x *TaskChanges) Reset() {
 	*x = TaskChanges{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2695,7 @@ func (x *TaskChanges) String() string {
 func (*TaskChanges) ProtoMessage() {}
 
 func (x *TaskChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2708,7 @@ func (x *TaskChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskChanges.ProtoReflect.Descriptor instead.
 func (*TaskChanges) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{22}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TaskChanges) GetTasks() []*RotationTask {
@@ -2468,7 +2727,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2739,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2752,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{23}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{25}
 }
 
 // StartRotationRequest asks to start a rotation.
@@ -2514,7 +2773,7 @@ type StartRotationRequest struct {
 
 func (x *StartRotationRequest) Reset() {
 	*x = StartRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +2785,7 @@ func (x *StartRotationRequest) String() string {
 func (*StartRotationRequest) ProtoMessage() {}
 
 func (x *StartRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,7 +2798,7 @@ func (x *StartRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRotationRequest.ProtoReflect.Descriptor instead.
 func (*StartRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{24}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartRotationRequest) GetName() string {
@@ -2581,7 +2840,7 @@ type StartRotationResponse struct {
 
 func (x *StartRotationResponse) Reset() {
 	*x = StartRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2852,7 @@ func (x *StartRotationResponse) String() string {
 func (*StartRotationResponse) ProtoMessage() {}
 
 func (x *StartRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,10 +2865,249 @@ func (x *StartRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRotationResponse.ProtoReflect.Descriptor instead.
 func (*StartRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{25}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+// PauseRotationRequest asks to pause a rotation.
+type PauseRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours. Absent: none.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag          string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRotationRequest) Reset() {
+	*x = PauseRotationRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRotationRequest) ProtoMessage() {}
+
+func (x *PauseRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRotationRequest.ProtoReflect.Descriptor instead.
+func (*PauseRotationRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PauseRotationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PauseRotationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseRotationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PauseRotationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// PauseRotationResponse answers PauseRotation.
+type PauseRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRotationResponse) Reset() {
+	*x = PauseRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRotationResponse) ProtoMessage() {}
+
+func (x *PauseRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRotationResponse.ProtoReflect.Descriptor instead.
+func (*PauseRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PauseRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+// ResumeRotationRequest asks to resume a rotation.
+type ResumeRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A UUID that names this request for 24 hours. Absent: none.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The failures so far are known and accepted: they count no more, and the
+	// tolerance holds anew for those to come.
+	AcceptFailures bool `protobuf:"varint,4,opt,name=accept_failures,json=acceptFailures,proto3" json:"accept_failures,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ResumeRotationRequest) Reset() {
+	*x = ResumeRotationRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRotationRequest) ProtoMessage() {}
+
+func (x *ResumeRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRotationRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRotationRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ResumeRotationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumeRotationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResumeRotationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *ResumeRotationRequest) GetAcceptFailures() bool {
+	if x != nil {
+		return x.AcceptFailures
+	}
+	return false
+}
+
+// ResumeRotationResponse answers ResumeRotation.
+type ResumeRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRotationResponse) Reset() {
+	*x = ResumeRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRotationResponse) ProtoMessage() {}
+
+func (x *ResumeRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRotationResponse.ProtoReflect.Descriptor instead.
+func (*ResumeRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ResumeRotationResponse) GetRotation() *Rotation {
 	if x != nil {
 		return x.Rotation
 	}
@@ -2633,7 +3131,7 @@ type CancelRotationRequest struct {
 
 func (x *CancelRotationRequest) Reset() {
 	*x = CancelRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +3143,7 @@ func (x *CancelRotationRequest) String() string {
 func (*CancelRotationRequest) ProtoMessage() {}
 
 func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +3156,7 @@ func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationRequest.ProtoReflect.Descriptor instead.
 func (*CancelRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CancelRotationRequest) GetName() string {
@@ -2700,7 +3198,7 @@ type CancelRotationResponse struct {
 
 func (x *CancelRotationResponse) Reset() {
 	*x = CancelRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +3210,7 @@ func (x *CancelRotationResponse) String() string {
 func (*CancelRotationResponse) ProtoMessage() {}
 
 func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +3223,7 @@ func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationResponse.ProtoReflect.Descriptor instead.
 func (*CancelRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CancelRotationResponse) GetRotation() *Rotation {
@@ -2750,7 +3248,7 @@ type RetireRotationRequest struct {
 
 func (x *RetireRotationRequest) Reset() {
 	*x = RetireRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +3260,7 @@ func (x *RetireRotationRequest) String() string {
 func (*RetireRotationRequest) ProtoMessage() {}
 
 func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +3273,7 @@ func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationRequest.ProtoReflect.Descriptor instead.
 func (*RetireRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RetireRotationRequest) GetName() string {
@@ -2810,7 +3308,7 @@ type RetireRotationResponse struct {
 
 func (x *RetireRotationResponse) Reset() {
 	*x = RetireRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3320,7 @@ func (x *RetireRotationResponse) String() string {
 func (*RetireRotationResponse) ProtoMessage() {}
 
 func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +3333,7 @@ func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationResponse.ProtoReflect.Descriptor instead.
 func (*RetireRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetireRotationResponse) GetRotation() *Rotation {
@@ -2849,7 +3347,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\b\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\t\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -2872,10 +3370,11 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
-	"\x04etag\x18\x11 \x01(\tR\x04etag\x1a9\n" +
+	"\x04etag\x18\x11 \x01(\tR\x04etag\x12B\n" +
+	"\x0efailure_budget\x18\x12 \x01(\v2\x1b.crossfade.v1.FailureBudgetR\rfailureBudget\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_PLANNING\x10\x01\x12\x11\n" +
@@ -2884,13 +3383,14 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10STATE_CANCELLING\x10\x04\x12\x13\n" +
 	"\x0fSTATE_CANCELLED\x10\x05\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x06\x12\x10\n" +
-	"\fSTATE_FAILED\x10\a\"f\n" +
+	"\fSTATE_FAILED\x10\a\x12\x10\n" +
+	"\fSTATE_PAUSED\x10\b\"f\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xbf\x04\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xf6\x04\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -2903,11 +3403,26 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rmax_in_flight\x18\t \x01(\x05R\vmaxInFlight\x12\x1b\n" +
 	"\tmax_tries\x18\n" +
 	" \x01(\x05R\bmaxTries\x12\x16\n" +
-	"\x06reason\x18\v \x01(\tR\x06reason\"h\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x125\n" +
+	"\ttolerance\x18\f \x01(\v2\x17.crossfade.v1.ToleranceR\ttolerance\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
-	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"w\n" +
+	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\xbe\x01\n" +
+	"\tTolerance\x12\x1c\n" +
+	"\bfailures\x18\x01 \x01(\x05H\x00R\bfailures\x12\x1a\n" +
+	"\apercent\x18\x02 \x01(\x05H\x00R\apercent\x120\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x1c.crossfade.v1.Tolerance.ModeR\x04mode\"<\n" +
+	"\x04Mode\x12\x14\n" +
+	"\x10MODE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vMODE_STRICT\x10\x01\x12\r\n" +
+	"\tMODE_SOFT\x10\x02B\a\n" +
+	"\x05limit\"}\n" +
+	"\rFailureBudget\x12\x1a\n" +
+	"\bworkable\x18\x01 \x01(\x03R\bworkable\x12\x1c\n" +
+	"\ttolerated\x18\x02 \x01(\x03R\ttolerated\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\x03R\x06failed\x12\x1a\n" +
+	"\baccepted\x18\x04 \x01(\x03R\baccepted\"w\n" +
 	"\x0eTargetSelector\x12!\n" +
 	"\vall_tenants\x18\x01 \x01(\bH\x00R\n" +
 	"allTenants\x125\n" +
@@ -3077,6 +3592,22 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x04 \x01(\tR\x04etag\"K\n" +
 	"\x15StartRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"u\n" +
+	"\x14PauseRotationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x04 \x01(\tR\x04etag\"K\n" +
+	"\x15PauseRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\x87\x01\n" +
+	"\x15ResumeRotationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\x12'\n" +
+	"\x0faccept_failures\x18\x04 \x01(\bR\x0eacceptFailures\"L\n" +
+	"\x16ResumeRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"v\n" +
 	"\x15CancelRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
@@ -3092,7 +3623,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\"L\n" +
 	"\x16RetireRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xd2\x06\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\x89\b\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -3100,7 +3631,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x11ListRotationTasks\x12&.crossfade.v1.ListRotationTasksRequest\x1a'.crossfade.v1.ListRotationTasksResponse\x12^\n" +
 	"\x0fGetRotationTask\x12$.crossfade.v1.GetRotationTaskRequest\x1a%.crossfade.v1.GetRotationTaskResponse\x12Z\n" +
 	"\rWatchRotation\x12\".crossfade.v1.WatchRotationRequest\x1a#.crossfade.v1.WatchRotationResponse0\x01\x12X\n" +
-	"\rStartRotation\x12\".crossfade.v1.StartRotationRequest\x1a#.crossfade.v1.StartRotationResponse\x12[\n" +
+	"\rStartRotation\x12\".crossfade.v1.StartRotationRequest\x1a#.crossfade.v1.StartRotationResponse\x12X\n" +
+	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
+	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
 	"\x0eCancelRotation\x12#.crossfade.v1.CancelRotationRequest\x1a$.crossfade.v1.CancelRotationResponse\x12[\n" +
 	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
@@ -3116,115 +3649,131 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 	return file_crossfade_v1_rotation_proto_rawDescData
 }
 
-var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
 	(RotationSpec_RetirePolicy)(0),    // 2: crossfade.v1.RotationSpec.RetirePolicy
-	(RotationTask_Phase)(0),           // 3: crossfade.v1.RotationTask.Phase
-	(RotationTask_Outcome)(0),         // 4: crossfade.v1.RotationTask.Outcome
-	(RotationTask_Reason)(0),          // 5: crossfade.v1.RotationTask.Reason
-	(RotationTask_Advice)(0),          // 6: crossfade.v1.RotationTask.Advice
-	(*Rotation)(nil),                  // 7: crossfade.v1.Rotation
-	(*RotationSpec)(nil),              // 8: crossfade.v1.RotationSpec
-	(*TargetSelector)(nil),            // 9: crossfade.v1.TargetSelector
-	(*TenantNames)(nil),               // 10: crossfade.v1.TenantNames
-	(*TaskCounts)(nil),                // 11: crossfade.v1.TaskCounts
-	(*RotationTask)(nil),              // 12: crossfade.v1.RotationTask
-	(*TaskEndpoint)(nil),              // 13: crossfade.v1.TaskEndpoint
-	(*CredentialName)(nil),            // 14: crossfade.v1.CredentialName
-	(*Evidence)(nil),                  // 15: crossfade.v1.Evidence
-	(*CreateRotationRequest)(nil),     // 16: crossfade.v1.CreateRotationRequest
-	(*CreateRotationResponse)(nil),    // 17: crossfade.v1.CreateRotationResponse
-	(*GetRotationRequest)(nil),        // 18: crossfade.v1.GetRotationRequest
-	(*GetRotationResponse)(nil),       // 19: crossfade.v1.GetRotationResponse
-	(*ListRotationsRequest)(nil),      // 20: crossfade.v1.ListRotationsRequest
-	(*ListRotationsResponse)(nil),     // 21: crossfade.v1.ListRotationsResponse
-	(*ListRotationTasksRequest)(nil),  // 22: crossfade.v1.ListRotationTasksRequest
-	(*ListRotationTasksResponse)(nil), // 23: crossfade.v1.ListRotationTasksResponse
-	(*GetRotationTaskRequest)(nil),    // 24: crossfade.v1.GetRotationTaskRequest
-	(*GetRotationTaskResponse)(nil),   // 25: crossfade.v1.GetRotationTaskResponse
-	(*WatchRotationRequest)(nil),      // 26: crossfade.v1.WatchRotationRequest
-	(*WatchRotationResponse)(nil),     // 27: crossfade.v1.WatchRotationResponse
-	(*RotationSnapshot)(nil),          // 28: crossfade.v1.RotationSnapshot
-	(*TaskChanges)(nil),               // 29: crossfade.v1.TaskChanges
-	(*Checkpoint)(nil),                // 30: crossfade.v1.Checkpoint
-	(*StartRotationRequest)(nil),      // 31: crossfade.v1.StartRotationRequest
-	(*StartRotationResponse)(nil),     // 32: crossfade.v1.StartRotationResponse
-	(*CancelRotationRequest)(nil),     // 33: crossfade.v1.CancelRotationRequest
-	(*CancelRotationResponse)(nil),    // 34: crossfade.v1.CancelRotationResponse
-	(*RetireRotationRequest)(nil),     // 35: crossfade.v1.RetireRotationRequest
-	(*RetireRotationResponse)(nil),    // 36: crossfade.v1.RetireRotationResponse
-	nil,                               // 37: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 38: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 39: google.protobuf.Timestamp
+	(Tolerance_Mode)(0),               // 3: crossfade.v1.Tolerance.Mode
+	(RotationTask_Phase)(0),           // 4: crossfade.v1.RotationTask.Phase
+	(RotationTask_Outcome)(0),         // 5: crossfade.v1.RotationTask.Outcome
+	(RotationTask_Reason)(0),          // 6: crossfade.v1.RotationTask.Reason
+	(RotationTask_Advice)(0),          // 7: crossfade.v1.RotationTask.Advice
+	(*Rotation)(nil),                  // 8: crossfade.v1.Rotation
+	(*RotationSpec)(nil),              // 9: crossfade.v1.RotationSpec
+	(*Tolerance)(nil),                 // 10: crossfade.v1.Tolerance
+	(*FailureBudget)(nil),             // 11: crossfade.v1.FailureBudget
+	(*TargetSelector)(nil),            // 12: crossfade.v1.TargetSelector
+	(*TenantNames)(nil),               // 13: crossfade.v1.TenantNames
+	(*TaskCounts)(nil),                // 14: crossfade.v1.TaskCounts
+	(*RotationTask)(nil),              // 15: crossfade.v1.RotationTask
+	(*TaskEndpoint)(nil),              // 16: crossfade.v1.TaskEndpoint
+	(*CredentialName)(nil),            // 17: crossfade.v1.CredentialName
+	(*Evidence)(nil),                  // 18: crossfade.v1.Evidence
+	(*CreateRotationRequest)(nil),     // 19: crossfade.v1.CreateRotationRequest
+	(*CreateRotationResponse)(nil),    // 20: crossfade.v1.CreateRotationResponse
+	(*GetRotationRequest)(nil),        // 21: crossfade.v1.GetRotationRequest
+	(*GetRotationResponse)(nil),       // 22: crossfade.v1.GetRotationResponse
+	(*ListRotationsRequest)(nil),      // 23: crossfade.v1.ListRotationsRequest
+	(*ListRotationsResponse)(nil),     // 24: crossfade.v1.ListRotationsResponse
+	(*ListRotationTasksRequest)(nil),  // 25: crossfade.v1.ListRotationTasksRequest
+	(*ListRotationTasksResponse)(nil), // 26: crossfade.v1.ListRotationTasksResponse
+	(*GetRotationTaskRequest)(nil),    // 27: crossfade.v1.GetRotationTaskRequest
+	(*GetRotationTaskResponse)(nil),   // 28: crossfade.v1.GetRotationTaskResponse
+	(*WatchRotationRequest)(nil),      // 29: crossfade.v1.WatchRotationRequest
+	(*WatchRotationResponse)(nil),     // 30: crossfade.v1.WatchRotationResponse
+	(*RotationSnapshot)(nil),          // 31: crossfade.v1.RotationSnapshot
+	(*TaskChanges)(nil),               // 32: crossfade.v1.TaskChanges
+	(*Checkpoint)(nil),                // 33: crossfade.v1.Checkpoint
+	(*StartRotationRequest)(nil),      // 34: crossfade.v1.StartRotationRequest
+	(*StartRotationResponse)(nil),     // 35: crossfade.v1.StartRotationResponse
+	(*PauseRotationRequest)(nil),      // 36: crossfade.v1.PauseRotationRequest
+	(*PauseRotationResponse)(nil),     // 37: crossfade.v1.PauseRotationResponse
+	(*ResumeRotationRequest)(nil),     // 38: crossfade.v1.ResumeRotationRequest
+	(*ResumeRotationResponse)(nil),    // 39: crossfade.v1.ResumeRotationResponse
+	(*CancelRotationRequest)(nil),     // 40: crossfade.v1.CancelRotationRequest
+	(*CancelRotationResponse)(nil),    // 41: crossfade.v1.CancelRotationResponse
+	(*RetireRotationRequest)(nil),     // 42: crossfade.v1.RetireRotationRequest
+	(*RetireRotationResponse)(nil),    // 43: crossfade.v1.RetireRotationResponse
+	nil,                               // 44: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),            // 45: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	37, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
-	8,  // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
+	44, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	9,  // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	38, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
-	11, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	39, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	39, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	39, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	39, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	39, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 11: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	39, // 12: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 13: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	10, // 14: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	13, // 15: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	3,  // 16: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	4,  // 17: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	5,  // 18: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	14, // 19: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	39, // 20: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	15, // 21: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	6,  // 22: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	39, // 23: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	39, // 24: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	7,  // 25: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	7,  // 26: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	7,  // 27: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	7,  // 28: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	12, // 29: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	12, // 30: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	39, // 31: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	28, // 32: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	7,  // 33: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	29, // 34: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	30, // 35: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	7,  // 36: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	12, // 37: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	7,  // 38: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	7,  // 39: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	7,  // 40: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	16, // 41: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	18, // 42: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	20, // 43: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	22, // 44: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	24, // 45: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	26, // 46: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	31, // 47: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	33, // 48: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	35, // 49: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	17, // 50: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	19, // 51: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	21, // 52: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	23, // 53: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	25, // 54: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	27, // 55: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	32, // 56: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	34, // 57: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	36, // 58: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	50, // [50:59] is the sub-list for method output_type
-	41, // [41:50] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	45, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	14, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
+	46, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	46, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	46, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	46, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	46, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	11, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
+	12, // 12: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	46, // 13: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 14: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	10, // 15: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	3,  // 16: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	13, // 17: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	16, // 18: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	4,  // 19: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	5,  // 20: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	6,  // 21: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	17, // 22: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	46, // 23: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	18, // 24: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	7,  // 25: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	46, // 26: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	46, // 27: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	8,  // 28: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	8,  // 29: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	8,  // 30: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	8,  // 31: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	15, // 32: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	15, // 33: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	46, // 34: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	31, // 35: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	8,  // 36: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	32, // 37: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	33, // 38: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	8,  // 39: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	15, // 40: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	8,  // 41: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	8,  // 42: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	8,  // 43: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	8,  // 44: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	8,  // 45: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	19, // 46: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	21, // 47: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	23, // 48: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	25, // 49: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	27, // 50: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	29, // 51: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	34, // 52: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	36, // 53: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	38, // 54: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	40, // 55: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	42, // 56: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	20, // 57: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	22, // 58: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	24, // 59: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	26, // 60: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	28, // 61: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	30, // 62: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	35, // 63: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	37, // 64: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	39, // 65: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	41, // 66: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	43, // 67: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	57, // [57:68] is the sub-list for method output_type
+	46, // [46:57] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -3234,10 +3783,14 @@ func file_crossfade_v1_rotation_proto_init() {
 	}
 	file_crossfade_v1_common_proto_init()
 	file_crossfade_v1_rotation_proto_msgTypes[2].OneofWrappers = []any{
+		(*Tolerance_Failures)(nil),
+		(*Tolerance_Percent)(nil),
+	}
+	file_crossfade_v1_rotation_proto_msgTypes[4].OneofWrappers = []any{
 		(*TargetSelector_AllTenants)(nil),
 		(*TargetSelector_Tenants)(nil),
 	}
-	file_crossfade_v1_rotation_proto_msgTypes[20].OneofWrappers = []any{
+	file_crossfade_v1_rotation_proto_msgTypes[22].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
 		(*WatchRotationResponse_Rotation)(nil),
 		(*WatchRotationResponse_Tasks)(nil),
@@ -3248,8 +3801,8 @@ func file_crossfade_v1_rotation_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   31,
+			NumEnums:      8,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

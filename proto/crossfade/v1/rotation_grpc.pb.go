@@ -26,6 +26,8 @@ const (
 	RotationService_GetRotationTask_FullMethodName   = "/crossfade.v1.RotationService/GetRotationTask"
 	RotationService_WatchRotation_FullMethodName     = "/crossfade.v1.RotationService/WatchRotation"
 	RotationService_StartRotation_FullMethodName     = "/crossfade.v1.RotationService/StartRotation"
+	RotationService_PauseRotation_FullMethodName     = "/crossfade.v1.RotationService/PauseRotation"
+	RotationService_ResumeRotation_FullMethodName    = "/crossfade.v1.RotationService/ResumeRotation"
 	RotationService_CancelRotation_FullMethodName    = "/crossfade.v1.RotationService/CancelRotation"
 	RotationService_RetireRotation_FullMethodName    = "/crossfade.v1.RotationService/RetireRotation"
 )
@@ -66,7 +68,15 @@ type RotationServiceClient interface {
 	// StartRotation begins a planned rotation. Starting a running one with the same
 	// digest changes nothing.
 	StartRotation(ctx context.Context, in *StartRotationRequest, opts ...grpc.CallOption) (*StartRotationResponse, error)
-	// CancelRotation stops a rotation for good. Targets keep the credentials that
+	// PauseRotation holds a running rotation. Steps that are in hand are finished
+	// and recorded, no others are begun, and the retire phase is not opened. The
+	// phase is kept. Pausing a paused one changes nothing.
+	PauseRotation(ctx context.Context, in *PauseRotationRequest, opts ...grpc.CallOption) (*PauseRotationResponse, error)
+	// ResumeRotation lets a paused rotation go on where it stood. One that was paused
+	// by its tolerance goes on only with accept_failures. Resuming a running one
+	// changes nothing.
+	ResumeRotation(ctx context.Context, in *ResumeRotationRequest, opts ...grpc.CallOption) (*ResumeRotationResponse, error)
+	// CancelRotation stops a rotation for good, a paused one too. Targets keep the credentials that
 	// they have. Cancelling a cancelled one changes nothing.
 	CancelRotation(ctx context.Context, in *CancelRotationRequest, opts ...grpc.CallOption) (*CancelRotationResponse, error)
 	// RetireRotation begins to remove the old credentials, from
@@ -161,6 +171,26 @@ func (c *rotationServiceClient) StartRotation(ctx context.Context, in *StartRota
 	return out, nil
 }
 
+func (c *rotationServiceClient) PauseRotation(ctx context.Context, in *PauseRotationRequest, opts ...grpc.CallOption) (*PauseRotationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseRotationResponse)
+	err := c.cc.Invoke(ctx, RotationService_PauseRotation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rotationServiceClient) ResumeRotation(ctx context.Context, in *ResumeRotationRequest, opts ...grpc.CallOption) (*ResumeRotationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeRotationResponse)
+	err := c.cc.Invoke(ctx, RotationService_ResumeRotation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *rotationServiceClient) CancelRotation(ctx context.Context, in *CancelRotationRequest, opts ...grpc.CallOption) (*CancelRotationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CancelRotationResponse)
@@ -217,7 +247,15 @@ type RotationServiceServer interface {
 	// StartRotation begins a planned rotation. Starting a running one with the same
 	// digest changes nothing.
 	StartRotation(context.Context, *StartRotationRequest) (*StartRotationResponse, error)
-	// CancelRotation stops a rotation for good. Targets keep the credentials that
+	// PauseRotation holds a running rotation. Steps that are in hand are finished
+	// and recorded, no others are begun, and the retire phase is not opened. The
+	// phase is kept. Pausing a paused one changes nothing.
+	PauseRotation(context.Context, *PauseRotationRequest) (*PauseRotationResponse, error)
+	// ResumeRotation lets a paused rotation go on where it stood. One that was paused
+	// by its tolerance goes on only with accept_failures. Resuming a running one
+	// changes nothing.
+	ResumeRotation(context.Context, *ResumeRotationRequest) (*ResumeRotationResponse, error)
+	// CancelRotation stops a rotation for good, a paused one too. Targets keep the credentials that
 	// they have. Cancelling a cancelled one changes nothing.
 	CancelRotation(context.Context, *CancelRotationRequest) (*CancelRotationResponse, error)
 	// RetireRotation begins to remove the old credentials, from
@@ -253,6 +291,12 @@ func (UnimplementedRotationServiceServer) WatchRotation(*WatchRotationRequest, g
 }
 func (UnimplementedRotationServiceServer) StartRotation(context.Context, *StartRotationRequest) (*StartRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) PauseRotation(context.Context, *PauseRotationRequest) (*PauseRotationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) ResumeRotation(context.Context, *ResumeRotationRequest) (*ResumeRotationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeRotation not implemented")
 }
 func (UnimplementedRotationServiceServer) CancelRotation(context.Context, *CancelRotationRequest) (*CancelRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelRotation not implemented")
@@ -400,6 +444,42 @@ func _RotationService_StartRotation_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RotationService_PauseRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRotationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).PauseRotation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_PauseRotation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).PauseRotation(ctx, req.(*PauseRotationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RotationService_ResumeRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeRotationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).ResumeRotation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_ResumeRotation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).ResumeRotation(ctx, req.(*ResumeRotationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RotationService_CancelRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CancelRotationRequest)
 	if err := dec(in); err != nil {
@@ -466,6 +546,14 @@ var RotationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "StartRotation",
 			Handler:    _RotationService_StartRotation_Handler,
+		},
+		{
+			MethodName: "PauseRotation",
+			Handler:    _RotationService_PauseRotation_Handler,
+		},
+		{
+			MethodName: "ResumeRotation",
+			Handler:    _RotationService_ResumeRotation_Handler,
 		},
 		{
 			MethodName: "CancelRotation",

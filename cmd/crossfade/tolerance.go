@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+)
+
+// tolerance reads the flags about failures; nothing said is the service's default.
+func (f rotateFlags) tolerance() (*crossfadev1.Tolerance, error) {
+	text := f.tolerate
+	switch {
+	case text == "" && !f.soft:
+		return nil, nil
+	case text == "":
+		text = "10%" // What the service takes where nothing is said.
+	}
+	number, percent := strings.CutSuffix(text, "%")
+	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+	if err != nil || n < 0 || percent && n > 100 {
+		return nil, usage("--tolerate %q: want a number of tasks such as 5, or a percentage from 0%% to 100%%", f.tolerate)
+	}
+	t := &crossfadev1.Tolerance{Limit: &crossfadev1.Tolerance_Failures{Failures: int32(n)}}
+	if percent {
+		t.Limit = &crossfadev1.Tolerance_Percent{Percent: int32(n)}
+	}
+	if f.soft {
+		t.Mode = crossfadev1.Tolerance_MODE_SOFT
+	}
+	return t, nil
+}
+
+// toleranceText is the rule as it holds for this rotation, or empty where it has
+// none.
+func toleranceText(r *crossfadev1.Rotation) string {
+	t, b := r.GetSpec().GetTolerance(), r.GetFailureBudget()
+	if t == nil || b == nil {
+		return ""
+	}
+	n := fmt.Sprint(b.GetTolerated())
+	if _, ok := t.GetLimit().(*crossfadev1.Tolerance_Percent); ok {
+		n = fmt.Sprintf("%d (%d %%)", b.GetTolerated(), t.GetPercent())
+	}
+	how := "strict, so no more than one above that"
+	if t.GetMode() == crossfadev1.Tolerance_MODE_SOFT {
+		how = "soft, so those in hand may fail as well"
+	}
+	return fmt.Sprintf("new starts stop when more than %s of %d tasks have failed; %s", n, b.GetWorkable(), how)
+}
+
+// budgetText says how much of the tolerance is used up.
+func budgetText(r *crossfadev1.Rotation) string {
+	b := r.GetFailureBudget()
+	if b == nil {
+		return ""
+	}
+	s := fmt.Sprintf("%d failed, %d tolerated", b.GetFailed(), b.GetTolerated())
+	if b.GetAccepted() > 0 {
+		s += fmt.Sprintf(", %d accepted before", b.GetAccepted())
+	}
+	return s
+}

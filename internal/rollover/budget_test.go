@@ -1,0 +1,213 @@
+package rollover_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
+)
+
+func TestBudget_TheOneRule(t *testing.T) {
+	tasks := func(n int) rollover.Tolerance { return rollover.Tolerance{Mode: rollover.Strict, Limit: n} }
+	percent := func(n int) rollover.Tolerance {
+		return rollover.Tolerance{Mode: rollover.Strict, Limit: n, Percent: true}
+	}
+	soft := rollover.Tolerance{Mode: rollover.Soft, Limit: 2}
+	for _, c := range []struct {
+		name          string
+		tolerance     rollover.Tolerance
+		total, failed int
+		allowed, room int
+		exceeded      bool
+	}{
+		{"0: nothing failed", tasks(0), 10, 0, 0, 1, false},
+		{"0: the first failure stops", tasks(0), 10, 1, 0, 0, true},
+		{"2: two failed", tasks(2), 10, 2, 2, 1, false},
+		{"2: the third stops", tasks(2), 10, 3, 2, 0, true},
+		{"more tolerated than there are", tasks(50), 10, 10, 50, 41, false},
+		{"10 % of 19 is 1", percent(10), 19, 1, 1, 1, false},
+		{"10 % of 20 is 2", percent(10), 20, 1, 2, 2, false},
+		{"10 % of 9 is none", percent(10), 9, 1, 0, 0, true},
+		{"0 %", percent(0), 100, 1, 0, 0, true},
+		{"100 %: all may fail", percent(100), 7, 7, 7, 1, false},
+		{"one target, it fails", percent(10), 1, 1, 0, 0, true},
+		{"one target, 100 %", percent(100), 1, 1, 1, 1, false},
+		{"nothing to be worked on: all skipped", percent(10), 0, 0, 0, 1, false},
+		{"soft: full speed", soft, 10, 2, 2, 10, false},
+		{"soft: stops", soft, 10, 3, 2, 0, true},
+		{"no tolerance, as before there were any", rollover.Tolerance{}, 10, 10, 0, 10, false},
+	} {
+		b := rollover.Budget{Tolerance: c.tolerance, Total: c.total, Failed: c.failed}
+		if got := b.Allowed(c.total); got != c.allowed || b.Room() != c.room || b.Exceeded() != c.exceeded {
+			t.Errorf("%s: Allowed = %d, Room = %d, Exceeded = %v; want %d, %d, %v",
+				c.name, got, b.Room(), b.Exceeded(), c.allowed, c.room, c.exceeded)
+		}
+	}
+}
+
+// Only failures of tasks that were begun are counted: not what planning decided,
+// what was handed over or found in conflict.
+func TestBudget_WhatIsAFailure(t *testing.T) {
+	plan := rollovertest.Plan(8)
+	plan[0].Outcome, plan[0].Reason = rollover.Failed, rollover.InventoryUnreadable
+	plan[1].Outcome, plan[1].Reason = rollover.Skipped, rollover.NotACS
+	b := rollover.NewBoard(plan)
+	for ord, o := range map[int]rollover.Outcome{2: rollover.HandedOver, 3: rollover.Conflict, 4: rollover.Skipped, 5: rollover.Failed, 6: rollover.Succeeded} {
+		b.Apply(ord, rollover.Progress{Phase: rollover.Staged, Outcome: o}, uint64(ord))
+	}
+	r := rollover.Rotation{Spec: rollover.Spec{Tolerance: rollover.Tolerance{Mode: rollover.Strict}}}
+	if got := r.Budget(b.Counts()); got.Total != 6 || got.Failed != 1 {
+		t.Errorf("Budget = %d failed of %d, want 1 of 6", got.Failed, got.Total)
+	}
+}
+
+func TestRotation_ExceededGoesOnOnlyWhenAccepted(t *testing.T) {
+	now := rollovertest.Epoch
+	c := rollover.Counts{Workable: 10, Broken: 2, OpenTasks: 5}
+	r := rollover.Rotation{State: rollover.StateRunning, Phase: rollover.PhaseStage, Spec: rollover.Spec{Tolerance: rollover.Tolerance{Mode: rollover.Strict, Limit: 1}}}
+	b := r.Budget(c)
+	if !b.Exceeded() {
+		t.Fatalf("%+v is not exceeded", b)
+	}
+	stopped, err := r.Exceed(b, now)
+	if err != nil || stopped.State != rollover.StatePaused || !stopped.Exceeded ||
+		stopped.Detail != "failure tolerance exceeded: 2 of 10 tasks failed, 1 are tolerated (1)" {
+		t.Fatalf("Exceed = %+v, %v", stopped, err)
+	}
+	if got, err := stopped.Resume(false, c, now); err == nil || got.State != rollover.StatePaused {
+		t.Errorf("Resume without accepting = %s, %v, want ErrState", got.State, err)
+	}
+	c.Broken = 3 // One was in hand.
+	got, err := stopped.Resume(true, c, now)
+	if err != nil || got.State != rollover.StateRunning || got.Exceeded || got.Budget(c).Exceeded() || got.Budget(c).Room() != 2 {
+		t.Errorf("Resume = %+v, %v, want it running with a budget as at the start", got, err)
+	}
+	c.Broken = 5
+	if !got.Budget(c).Exceeded() {
+		t.Errorf("two failures more than were accepted do not exceed a tolerance of 1: %+v", got.Budget(c))
+	}
+}
+
+// fleet is a model of what runs: the true states of all tasks in one log,
+// conductors that each know a part of it, and tasks that were sent to workers.
+type fleet struct {
+	rotation   rollover.Rotation
+	plan       []rollover.Item
+	truth      []rollover.Progress
+	log        []rollover.TaskChange
+	conductors []*rollover.Board
+	known      []int // how much of the log each conductor has read
+	sent       map[int]bool
+	fails      map[int]rollover.Phase // tasks that will fail, and in which phase
+	failed     int
+}
+
+func newFleet(rt *rapid.T) *fleet {
+	n := rapid.IntRange(1, 40).Draw(rt, "tasks")
+	f := &fleet{plan: rollovertest.Plan(n), sent: map[int]bool{}, fails: map[int]rollover.Phase{}}
+	f.rotation = rollover.Rotation{
+		State: rollover.StateRunning, Phase: rollover.PhaseStage,
+		Spec: rollover.Spec{MaxTries: 1, MaxInFlight: 100, Tolerance: rollover.Tolerance{
+			Mode: rollover.Strict, Limit: rapid.IntRange(0, 100).Draw(rt, "limit"), Percent: rapid.Bool().Draw(rt, "percent"),
+		}},
+	}
+	if !f.rotation.Spec.Tolerance.Percent {
+		f.rotation.Spec.Tolerance.Limit %= n + 2
+	}
+	share := rapid.IntRange(0, 10).Draw(rt, "share that fails")
+	for i := range f.plan {
+		if rapid.IntRange(0, 4).Draw(rt, "skipped") == 0 {
+			f.plan[i].Outcome = rollover.Skipped
+		}
+		if rapid.IntRange(1, 10).Draw(rt, "fails") <= share {
+			f.fails[i] = rapid.SampledFrom([]rollover.Phase{rollover.Planned, rollover.Staged, rollover.Verified}).Draw(rt, "when")
+		}
+		f.truth = append(f.truth, f.plan[i].Start())
+	}
+	for range rapid.IntRange(1, 3).Draw(rt, "conductors") {
+		f.conductors, f.known = append(f.conductors, rollover.NewBoard(f.plan)), append(f.known, 0)
+	}
+	return f
+}
+
+// read lets a conductor read up to n more changes.
+func (f *fleet) read(i, n int) {
+	for ; n > 0 && f.known[i] < len(f.log); n-- {
+		c := f.log[f.known[i]]
+		f.known[i]++
+		f.conductors[i].Apply(c.ID.Ord, c.Progress, uint64(f.known[i]))
+	}
+}
+
+// release lets a conductor send what it may.
+func (f *fleet) release(i, limit int) int {
+	ords := f.conductors[i].Releasable(f.rotation, limit, time.Time{})
+	for _, ord := range ords {
+		f.sent[ord] = true
+	}
+	return len(ords)
+}
+
+// work does one step of a task that was sent.
+func (f *fleet) work(ord int) {
+	p := &f.truth[ord]
+	if p.Outcome != rollover.Open || p.Phase == rollover.Activated {
+		delete(f.sent, ord)
+		return
+	}
+	if f.fails[ord] == p.Phase {
+		p.Outcome = rollover.Failed
+		f.failed++
+	} else {
+		p.Phase = map[rollover.Phase]rollover.Phase{rollover.Planned: rollover.Staged, rollover.Staged: rollover.Verified, rollover.Verified: rollover.Activated}[p.Phase]
+	}
+	f.log = append(f.log, rollover.TaskChange{ID: rollover.TaskID{Ord: ord}, Progress: *p})
+}
+
+// In strict mode no more than N+1 fail, whatever fails in whatever order, however
+// many conductors there are, however far each lags behind, and whenever one
+// crashes and begins anew. And it is not bought by standing still: in the end
+// everything was begun, or N+1 have failed.
+func TestBudget_StrictIsNeverOvershot(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		f := newFleet(rt)
+		workable := rollover.NewBoard(f.plan).Counts().Workable
+		most := f.rotation.Spec.Tolerance.Allowed(workable) + 1
+		for range rapid.IntRange(0, 120).Draw(rt, "moves") {
+			i := rapid.IntRange(0, len(f.conductors)-1).Draw(rt, "conductor")
+			switch rapid.IntRange(0, 6).Draw(rt, "move") {
+			case 0:
+				f.conductors[i], f.known[i] = rollover.NewBoard(f.plan), 0
+			case 1, 2:
+				f.read(i, rapid.IntRange(1, 8).Draw(rt, "changes"))
+			case 3, 4:
+				f.release(i, rapid.IntRange(1, 50).Draw(rt, "limit"))
+			default:
+				if out := slices.Sorted(maps.Keys(f.sent)); len(out) > 0 {
+					f.work(rapid.SampledFrom(out).Draw(rt, "task"))
+				}
+			}
+			if f.failed > most {
+				rt.Fatalf("%d failed, at most %d may", f.failed, most)
+			}
+		}
+		for f.read(0, len(f.log)); f.release(0, 100) > 0; f.read(0, len(f.log)) {
+			for ord := range f.sent {
+				f.work(ord)
+			}
+		}
+		if f.failed > most {
+			rt.Fatalf("%d failed in the end, at most %d may", f.failed, most)
+		}
+		for ord, p := range f.truth {
+			if p.Outcome == rollover.Open && p.Phase != rollover.Activated && f.failed < most {
+				rt.Fatalf("task %d was left %s although only %d of %d failed", ord, p.Phase, f.failed, most)
+			}
+		}
+	})
+}

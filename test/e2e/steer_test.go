@@ -1,0 +1,54 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/daemon"
+	"github.com/crossfade-project/crossfade/internal/emulator"
+	"github.com/crossfade-project/crossfade/internal/emulator/acs"
+)
+
+// A pause in the middle of staging: by ACS's own journal no write comes later
+// than a second after it was answered, and what was paused goes on to its end.
+func TestSteer_PauseAndResume(t *testing.T) {
+	f := newFleet(t, emulator.Config{Tenants: 80, Seed: 4, Latency: 20 * time.Millisecond})
+	tr := f.truth()
+	f.serve("--config", f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 4 }))
+	f.setUp()
+	watch := start(t, crossfade, append([]string{"--address", f.api}, f.rotateFlags("--watch")...)...)
+	name := watch.says(`plan of (rotations/\S+):`)[1]
+	f.written(8)
+	if out := f.ok("rotation", "pause", name, "--reason", "customers complain"); !strings.Contains(out, "paused/stage") || !strings.Contains(out, "customers complain") {
+		t.Errorf("rotation pause said:\n%s", out)
+	}
+	paused := f.clock.Now()
+	watch.says(`paused/stage`)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for f.clock.Now().Sub(paused) < 2*time.Second {
+		<-tick.C
+	}
+	var last time.Time
+	for _, j := range f.cloud.ACS().Journal() {
+		if j.Op == acs.OpCreate {
+			last = j.At
+		}
+	}
+	t.Logf("the last write came %s after the pause was answered", last.Sub(paused))
+	if last.Sub(paused) > time.Second {
+		t.Errorf("a write came %s after the pause, want none after 1 s", last.Sub(paused))
+	}
+	if strings.Contains(watch.said(), "running/overlap") {
+		t.Fatal("everything was done before the pause: the test looked at nothing")
+	}
+	tr.check(t)
+	f.ok("rotation", "resume", name)
+	watch.says(`running/overlap`)
+	f.advance(switchAt.Sub(f.clock.Now()) + 10*time.Minute)
+	if status := watch.ends(); status != 0 {
+		t.Errorf("rotate --watch ended with %d:\n%s", status, watch.said())
+	}
+	tr.finished(t)
+}
