@@ -32,6 +32,7 @@ type Row struct {
 type Board struct {
 	rows []Row
 	c    Counts // the fold of rows, moved on by each Apply
+	low  int    // all rows before it have ended; Due begins there
 }
 
 // NewBoard returns the board of a plan of which nothing has run.
@@ -69,6 +70,9 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	b.c.add(b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p, Seq: seq}
 	b.c.add(b.rows[ord], 1)
+	if p.Outcome == Open { // An end may be taken back.
+		b.low = min(b.low, ord)
+	}
 	return true
 }
 
@@ -101,13 +105,17 @@ func (c *Counts) add(r Row, n int) {
 // Due returns up to limit open tasks, in plan order from position from on, that
 // want a step now under the orders. It is what the conductor may release.
 func (b *Board) Due(o Orders, from, limit int, now time.Time) []int {
+	for b.low < len(b.rows) && b.rows[b.low].Outcome != Open {
+		b.low++
+	}
 	var out []int
-	for i := from; i < len(b.rows) && len(out) < limit; i++ {
-		r := b.rows[i]
-		if r.Outcome != Open {
+	k := Task{Orders: o}
+	for i := max(from, b.low); i < len(b.rows) && len(out) < limit; i++ {
+		if b.rows[i].Outcome != Open {
 			continue
 		}
-		if s := Next(Task{Progress: r.Progress, Orders: o}, now); s != StepWait && s != StepNothing {
+		k.Progress = b.rows[i].Progress
+		if s := Next(k, now); s != StepWait && s != StepNothing {
 			out = append(out, i)
 		}
 	}
