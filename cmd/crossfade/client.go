@@ -79,7 +79,7 @@ func (a *app) with(f func(*client) error) error {
 	if err != nil {
 		return err
 	}
-	defer c.conn.Close()
+	defer func() { _ = c.conn.Close() }() // All calls are answered.
 	return f(c)
 }
 

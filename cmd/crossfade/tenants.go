@@ -63,7 +63,7 @@ func (a *app) readTenants(path, format string) ([]tenants.Tenant, error) {
 	if err != nil {
 		return nil, usage("reading tenants: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // Opened for reading only.
 	ts, problems := tenants.Read(format, f)
 	if len(problems) == 0 {
 		return ts, nil
