@@ -85,8 +85,21 @@ func (b *Broker) saveWith(ctx context.Context, r rollover.Rotation, ws []write) 
 	return stored, nil
 }
 
-// SelectedTenants implements [rollover.Store].
+// SelectedTenants implements [rollover.Store]. A selection never changes, and
+// every nudge to plan a tenant asks for it. Callers must not write to it.
 func (b *Broker) SelectedTenants(ctx context.Context, id string) ([]string, error) {
+	if tenants, ok := b.selections.Get(id); ok {
+		return tenants, nil
+	}
+	tenants, err := b.selected(ctx, id)
+	if err == nil {
+		b.selections.Add(id, tenants)
+	}
+	return tenants, err
+}
+
+// selected reads a selection.
+func (b *Broker) selected(ctx context.Context, id string) ([]string, error) {
 	r, err := b.Rotation(ctx, id)
 	if err != nil {
 		return nil, err
@@ -242,6 +255,7 @@ func (b *Broker) DeleteRotation(ctx context.Context, id string) error {
 		}
 	}
 	b.plans.Remove(id)
+	b.selections.Remove(id)
 	for _, key := range b.chunks.Keys() {
 		if a, err := parseAddress(key); err == nil && a.rotation == id {
 			b.chunks.Remove(key)
