@@ -316,7 +316,7 @@ func (m *measuring) restart(ctx context.Context) (err error) {
 		if had < 0 {
 			had = r.GetCounts().GetSucceeded()
 		}
-		return r.GetCounts().GetSucceeded() > had
+		return r.GetCounts().GetSucceeded() > had || ended(r) // A small one may be through before we look.
 	})
 	if err != nil {
 		return err

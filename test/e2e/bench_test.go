@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"os/exec"
 	"testing"
 )
@@ -8,9 +9,12 @@ import (
 // The bench fails by itself where a certificate does not stand exactly once, so
 // what is left to ask is that every row is measured.
 func TestBench_MeasuresEveryRow(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), crossfade, "bench", "--profile", "quick", "--targets", "100", "--json").Output()
+	var errOut bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), crossfade, "bench", "--profile", "quick", "--targets", "100", "--json")
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("crossfade bench: %v\n%s", err, out)
+		t.Fatalf("crossfade bench: %v\n%s%s", err, out, errOut.String())
 	}
 	rows := map[string]map[string]any{}
 	for _, o := range objects(t, string(out)) {
