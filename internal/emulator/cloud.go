@@ -33,6 +33,10 @@ type Config struct {
 	// Tenants is how many there are, 1 to [MaxTenants]. Default 200. All
 	// scenarios of [Scenarios] occur from as many tenants on.
 	Tenants int
+	// Uniform makes every tenant alike instead of drawing scenarios: so many
+	// endpoints each, 1 to [MaxUniform], every one on a namespace of its own that
+	// can be rotated. It is for measuring. Default 0: the mix.
+	Uniform int
 	// Faults is "none", the default, or "rough": throttling, errors, cut
 	// connections, work done and answered as an error. Nothing is ever stored
 	// wrong.
@@ -51,6 +55,9 @@ type Config struct {
 
 // MaxTenants bounds a world.
 const MaxTenants = 50_000
+
+// MaxUniform bounds the endpoints of a tenant of a uniform world.
+const MaxUniform = 100
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Now == nil {
@@ -85,6 +92,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("listen address %q is not a loopback one", c.Listen)
 	case c.Tenants < 1 || c.Tenants > MaxTenants:
 		return c, fmt.Errorf("number of tenants %d is not between 1 and %d", c.Tenants, MaxTenants)
+	case c.Uniform < 0 || c.Uniform > MaxUniform:
+		return c, fmt.Errorf("number of endpoints of a tenant %d is not between 0 and %d", c.Uniform, MaxUniform)
 	case c.Faults != acs.ProfileNone && c.Faults != acs.ProfileRough:
 		return c, fmt.Errorf("unknown fault profile %q: want %s or %s", c.Faults, acs.ProfileNone, acs.ProfileRough)
 	}

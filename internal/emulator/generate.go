@@ -28,7 +28,11 @@ func newWorld(c Config) (*World, error) {
 	w := &World{Seed: c.Seed, SwitchAt: c.SwitchAt, Old: p.old, New: p.new, clouds: map[string]string{}, loginPEM: Secret(login), loginDER: p.login.DER}
 	r := rand.New(rand.NewPCG(uint64(c.Seed), uint64(c.Tenants))) //nolint:gosec // Names and mix, no secret.
 	names := newNames(r)
-	for _, s := range draw(r, c.Tenants) {
+	mix := draw(r, c.Tenants)
+	if c.Uniform > 0 {
+		mix = slices.Repeat([]scenario{uniform(c.Uniform)}, c.Tenants)
+	}
+	for _, s := range mix {
 		b := &builder{w: w, r: r, p: p, now: c.Now().UTC().Truncate(time.Second), plan: s}
 		b.begin(names.next())
 		s.build(b)

@@ -235,3 +235,12 @@ func manyEndpoints(b *builder) {
 		b.expect(b.endpoint(ns, publicCloud), buddyHost(ns, publicCloud), string(rollover.Rotated))
 	}
 }
+
+// uniform is a tenant with so many endpoints, each on a namespace of its own.
+func uniform(endpoints int) scenario {
+	return scenario{name: "uniform", build: func(b *builder) {
+		for i := range endpoints {
+			b.usual(fmt.Sprintf("bus%d", i+1), publicCloud, rightSecret, string(rollover.Rotated), b.crm())
+		}
+	}}
+}

@@ -163,6 +163,22 @@ func checkWorld(t *testing.T, w *emulator.World) {
 	}
 }
 
+func TestWorld_Uniform(t *testing.T) {
+	w := start(t, emulator.Config{Now: newClock().Now, Tenants: 3, Uniform: 4}).World()
+	hosts := map[string]bool{}
+	for _, x := range w.Expected() {
+		if hosts[x.Host] = true; x.Ending != "rotated" {
+			t.Errorf("%s should end as %q, want rotated", x.Host, x.Ending)
+		}
+	}
+	if len(hosts) != 12 || w.Endpoints() != 12 {
+		t.Errorf("%d hosts and %d endpoints, want 12 of each", len(hosts), w.Endpoints())
+	}
+	if _, err := emulator.Start(emulator.Config{Uniform: emulator.MaxUniform + 1}); err == nil {
+		t.Error("too many endpoints of a tenant were taken")
+	}
+}
+
 func TestWorld_CertificatesMeetAtTheSwitch(t *testing.T) {
 	c := newClock()
 	w := start(t, emulator.Config{Tenants: 1, Now: c.Now}).World()

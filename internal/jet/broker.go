@@ -23,6 +23,8 @@ const openBudget = 30 * time.Second
 const (
 	cachedChunks       = 64 // of plans, about 0.2 MiB each
 	cachedCertificates = 64
+	cachedPlans        = 256 // how many tasks they have
+	cachedSelections   = 8   // about 0.1 KiB a tenant
 )
 
 // Broker is the store, the queue, the feed, the leases and the buckets. It is
@@ -46,6 +48,9 @@ type Broker struct {
 	commits commits
 	chunks  *lru.Cache[string, []rollover.Item]
 	certs   *lru.Cache[string, rollover.Credential]
+	plans   *lru.Cache[string, int]
+
+	selections *lru.Cache[string, []string]
 
 	ensuring sync.Mutex // one goroutine at a time makes what a restart took away
 }
@@ -68,6 +73,12 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 		return nil, fmt.Errorf("making a cache: %w", err)
 	}
 	if b.certs, err = lru.New[string, rollover.Credential](cachedCertificates); err != nil {
+		return nil, fmt.Errorf("making a cache: %w", err)
+	}
+	if b.selections, err = lru.New[string, []string](cachedSelections); err != nil {
+		return nil, fmt.Errorf("making a cache: %w", err)
+	}
+	if b.plans, err = lru.New[string, int](cachedPlans); err != nil {
 		return nil, fmt.Errorf("making a cache: %w", err)
 	}
 	if err := b.open(ctx); err != nil {

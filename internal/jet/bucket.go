@@ -45,12 +45,12 @@ func (k *Bucket) read(ctx context.Context, key string) (*stored, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("%s %q: %w", k.name, key, err)
 	}
-	if m == nil || len(m.Headers) == 0 {
-		return m, false, nil
+	if m == nil {
+		return nil, false, nil
 	}
-	h, err := nats.DecodeHeadersMsg(m.Headers)
+	h, err := m.header()
 	if err != nil {
-		return nil, false, fmt.Errorf("%s %q: reading headers: %w", k.name, key, err)
+		return nil, false, fmt.Errorf("%s %q: %w", k.name, key, err)
 	}
 	return m, h.Get(headerGone) != "", nil
 }

@@ -179,8 +179,8 @@ func (b *Broker) stands(ctx context.Context, w write, doubt bool) (seq uint64, k
 }
 
 // last reads the last message of a subject, which may hold wildcards, from the
-// leader of its stream; nil if there is none. A direct get would be faster and
-// may be answered by a replica that lags.
+// leader of its stream; nil if there is none. A direct get is faster and may be
+// answered by a replica that lags, so it is used where there is one server only.
 func (b *Broker) last(ctx context.Context, stream, subject string) (*stored, error) {
 	ask, err := json.Marshal(map[string]string{"last_by_subj": subject})
 	if err != nil {
@@ -188,29 +188,69 @@ func (b *Broker) last(ctx context.Context, stream, subject string) (*stored, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callBudget)
 	defer cancel()
+	get := b.fromLeader
+	if b.direct(stream) {
+		get = b.directly
+	}
 	var out *stored
-	err = again(ctx, func(ctx context.Context) error {
-		resp, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, ask)
-		if err != nil {
-			return fmt.Errorf("asking the leader: %w", err)
-		}
-		var a struct {
-			Message *stored             `json:"message"`
-			Error   *jetstream.APIError `json:"error"`
-		}
-		if err := json.Unmarshal(resp.Data, &a); err != nil {
-			return fmt.Errorf("reading the leader's answer: %w", err)
-		}
-		if a.Error != nil && a.Error.ErrorCode != codeNoMessage {
-			return fmt.Errorf("asking the leader: %w", a.Error)
-		}
-		out = a.Message
-		return nil
+	err = again(ctx, func(ctx context.Context) (err error) {
+		out, err = get(ctx, stream, ask)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the last of %s: %w", subject, err)
 	}
 	return out, nil
+}
+
+// direct reports whether a stream is read by direct gets: its only copy is the
+// embedded server's. The work queue has few and odd reads and is left out.
+func (b *Broker) direct(stream string) bool { return b.srv != nil && stream != streamWork }
+
+// fromLeader asks the leader by its API.
+func (b *Broker) fromLeader(ctx context.Context, stream string, ask []byte) (*stored, error) {
+	resp, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, ask)
+	if err != nil {
+		return nil, fmt.Errorf("asking the leader: %w", err)
+	}
+	var a struct {
+		Message *stored             `json:"message"`
+		Error   *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(resp.Data, &a); err != nil {
+		return nil, fmt.Errorf("reading the leader's answer: %w", err)
+	}
+	if a.Error != nil && a.Error.ErrorCode != codeNoMessage {
+		return nil, fmt.Errorf("asking the leader: %w", a.Error)
+	}
+	return a.Message, nil
+}
+
+// statusNone is what a direct get answers where there is no message.
+const statusNone = "404"
+
+// directly asks the stream itself. Its answer is the message as it is, with what
+// is to be known of it in headers.
+func (b *Broker) directly(ctx context.Context, stream string, ask []byte) (*stored, error) {
+	resp, err := b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream, ask)
+	if err != nil {
+		return nil, fmt.Errorf("asking the stream: %w", err)
+	}
+	switch status := resp.Header.Get("Status"); {
+	case status == statusNone:
+		return nil, nil
+	case status != "":
+		return nil, fmt.Errorf("asking the stream: it answered %s %s", status, resp.Header.Get("Description"))
+	}
+	seq, err := strconv.ParseUint(resp.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("reading the stream's answer: %w", err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, resp.Header.Get(jetstream.TimeStampHeaer))
+	if err != nil {
+		return nil, fmt.Errorf("reading the stream's answer: %w", err)
+	}
+	return &stored{Subject: resp.Header.Get(jetstream.SubjectHeader), Sequence: seq, Data: resp.Data, Time: at, parsed: resp.Header}, nil
 }
 
 // stored is a message as the leader has it.
@@ -220,16 +260,27 @@ type stored struct {
 	Headers  []byte    `json:"hdrs"`
 	Data     []byte    `json:"data"`
 	Time     time.Time `json:"time"`
+
+	parsed nats.Header // what Headers say, if it was read already
+}
+
+// header returns the headers of the message.
+func (m *stored) header() (nats.Header, error) {
+	if m.parsed != nil || len(m.Headers) == 0 {
+		return m.parsed, nil
+	}
+	h, err := nats.DecodeHeadersMsg(m.Headers)
+	if err != nil {
+		return nil, fmt.Errorf("reading the headers of %s: %w", m.Subject, err)
+	}
+	return h, nil
 }
 
 // parts returns of how many messages the value is whose head this is.
 func (m *stored) parts() (int, error) {
-	if len(m.Headers) == 0 {
-		return 1, nil
-	}
-	h, err := nats.DecodeHeadersMsg(m.Headers)
+	h, err := m.header()
 	if err != nil {
-		return 0, fmt.Errorf("reading the headers of %s: %w", m.Subject, err)
+		return 0, err
 	}
 	return partsOf(h)
 }

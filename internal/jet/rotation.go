@@ -85,8 +85,21 @@ func (b *Broker) saveWith(ctx context.Context, r rollover.Rotation, ws []write) 
 	return stored, nil
 }
 
-// SelectedTenants implements [rollover.Store].
+// SelectedTenants implements [rollover.Store]. A selection never changes, and
+// every nudge to plan a tenant asks for it. Callers must not write to it.
 func (b *Broker) SelectedTenants(ctx context.Context, id string) ([]string, error) {
+	if tenants, ok := b.selections.Get(id); ok {
+		return tenants, nil
+	}
+	tenants, err := b.selected(ctx, id)
+	if err == nil {
+		b.selections.Add(id, tenants)
+	}
+	return tenants, err
+}
+
+// selected reads a selection.
+func (b *Broker) selected(ctx context.Context, id string) ([]string, error) {
 	r, err := b.Rotation(ctx, id)
 	if err != nil {
 		return nil, err
@@ -157,14 +170,11 @@ func (b *Broker) room(ctx context.Context, tasks int) error {
 
 // Plan implements [rollover.Store].
 func (b *Broker) Plan(ctx context.Context, id string, from, to int) ([]rollover.Item, error) {
-	r, err := b.Rotation(ctx, id)
+	tasks, err := b.planned(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if r.Digest == "" {
-		return nil, fmt.Errorf("plan of rotation %s is not made yet: %w", id, rollover.ErrNotFound)
-	}
-	from, to = max(0, from), min(to, r.Tasks)
+	from, to = max(0, from), min(to, tasks)
 	out := make([]rollover.Item, 0, max(0, to-from))
 	for from < to {
 		items, err := b.chunk(ctx, id, from/planChunk)
@@ -174,12 +184,29 @@ func (b *Broker) Plan(ctx context.Context, id string, from, to int) ([]rollover.
 		at := from % planChunk
 		end := min(at+to-from, len(items))
 		if at >= end {
-			return nil, fmt.Errorf("plan of rotation %s ends at item %d of %d", id, from, r.Tasks)
+			return nil, fmt.Errorf("plan of rotation %s ends at item %d of %d", id, from, tasks)
 		}
 		out = append(out, items[at:end]...)
 		from += end - at
 	}
 	return out, nil
+}
+
+// planned returns how many tasks the plan of a rotation has. A plan is frozen
+// once, so what was read once stays true.
+func (b *Broker) planned(ctx context.Context, id string) (int, error) {
+	if tasks, ok := b.plans.Get(id); ok {
+		return tasks, nil
+	}
+	r, err := b.Rotation(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if r.Digest == "" {
+		return 0, fmt.Errorf("plan of rotation %s is not made yet: %w", id, rollover.ErrNotFound)
+	}
+	b.plans.Add(id, r.Tasks)
+	return r.Tasks, nil
 }
 
 // chunk reads a part of a plan, which never changes once it is there. Callers
@@ -227,6 +254,8 @@ func (b *Broker) DeleteRotation(ctx context.Context, id string) error {
 			return fmt.Errorf("purging %s: %w", filter, err)
 		}
 	}
+	b.plans.Remove(id)
+	b.selections.Remove(id)
 	for _, key := range b.chunks.Keys() {
 		if a, err := parseAddress(key); err == nil && a.rotation == id {
 			b.chunks.Remove(key)

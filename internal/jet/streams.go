@@ -155,6 +155,7 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 		have := s.CachedInfo().Config
 		// A client that was configured carelessly must not take replicas away.
 		want.Replicas = max(want.Replicas, have.Replicas)
+		want.AllowDirect = have.AllowDirect
 		if _, sized := shares()[want.Name]; sized && b.c.MaxStore == 0 {
 			want.MaxBytes = have.MaxBytes
 		}
@@ -166,6 +167,7 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("looking it up: %w", err)
 	}
+	want.AllowDirect = want.AllowDirect || b.direct(want.Name)
 	if want.Name == streamRotations {
 		b.names.shards = max(1, b.names.shards)
 		want.Metadata = map[string]string{metaShards: strconv.Itoa(b.names.shards), metaSchema: schemaNumber}

@@ -37,7 +37,7 @@ type Mirror struct {
 	mu        sync.Mutex // guards all below; never held while the store is asked
 	epoch     string
 	rotations map[string]*entry
-	findings  map[string]map[int]bool
+	findings  map[string]*findings
 	watches   map[*Watch]struct{}
 	taskSeq   uint64 // the newest task state folded, of any rotation
 	changed   chan struct{}
@@ -56,7 +56,7 @@ type entry struct {
 func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
-		findings: map[string]map[int]bool{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
+		findings: map[string]*findings{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -122,9 +122,9 @@ func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
 	case c.Finding != nil:
 		m.mu.Lock()
 		if m.findings[c.Finding.Rotation] == nil {
-			m.findings[c.Finding.Rotation] = map[int]bool{}
+			m.findings[c.Finding.Rotation] = &findings{known: map[int]bool{}}
 		}
-		m.findings[c.Finding.Rotation][c.Finding.Tenant] = true
+		m.findings[c.Finding.Rotation].known[c.Finding.Tenant] = true
 		m.mu.Unlock()
 	}
 	select {
@@ -298,13 +298,48 @@ func (m *Mirror) Row(id rollover.TaskID) rollover.Row {
 	return rollover.Row{}
 }
 
-// Found reports for which positions of the selection a finding is stored.
-func (m *Mirror) Found(id string) map[int]bool {
+// findings are the positions of a selection for which a finding is stored.
+type findings struct {
+	known map[int]bool
+	first int // all before it are known
+}
+
+// Found returns for how many positions of the selection a finding is stored.
+func (m *Mirror) Found(id string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make(map[int]bool, len(m.findings[id]))
-	for ord := range m.findings[id] {
-		out[ord] = true
+	if f := m.findings[id]; f != nil {
+		return len(f.known)
+	}
+	return 0
+}
+
+// HasFinding reports whether a finding is stored for a position of the
+// selection.
+func (m *Mirror) HasFinding(id rollover.TaskID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.findings[id.Rotation]
+	return f != nil && f.known[id.Ord]
+}
+
+// Missing returns up to limit positions of a selection of so many tenants for
+// which no finding is stored, lowest first.
+func (m *Mirror) Missing(id string, tenants, limit int) []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.findings[id]
+	if f == nil {
+		f = &findings{} // Nothing is known; a map that is nil says so.
+	}
+	for f.known[f.first] {
+		f.first++
+	}
+	var out []int
+	for ord := f.first; ord < tenants && len(out) < limit; ord++ {
+		if !f.known[ord] {
+			out = append(out, ord)
+		}
 	}
 	return out
 }

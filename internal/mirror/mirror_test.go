@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -241,6 +242,39 @@ func TestWatch_FromPlanningOn(t *testing.T) {
 		}
 		f.read(t, w)
 		w.Close()
+	}
+}
+
+func TestMissing_IsWhatHasNoFinding(t *testing.T) {
+	c, _ := rollovertest.Certificate(t, "CN=crm.dynamics.com", rollovertest.Epoch, rollovertest.Epoch.AddDate(2, 0, 0))
+	s := store{rollovertest.NewMemory(c)}
+	tenants := []string{"a", "b", "c", "d", "e"}
+	r := rollovertest.NewRotation("r1", c, rollovertest.Epoch)
+	r.Tenants = len(tenants)
+	if _, err := s.CreateRotation(t.Context(), r, tenants); err != nil {
+		t.Fatal(err)
+	}
+	if got := follow(t, s).Missing("r1", 5, 2); !slices.Equal(got, []int{0, 1}) {
+		t.Errorf("Missing before any finding = %v, want the first two", got)
+	}
+	for _, ord := range []int{0, 1, 3} {
+		if err := s.SaveFinding(t.Context(), "r1", ord, rollover.Finding{V: 1, Tenant: tenants[ord]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := follow(t, s)
+	for range 2 { // The second time it knows where to begin.
+		if got := m.Missing("r1", 5, 9); !slices.Equal(got, []int{2, 4}) {
+			t.Errorf("Missing = %v, want 2 and 4", got)
+		}
+	}
+	if n := m.Found("r1"); n != 3 {
+		t.Errorf("Found = %d, want 3", n)
+	}
+	for ord, want := range []bool{true, true, false, true, false} {
+		if got := m.HasFinding(rollover.TaskID{Rotation: "r1", Ord: ord}); got != want {
+			t.Errorf("HasFinding(%d) = %v, want %v", ord, got, want)
+		}
 	}
 }
 

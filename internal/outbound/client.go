@@ -22,8 +22,9 @@ const (
 	DefaultMaxIdleConns    = 1024
 	// EmulatorMaxIdleConns is the default of Config.MaxIdleConns where Dial is
 	// set: every one of an emulator's thousands of hosts has connections of its
-	// own in the pool, though they all lead to one address.
-	EmulatorMaxIdleConns = 8192
+	// own in the pool, though they all lead to one address. Each one costs about
+	// 50 KiB.
+	EmulatorMaxIdleConns = 2048
 )
 
 // The bounds that are not configurable.

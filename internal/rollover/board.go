@@ -34,6 +34,7 @@ type Row struct {
 type Board struct {
 	rows []Row
 	c    Counts // the fold of rows, moved on by each Apply
+	low  int    // all rows before it have ended; due begins there
 }
 
 // NewBoard returns the board of a plan of which nothing has run.
@@ -74,6 +75,9 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	b.c.add(b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p, Seq: seq}
 	b.c.add(b.rows[ord], 1)
+	if p.Outcome == Open { // An end may be taken back.
+		b.low = min(b.low, ord)
+	}
 	return true
 }
 
@@ -109,13 +113,17 @@ func (c *Counts) add(r Row, n int) {
 // due returns up to limit open tasks before position to, in plan order, that
 // want a step now under the orders.
 func (b *Board) due(o Orders, to, limit int, now time.Time) []int {
+	for b.low < len(b.rows) && b.rows[b.low].Outcome != Open {
+		b.low++
+	}
 	var out []int
-	for i := 0; i < to && len(out) < limit; i++ {
-		r := b.rows[i]
-		if r.Outcome != Open {
+	k := Task{Orders: o}
+	for i := b.low; i < to && len(out) < limit; i++ {
+		if b.rows[i].Outcome != Open {
 			continue
 		}
-		if s := Next(Task{Progress: r.Progress, Orders: o}, now); s != StepWait && s != StepNothing {
+		k.Progress = b.rows[i].Progress
+		if s := Next(k, now); s != StepWait && s != StepNothing {
 			out = append(out, i)
 		}
 	}

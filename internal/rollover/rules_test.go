@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -261,6 +262,16 @@ func TestBoard_CountsAreTheFold(t *testing.T) {
 				continue
 			}
 			latest[ord] = rollover.Row{Progress: p, Seq: seq}
+			running := rollover.Rotation{State: rollover.StateRunning}
+			var due []int
+			for i, r := range latest {
+				if s := rollover.Next(rollover.Task{Progress: r.Progress}, rollovertest.Epoch); s != rollover.StepWait && s != rollover.StepNothing {
+					due = append(due, i)
+				}
+			}
+			if got := b.Releasable(running, n, rollovertest.Epoch); !slices.Equal(got, due) {
+				rt.Fatalf("Releasable = %v, want %v", got, due)
+			}
 		}
 		want := rollover.Counts{Total: n, Workable: n, Phases: map[rollover.Phase]int{}, Outcomes: map[rollover.Outcome]int{}}
 		for _, r := range latest {

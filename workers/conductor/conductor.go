@@ -125,7 +125,7 @@ type turn struct {
 // all looks at every rotation that has not ended, oldest first.
 func (t *turn) all(ctx context.Context) {
 	t.tasks.sweep(t.Patience, t.settled)
-	t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.Found(id.Rotation)[id.Ord] })
+	t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.HasFinding(id) })
 	views := t.Mirror.Rotations()
 	slices.Reverse(views)
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() })
@@ -174,8 +174,7 @@ func (t *turn) save(ctx context.Context, r rollover.Rotation) error {
 // plan has every selected tenant planned, and freezes the plan when all are.
 func (t *turn) plan(ctx context.Context, v mirror.View) error {
 	r := v.Rotation
-	found := t.Mirror.Found(r.ID)
-	if len(found) == r.Tenants {
+	if t.Mirror.Found(r.ID) == r.Tenants {
 		return t.freeze(ctx, r)
 	}
 	tenants, ok := t.tenants[r.ID]
@@ -186,17 +185,17 @@ func (t *turn) plan(ctx context.Context, v mirror.View) error {
 		}
 		t.tenants[r.ID] = tenants
 	}
-	for ord, tenant := range tenants {
+	for _, ord := range t.Mirror.Missing(r.ID, len(tenants), t.PlanWindow+len(t.plans)) {
 		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
 		if len(t.plans) >= t.PlanWindow {
 			return nil
 		}
-		if found[ord] || t.plans.out(id) {
+		if t.plans.out(id) {
 			continue
 		}
-		err := t.Queue.NudgePlan(ctx, tenant, rollover.Nudge(id))
+		err := t.Queue.NudgePlan(ctx, tenants[ord], rollover.Nudge(id))
 		if err := t.plans.note(id, 0, err); err != nil {
-			return fmt.Errorf("nudging tenant %s: %w", tenant, err)
+			return fmt.Errorf("nudging tenant %s: %w", tenants[ord], err)
 		}
 	}
 	return nil
