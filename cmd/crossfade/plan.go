@@ -73,6 +73,9 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	if rule := toleranceText(r); rule != "" {
 		fmt.Fprintf(a.out, "  tolerance         %s\n", rule)
 	}
+	if waves := wavesText(r); waves != "" {
+		fmt.Fprintf(a.out, "  waves             %s\n", waves)
+	}
 	fmt.Fprintf(a.out, "  plan digest       %s\n", r.GetPlanDigest())
 	return nil
 }

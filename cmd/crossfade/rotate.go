@@ -28,6 +28,9 @@ type rotateFlags struct {
 	maxTries         int32
 	tolerate         string
 	soft             bool
+	start            string
+	waves            []string
+	bake             time.Duration
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -60,6 +63,9 @@ before --retire-not-before.`,
 	fl.Int32Var(&f.maxTries, "max-tries", 0, "tries within one step (default the service's)")
 	fl.StringVar(&f.tolerate, "tolerate", "", "how many tasks may fail before new starts stop: a `NUMBER` or a percentage (default 10%)")
 	fl.BoolVar(&f.soft, "tolerate-soft", false, "work at full speed; tasks that are in hand when new starts stop may fail as well")
+	fl.StringVar(&f.start, "start", "", "`HOW` to begin: \"slow\", in waves of 1, 2, 4, … tasks, or \"full\", one task and then the waves (default slow)")
+	fl.StringSliceVar(&f.waves, "wave", nil, "`SIZE` of a wave after the start, a number of tasks or a percentage; may be repeated")
+	fl.DurationVar(&f.bake, "bake", 0, "how long a wave that is done is left alone before the next")
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -159,6 +165,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 	}
 	var err error
 	if s.Tolerance, err = f.tolerance(); err != nil {
+		return nil, err
+	}
+	if s.Strategy, err = f.strategy(); err != nil {
 		return nil, err
 	}
 	s.Certificate, err = a.certificateName(ctx, cl, f.certificate)

@@ -117,6 +117,8 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("detail", r.GetStatusDetail().GetMessage())
 	row("tasks", countsText(r.GetCounts()))
 	row("tolerance", toleranceText(r))
+	row("waves", wavesText(r))
+	row("wave", waveText(r))
 	row("failure budget", budgetText(r))
 	row("tenants", fmt.Sprint(r.GetTenantCount()))
 	row("certificate", r.GetSpec().GetCertificate())

@@ -17,19 +17,25 @@ func (f rotateFlags) tolerance() (*crossfadev1.Tolerance, error) {
 	case text == "":
 		text = "10%" // What the service takes where nothing is said.
 	}
-	number, percent := strings.CutSuffix(text, "%")
-	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
-	if err != nil || n < 0 || percent && n > 100 {
+	n, percent, ok := share(text)
+	if !ok {
 		return nil, usage("--tolerate %q: want a number of tasks such as 5, or a percentage from 0%% to 100%%", f.tolerate)
 	}
-	t := &crossfadev1.Tolerance{Limit: &crossfadev1.Tolerance_Failures{Failures: int32(n)}}
+	t := &crossfadev1.Tolerance{Limit: &crossfadev1.Tolerance_Failures{Failures: n}}
 	if percent {
-		t.Limit = &crossfadev1.Tolerance_Percent{Percent: int32(n)}
+		t.Limit = &crossfadev1.Tolerance_Percent{Percent: n}
 	}
 	if f.soft {
 		t.Mode = crossfadev1.Tolerance_MODE_SOFT
 	}
 	return t, nil
+}
+
+// share reads a number of tasks, or a percentage from 0 to 100.
+func share(text string) (n int32, percent, ok bool) {
+	number, percent := strings.CutSuffix(text, "%")
+	v, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+	return int32(v), percent, err == nil && v >= 0 && (!percent || v <= 100)
 }
 
 // toleranceText is the rule as it holds for this rotation, or empty where it has

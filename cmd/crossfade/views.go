@@ -70,6 +70,9 @@ func (v *plainView) rotation(r *crossfadev1.Rotation, _ bool) {
 // say prints the rotation as it is, unless it was just said.
 func (v *plainView) say(r *crossfadev1.Rotation) {
 	line := fmt.Sprintf("%-18s %s", stateText(r), countsText(r.GetCounts()))
+	if w := r.GetWave(); w != nil {
+		line += fmt.Sprintf("; wave %d of %d", w.GetNumber(), len(r.GetWaveSizes()))
+	}
 	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED {
 		line += ": " + d.GetMessage()
 	}

@@ -45,6 +45,7 @@ func (t Tolerance) String() string {
 
 // Budget is a tolerance and what is used up of it.
 type Budget struct {
+	What string // what it is of: empty for the rotation, "wave 2 of 7: " for a wave
 	Tolerance
 	Total  int // tasks that the plan left to be worked on
 	Failed int // those of them that failed and were not accepted by a person
@@ -76,8 +77,8 @@ func (r Rotation) Budget(c Counts) Budget {
 // Exceed returns r as PAUSED because its tolerance is exceeded. Only a person lets
 // it go on; see Resume.
 func (r Rotation) Exceed(b Budget, now time.Time) (Rotation, error) {
-	next, err := r.Pause(fmt.Sprintf("failure tolerance exceeded: %d of %d tasks failed, %d are tolerated (%s)",
-		b.Failed, b.Total, b.Allowed(b.Total), b.Tolerance), now)
+	next, err := r.Pause(fmt.Sprintf("failure tolerance exceeded: %s%d of %d tasks failed, %d are tolerated (%s)",
+		b.What, b.Failed, b.Total, b.Allowed(b.Total), b.Tolerance), now)
 	if err != nil {
 		return r, err
 	}
@@ -86,10 +87,10 @@ func (r Rotation) Exceed(b Budget, now time.Time) (Rotation, error) {
 }
 
 // Releasable returns up to limit tasks that may be sent to a worker now, in the
-// order of the plan: those that are due and lie before the horizon of the budget.
+// order of the plan: those that are due and lie before the horizon.
 //
-// The horizon is the position before which as many tasks are at risk as there is
-// room. It follows from the plan and the states alone. A task that moves past
+// The horizon is the end of the wave in progress, or before it the position before
+// which as many tasks are at risk as the budgets of rotation and wave have room. It follows from the plan and the states alone. A task that moves past
 // its risk moves the horizon on; one that fails takes its room with it and leaves
 // the horizon where it is. So whatever is released by a conductor that crashes,
 // lags behind or is not alone, lies before the horizon of the true states, and
@@ -99,16 +100,24 @@ func (b *Board) Releasable(r Rotation, limit int, now time.Time) []int {
 	if budget.Exceeded() {
 		return nil
 	}
-	to := len(b.rows)
-	if budget.Mode == Strict {
-		to = b.horizon(budget.Room(), r.Phase == PhaseRetire)
+	room, end := budget.Room(), b.c.Workable
+	if w, ok := r.Wave(b.c); ok {
+		room, end = min(room, w.Room()), w.end
 	}
-	return b.due(r.Orders(r.Spec.New), to, limit, now)
+	return b.due(r.Orders(r.Spec.New), b.horizon(room, end, r.Phase == PhaseRetire), limit, now)
 }
 
-// horizon returns the position before which room tasks are at risk.
-func (b *Board) horizon(room int, retiring bool) int {
+// horizon returns the position before which room tasks are at risk, at most that
+// behind end tasks that are to be worked on.
+func (b *Board) horizon(room, end int, retiring bool) int {
 	for i, row := range b.rows {
+		if row.Seq == 0 && row.Outcome != Open {
+			continue // Planning decided.
+		}
+		if end == 0 {
+			return i
+		}
+		end--
 		if !row.atRisk(retiring) {
 			continue
 		}

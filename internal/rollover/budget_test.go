@@ -105,6 +105,7 @@ type fleet struct {
 	sent       map[int]bool
 	fails      map[int]rollover.Phase // tasks that will fail, and in which phase
 	failed     int
+	inWave     int // failures since the wave was opened
 }
 
 func newFleet(rt *rapid.T) *fleet {
@@ -118,6 +119,14 @@ func newFleet(rt *rapid.T) *fleet {
 	}
 	if !f.rotation.Spec.Tolerance.Percent {
 		f.rotation.Spec.Tolerance.Limit %= n + 2
+	}
+	if rapid.Bool().Draw(rt, "waves") {
+		f.rotation.Spec.Strategy = rollover.Strategy{
+			Start: rapid.SampledFrom([]rollover.StartMode{rollover.SlowStart, rollover.FullStart}).Draw(rt, "start"),
+			Waves: rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) rollover.WaveSize {
+				return rollover.WaveSize{Size: rapid.IntRange(1, 12).Draw(rt, "size"), Percent: rapid.Bool().Draw(rt, "percent")}
+			}), 0, 3).Draw(rt, "sizes"),
+		}
 	}
 	share := rapid.IntRange(0, 10).Draw(rt, "share that fails")
 	for i := range f.plan {
@@ -146,6 +155,11 @@ func (f *fleet) read(i, n int) {
 
 // release lets a conductor send what it may.
 func (f *fleet) release(i, limit int) int {
+	if next, ok := f.rotation.NextWave(f.conductors[i].Counts(), time.Time{}); ok {
+		f.rotation = next // By compare-and-swap, so from the latest record.
+		f.inWave = 0
+		return 1
+	}
 	ords := f.conductors[i].Releasable(f.rotation, limit, time.Time{})
 	for _, ord := range ords {
 		f.sent[ord] = true
@@ -163,10 +177,35 @@ func (f *fleet) work(ord int) {
 	if f.fails[ord] == p.Phase {
 		p.Outcome = rollover.Failed
 		f.failed++
+		f.inWave++
 	} else {
 		p.Phase = map[rollover.Phase]rollover.Phase{rollover.Planned: rollover.Staged, rollover.Staged: rollover.Verified, rollover.Verified: rollover.Activated}[p.Phase]
 	}
 	f.log = append(f.log, rollover.TaskChange{ID: rollover.TaskID{Ord: ord}, Progress: *p})
+}
+
+// checkWave holds the wave in progress against its size and its tolerance.
+func (f *fleet) checkWave(rt *rapid.T, workable int) {
+	s := f.rotation.Spec.Strategy
+	if s.Start == "" || workable == 0 {
+		return
+	}
+	sizes := s.Sizes(workable)
+	n, begun, end := max(1, f.rotation.WaveNumber), 0, 0
+	for _, size := range sizes[:n] {
+		end += size
+	}
+	for ord := range f.truth {
+		if start := f.plan[ord].Start(); f.truth[ord].Phase != start.Phase || f.truth[ord].Outcome != start.Outcome {
+			begun++
+		}
+	}
+	if begun > end {
+		rt.Fatalf("%d tasks were begun in wave %d of %v", begun, n, sizes)
+	}
+	if most := f.rotation.Spec.Tolerance.Allowed(sizes[n-1]) + 1; f.inWave > most {
+		rt.Fatalf("%d failed in wave %d of %v, at most %d may", f.inWave, n, sizes, most)
+	}
 }
 
 // In strict mode no more than N+1 fail, whatever fails in whatever order, however
@@ -195,6 +234,7 @@ func TestBudget_StrictIsNeverOvershot(t *testing.T) {
 			if f.failed > most {
 				rt.Fatalf("%d failed, at most %d may", f.failed, most)
 			}
+			f.checkWave(rt, workable)
 		}
 		for f.read(0, len(f.log)); f.release(0, 100) > 0; f.read(0, len(f.log)) {
 			for ord := range f.sent {
@@ -203,6 +243,10 @@ func TestBudget_StrictIsNeverOvershot(t *testing.T) {
 		}
 		if f.failed > most {
 			rt.Fatalf("%d failed in the end, at most %d may", f.failed, most)
+		}
+		f.checkWave(rt, workable)
+		if w, ok := f.rotation.Wave(f.conductors[0].Counts()); ok && w.Exceeded() {
+			return
 		}
 		for ord, p := range f.truth {
 			if p.Outcome == rollover.Open && p.Phase != rollover.Activated && f.failed < most {

@@ -61,6 +61,7 @@ type Spec struct {
 	MaxInFlight     int          `json:"max_in_flight"` // tasks released at once; at least 1
 	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1
 	Tolerance       Tolerance    `json:"tolerance,omitzero"`
+	Strategy        Strategy     `json:"strategy,omitzero"`
 	Reason          string       `json:"reason,omitempty"`
 }
 
@@ -94,6 +95,9 @@ type Rotation struct {
 	RequestHash string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id
 	Exceeded    bool              `json:"exceeded,omitempty"`     // paused because too much failed
 	Accepted    int               `json:"accepted,omitempty"`     // failures that a person took note of; they count no more
+	WaveNumber  int               `json:"wave,omitempty"`         // of the wave that was opened last; 0: the first
+	WaveBase    int               `json:"wave_base,omitempty"`    // failures when it was opened
+	BakeUntil   time.Time         `json:"bake_until,omitzero"`    // the wave is done and the next waits for this instant
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	CreatedAt   time.Time         `json:"created_at"`

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -84,19 +85,21 @@ func (v *violations) reason(why string) {
 
 // The bounds of requests, as the contract states them.
 const (
-	MaxImport      = 1000      // tenants in one import
-	MaxCertificate = 64 << 10  // bytes of a certificate file
-	maxTenants     = 1000      // tenants in a selector
-	maxReplaces    = 20        // thumbprints in a spec
-	maxReason      = 1000      // characters of a reason
-	maxDisplayName = 63        // characters of a rotation's name
-	maxIdentity    = 128       // bytes of a service identity's name
-	maxLabels      = 32        // labels of a rotation
-	maxLabelKey    = 63        // bytes
-	maxLabelValue  = 128       // bytes
-	maxInFlight    = 10_000    // tasks released at once
-	maxTries       = 20        // tries of one step
-	maxFailures    = 1_000_000 // tasks that may fail
+	MaxImport      = 1000                // tenants in one import
+	MaxCertificate = 64 << 10            // bytes of a certificate file
+	maxTenants     = 1000                // tenants in a selector
+	maxReplaces    = 20                  // thumbprints in a spec
+	maxReason      = 1000                // characters of a reason
+	maxDisplayName = 63                  // characters of a rotation's name
+	maxIdentity    = 128                 // bytes of a service identity's name
+	maxLabels      = 32                  // labels of a rotation
+	maxLabelKey    = 63                  // bytes
+	maxLabelValue  = 128                 // bytes
+	maxInFlight    = 10_000              // tasks released at once
+	maxTries       = 20                  // tries of one step
+	maxFailures    = 1_000_000           // tasks that may fail, or are in a wave
+	maxWaves       = 100                 // waves of a strategy
+	maxBake        = 30 * 24 * time.Hour // between two waves
 )
 
 // violations gathers what is wrong, all of it, so that a caller is told once.

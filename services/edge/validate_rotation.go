@@ -43,6 +43,7 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	v.between(at+"max_tries", s.GetMaxTries(), maxTries)
 
 	v.tolerance(at+"tolerance", s.GetTolerance())
+	v.strategy(at+"strategy", s.GetStrategy())
 
 	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
 		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")
@@ -76,6 +77,30 @@ func (v *violations) tolerance(path string, t *pb.Tolerance) {
 	}
 	if _, known := pb.Tolerance_Mode_name[int32(t.GetMode())]; !known {
 		v.add(path+".mode", "UNKNOWN", "must be STRICT or SOFT, or absent")
+	}
+}
+
+func (v *violations) strategy(path string, s *pb.Strategy) {
+	if _, known := pb.Strategy_Start_name[int32(s.GetStart())]; !known {
+		v.add(path+".start", "UNKNOWN", "must be SLOW or FULL, or absent")
+	}
+	if d := s.GetBakeTime(); d != nil && (d.CheckValid() != nil || d.AsDuration() < 0 || d.AsDuration() > maxBake) {
+		v.add(path+".bake_time", "RANGE", "must be from 0 to 30 days")
+	}
+	v.count(path+".waves", len(s.GetWaves()), 0, maxWaves)
+	for i, w := range s.GetWaves()[:min(len(s.GetWaves()), maxWaves)] {
+		switch size := w.GetSize().(type) {
+		case *pb.WaveSize_Tasks:
+			if size.Tasks < 1 || size.Tasks > maxFailures {
+				v.add(fmt.Sprintf("%s.waves[%d].tasks", path, i), "RANGE", "must be from 1 to 1,000,000")
+			}
+		case *pb.WaveSize_Percent:
+			if size.Percent < 1 || size.Percent > 100 {
+				v.add(fmt.Sprintf("%s.waves[%d].percent", path, i), "RANGE", "must be from 1 to 100")
+			}
+		default:
+			v.add(fmt.Sprintf("%s.waves[%d]", path, i), "REQUIRED", "must say tasks or percent")
+		}
 	}
 }
 

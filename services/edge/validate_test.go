@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -116,6 +117,25 @@ func TestValidate_CreateRotation(t *testing.T) {
 		},
 		"rotation.spec.tolerance.mode": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
 			s.Tolerance = &pb.Tolerance{Limit: &pb.Tolerance_Failures{}, Mode: 9}
+		},
+		"rotation.spec.strategy.start": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.Strategy = &pb.Strategy{Start: 9} },
+		"rotation.spec.strategy.bake_time": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Strategy = &pb.Strategy{BakeTime: durationpb.New(-1)}
+		},
+		"rotation.spec.strategy.waves": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Strategy = &pb.Strategy{}
+			for range 101 {
+				s.Strategy.Waves = append(s.Strategy.Waves, &pb.WaveSize{Size: &pb.WaveSize_Tasks{Tasks: 1}})
+			}
+		},
+		"rotation.spec.strategy.waves[0]": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Strategy = &pb.Strategy{Waves: []*pb.WaveSize{{}}}
+		},
+		"rotation.spec.strategy.waves[0].percent": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Strategy = &pb.Strategy{Waves: []*pb.WaveSize{{Size: &pb.WaveSize_Percent{Percent: 101}}}}
+		},
+		"rotation.spec.strategy.waves[0].tasks": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Strategy = &pb.Strategy{Waves: []*pb.WaveSize{{Size: &pb.WaveSize_Tasks{}}}}
 		},
 		"rotation.spec.retire_policy": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.RetirePolicy = 9 },
 		"rotation.spec.retire_not_before": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {

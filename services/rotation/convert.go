@@ -25,7 +25,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	s := rollover.Spec{
 		Kind: p.GetKind(), ReplacesSubject: p.GetReplacesSameSubject(), AllTenants: p.GetTarget().GetAllTenants(),
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
-		Tolerance: toleranceOf(p.GetTolerance()),
+		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 	}
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
@@ -62,7 +62,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Target:   &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{}}},
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
-		Tolerance: toleranceProto(s.Tolerance),
+		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy),
 	}
 	if s.AllTenants {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}
@@ -91,6 +91,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 	if r.Digest != "" {
 		p.Counts = countsProto(c)
 		p.FailureBudget = budgetProto(r, c)
+		p.WaveSizes, p.Wave = wavesProto(r, c)
 	}
 	return p
 }

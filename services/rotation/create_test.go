@@ -39,6 +39,9 @@ func TestCreateRotation_FillsInTheDefaults(t *testing.T) {
 	if tol := s.GetTolerance(); tol.GetPercent() != 10 || tol.GetMode() != pb.Tolerance_MODE_STRICT {
 		t.Errorf("tolerance = %v, want 10 percent, strict", tol)
 	}
+	if got := s.GetStrategy(); got.GetStart() != pb.Strategy_START_SLOW || len(got.GetWaves()) != 0 || got.GetBakeTime() != nil {
+		t.Errorf("strategy = %v, want a slow start", got)
+	}
 	if s.GetMaxInFlight() != 256 || s.GetMaxTries() != 5 || s.GetRetirePolicy() != pb.RotationSpec_RETIRE_POLICY_AUTOMATIC {
 		t.Errorf("spec = %v, want the defaults of the contract", s)
 	}

@@ -52,3 +52,32 @@ func TestSteer_PauseAndResume(t *testing.T) {
 	}
 	tr.finished(t)
 }
+
+// ACS stores what it is sent with a bit changed, everywhere. With the defaults, a
+// certificate sent at 200 tenants reaches one target before everything stops.
+func TestSteer_ABadCertificateReachesOneTarget(t *testing.T) {
+	f := newFleet(t, emulator.Config{Tenants: 200, Seed: 6})
+	f.cloud.ACS().SetFaults(acs.Faults{Seed: 1, Rules: []acs.FaultRule{
+		{Method: "POST", PathContains: "ServiceIdentityKeys", Kind: acs.FaultCorruptWrite, Probability: 1},
+	}})
+	f.serve("--config", f.config("crossfade.yaml", func(*daemon.Config) {}))
+	f.setUp()
+	watch := start(t, crossfade, append([]string{"--address", f.api}, f.rotateFlags("--watch")...)...)
+	name := watch.says(`plan of (rotations/\S+):`)[1]
+	watch.says(`paused/stage.*failure tolerance exceeded: wave`)
+	reached := map[string]bool{}
+	for _, j := range f.cloud.ACS().Journal() {
+		if j.Op == acs.OpCreate {
+			reached[j.Host] = true
+		}
+	}
+	if len(reached) != 1 {
+		t.Errorf("%d targets were written to, want 1: %v", len(reached), reached)
+	}
+	if out, status := f.run("rotation", "resume", name); status != 3 || !strings.Contains(out, "accept_failures") {
+		t.Errorf("resuming without accepting the failures: exit status %d, want 3:\n%s", status, out)
+	}
+	if out := f.ok("rotation", "show", name); !strings.Contains(out, "1 failed") || !strings.Contains(out, "waves") {
+		t.Errorf("rotation show says:\n%s", out)
+	}
+}

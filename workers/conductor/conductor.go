@@ -167,7 +167,7 @@ func (t *turn) save(ctx context.Context, r rollover.Rotation) error {
 	if err != nil {
 		return fmt.Errorf("saving rotation %s: %w", r.ID, err)
 	}
-	t.Log.InfoContext(ctx, "rotation", "rotation", r.ID, "state", r.State, "phase", r.Phase, "detail", r.Detail)
+	t.Log.InfoContext(ctx, "rotation", "rotation", r.ID, "state", r.State, "phase", r.Phase, "wave", r.WaveNumber, "detail", r.Detail)
 	return nil
 }
 

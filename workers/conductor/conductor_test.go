@@ -222,11 +222,6 @@ func (h *house) change(id string, f func(rollover.Rotation) (rollover.Rotation, 
 	}
 }
 
-func (h *house) start(id string) {
-	h.t.Helper()
-	h.change(id, func(r rollover.Rotation) (rollover.Rotation, error) { return r.Start(r.Digest, h.clock.Now()) })
-}
-
 func (h *house) advance(d time.Duration) {
 	h.t.Helper()
 	if err := h.clock.Advance(d); err != nil {

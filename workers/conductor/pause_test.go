@@ -30,6 +30,11 @@ func (h *house) waits(d time.Duration, what string, ok func() bool) {
 	}
 }
 
+func (h *house) start(id string) {
+	h.t.Helper()
+	h.change(id, func(r rollover.Rotation) (rollover.Rotation, error) { return r.Start(r.Digest, h.clock.Now()) })
+}
+
 func (h *house) pause(id string) {
 	h.t.Helper()
 	h.change(id, func(r rollover.Rotation) (rollover.Rotation, error) { return r.Pause("hold on", h.clock.Now()) })

@@ -106,8 +106,8 @@ func (t *turn) hold(ctx context.Context, v mirror.View) error {
 	return nil
 }
 
-// phase returns the rotation as the fold of its tasks, its tolerance and the
-// clock say it should be.
+// phase returns the rotation as the fold of its tasks, its tolerance, its waves and
+// the clock say it should be.
 func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	r, now := v.Rotation, t.Now()
 	if v.Counts.OpenTasks == 0 {
@@ -116,6 +116,13 @@ func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	if b := r.Budget(v.Counts); b.Exceeded() {
 		next, err := r.Exceed(b, now)
 		return next, err == nil
+	}
+	if w, ok := r.Wave(v.Counts); ok && w.Exceeded() {
+		next, err := r.Exceed(w.Budget, now)
+		return next, err == nil
+	}
+	if next, changed := r.NextWave(v.Counts, now); changed {
+		return next, true
 	}
 	if r.Phase == rollover.PhaseRetire {
 		return r, false

@@ -9,6 +9,7 @@ package crossfadev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -215,6 +216,60 @@ func (RotationSpec_RetirePolicy) EnumDescriptor() ([]byte, []int) {
 	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{1, 0}
 }
 
+// Start says how it begins.
+type Strategy_Start int32
+
+const (
+	// As SLOW. Never sent.
+	Strategy_START_UNSPECIFIED Strategy_Start = 0
+	// Waves of 1, 2, 4, … tasks while they are smaller than the first of waves, or
+	// to the end without waves.
+	Strategy_START_SLOW Strategy_Start = 1
+	// One task alone, then waves, or all others at once without waves.
+	Strategy_START_FULL Strategy_Start = 2
+)
+
+// Enum value maps for Strategy_Start.
+var (
+	Strategy_Start_name = map[int32]string{
+		0: "START_UNSPECIFIED",
+		1: "START_SLOW",
+		2: "START_FULL",
+	}
+	Strategy_Start_value = map[string]int32{
+		"START_UNSPECIFIED": 0,
+		"START_SLOW":        1,
+		"START_FULL":        2,
+	}
+)
+
+func (x Strategy_Start) Enum() *Strategy_Start {
+	p := new(Strategy_Start)
+	*p = x
+	return p
+}
+
+func (x Strategy_Start) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Strategy_Start) Descriptor() protoreflect.EnumDescriptor {
+	return file_crossfade_v1_rotation_proto_enumTypes[3].Descriptor()
+}
+
+func (Strategy_Start) Type() protoreflect.EnumType {
+	return &file_crossfade_v1_rotation_proto_enumTypes[3]
+}
+
+func (x Strategy_Start) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Strategy_Start.Descriptor instead.
+func (Strategy_Start) EnumDescriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // Mode says how sharply it is kept.
 type Tolerance_Mode int32
 
@@ -256,11 +311,11 @@ func (x Tolerance_Mode) String() string {
 }
 
 func (Tolerance_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[3].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[4].Descriptor()
 }
 
 func (Tolerance_Mode) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[3]
+	return &file_crossfade_v1_rotation_proto_enumTypes[4]
 }
 
 func (x Tolerance_Mode) Number() protoreflect.EnumNumber {
@@ -269,7 +324,7 @@ func (x Tolerance_Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Tolerance_Mode.Descriptor instead.
 func (Tolerance_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{2, 0}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // Phase is how far a task has come.
@@ -321,11 +376,11 @@ func (x RotationTask_Phase) String() string {
 }
 
 func (RotationTask_Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[4].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[5].Descriptor()
 }
 
 func (RotationTask_Phase) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[4]
+	return &file_crossfade_v1_rotation_proto_enumTypes[5]
 }
 
 func (x RotationTask_Phase) Number() protoreflect.EnumNumber {
@@ -334,7 +389,7 @@ func (x RotationTask_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Phase.Descriptor instead.
 func (RotationTask_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 0}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // Outcome is how a task ended.
@@ -398,11 +453,11 @@ func (x RotationTask_Outcome) String() string {
 }
 
 func (RotationTask_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[5].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[6].Descriptor()
 }
 
 func (RotationTask_Outcome) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[5]
+	return &file_crossfade_v1_rotation_proto_enumTypes[6]
 }
 
 func (x RotationTask_Outcome) Number() protoreflect.EnumNumber {
@@ -411,7 +466,7 @@ func (x RotationTask_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Outcome.Descriptor instead.
 func (RotationTask_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 1}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10, 1}
 }
 
 // Reason is why a task has its outcome. RotationTask.hint says what to do.
@@ -516,11 +571,11 @@ func (x RotationTask_Reason) String() string {
 }
 
 func (RotationTask_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[6].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[7].Descriptor()
 }
 
 func (RotationTask_Reason) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[6]
+	return &file_crossfade_v1_rotation_proto_enumTypes[7]
 }
 
 func (x RotationTask_Reason) Number() protoreflect.EnumNumber {
@@ -529,7 +584,7 @@ func (x RotationTask_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Reason.Descriptor instead.
 func (RotationTask_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 2}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10, 2}
 }
 
 // Advice is a recommendation that goes with a task whatever its outcome.
@@ -566,11 +621,11 @@ func (x RotationTask_Advice) String() string {
 }
 
 func (RotationTask_Advice) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_rotation_proto_enumTypes[7].Descriptor()
+	return file_crossfade_v1_rotation_proto_enumTypes[8].Descriptor()
 }
 
 func (RotationTask_Advice) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_rotation_proto_enumTypes[7]
+	return &file_crossfade_v1_rotation_proto_enumTypes[8]
 }
 
 func (x RotationTask_Advice) Number() protoreflect.EnumNumber {
@@ -579,7 +634,7 @@ func (x RotationTask_Advice) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RotationTask_Advice.Descriptor instead.
 func (RotationTask_Advice) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7, 3}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10, 3}
 }
 
 // Rotation is one request to replace the credentials of many targets.
@@ -624,6 +679,12 @@ type Rotation struct {
 	// How its tolerance stands. Output only; absent while PLANNING, and where there
 	// is no tolerance.
 	FailureBudget *FailureBudget `protobuf:"bytes,18,opt,name=failure_budget,json=failureBudget,proto3" json:"failure_budget,omitempty"`
+	// How many tasks each wave has. Output only; absent while PLANNING, and where
+	// there are no waves.
+	WaveSizes []int64 `protobuf:"varint,19,rep,packed,name=wave_sizes,json=waveSizes,proto3" json:"wave_sizes,omitempty"`
+	// The wave in progress. Output only; absent before the start and from the overlap
+	// on, when all waves are done.
+	Wave          *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -784,6 +845,20 @@ func (x *Rotation) GetFailureBudget() *FailureBudget {
 	return nil
 }
 
+func (x *Rotation) GetWaveSizes() []int64 {
+	if x != nil {
+		return x.WaveSizes
+	}
+	return nil
+}
+
+func (x *Rotation) GetWave() *WaveStatus {
+	if x != nil {
+		return x.Wave
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -818,7 +893,9 @@ type RotationSpec struct {
 	// Why, for those who read it later; at most 1,000 characters. Absent: none.
 	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How many tasks may fail before new starts stop. Absent: 10 percent, STRICT.
-	Tolerance     *Tolerance `protobuf:"bytes,12,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
+	Tolerance *Tolerance `protobuf:"bytes,12,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
+	// In which waves tasks are begun. Absent: a slow start, without bake time.
+	Strategy      *Strategy `protobuf:"bytes,13,opt,name=strategy,proto3" json:"strategy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -937,6 +1014,263 @@ func (x *RotationSpec) GetTolerance() *Tolerance {
 	return nil
 }
 
+func (x *RotationSpec) GetStrategy() *Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return nil
+}
+
+// Strategy says in which waves the tasks of a plan are begun, in the plan's order.
+//
+// A wave is done when each of its tasks waits in the overlap or has ended. Then
+// bake_time passes, and the next one is opened. The tolerance of the rotation holds
+// for each wave by itself too, its percentage being one of the wave's tasks: with
+// 10 percent the first failure in a wave of less than ten stops new starts. The
+// removal of old credentials has no waves.
+type Strategy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it begins.
+	Start Strategy_Start `protobuf:"varint,1,opt,name=start,proto3,enum=crossfade.v1.Strategy_Start" json:"start,omitempty"`
+	// The waves after the start, at most 100. What they leave over is one wave more.
+	Waves []*WaveSize `protobuf:"bytes,2,rep,name=waves,proto3" json:"waves,omitempty"`
+	// How long a wave that is done is left alone before the next, 0 to 30 days.
+	// Absent: 0.
+	BakeTime      *durationpb.Duration `protobuf:"bytes,3,opt,name=bake_time,json=bakeTime,proto3" json:"bake_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Strategy) Reset() {
+	*x = Strategy{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Strategy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Strategy) ProtoMessage() {}
+
+func (x *Strategy) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
+func (*Strategy) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Strategy) GetStart() Strategy_Start {
+	if x != nil {
+		return x.Start
+	}
+	return Strategy_START_UNSPECIFIED
+}
+
+func (x *Strategy) GetWaves() []*WaveSize {
+	if x != nil {
+		return x.Waves
+	}
+	return nil
+}
+
+func (x *Strategy) GetBakeTime() *durationpb.Duration {
+	if x != nil {
+		return x.BakeTime
+	}
+	return nil
+}
+
+// WaveSize is the size of a wave.
+type WaveSize struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	//
+	// Types that are valid to be assigned to Size:
+	//
+	//	*WaveSize_Tasks
+	//	*WaveSize_Percent
+	Size          isWaveSize_Size `protobuf_oneof:"size"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaveSize) Reset() {
+	*x = WaveSize{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaveSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaveSize) ProtoMessage() {}
+
+func (x *WaveSize) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaveSize.ProtoReflect.Descriptor instead.
+func (*WaveSize) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WaveSize) GetSize() isWaveSize_Size {
+	if x != nil {
+		return x.Size
+	}
+	return nil
+}
+
+func (x *WaveSize) GetTasks() int32 {
+	if x != nil {
+		if x, ok := x.Size.(*WaveSize_Tasks); ok {
+			return x.Tasks
+		}
+	}
+	return 0
+}
+
+func (x *WaveSize) GetPercent() int32 {
+	if x != nil {
+		if x, ok := x.Size.(*WaveSize_Percent); ok {
+			return x.Percent
+		}
+	}
+	return 0
+}
+
+type isWaveSize_Size interface {
+	isWaveSize_Size()
+}
+
+type WaveSize_Tasks struct {
+	// This many tasks, 1 to 1,000,000.
+	Tasks int32 `protobuf:"varint,1,opt,name=tasks,proto3,oneof"`
+}
+
+type WaveSize_Percent struct {
+	// 1 to 100 percent of the tasks that the plan leaves to be worked on, rounded
+	// down, but at least one task.
+	Percent int32 `protobuf:"varint,2,opt,name=percent,proto3,oneof"`
+}
+
+func (*WaveSize_Tasks) isWaveSize_Size() {}
+
+func (*WaveSize_Percent) isWaveSize_Size() {}
+
+// WaveStatus says where a rotation stands in its waves.
+type WaveStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which wave is in progress, from 1.
+	Number int32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// How many tasks it has.
+	Tasks int64 `protobuf:"varint,2,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	// Those of them that wait in the overlap or have ended.
+	Done int64 `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// Those that failed in it, without those that were accepted.
+	Failed int64 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// This many may fail in it.
+	Tolerated int64 `protobuf:"varint,5,opt,name=tolerated,proto3" json:"tolerated,omitempty"`
+	// It is done, and the next is opened at this instant. Absent: it is not done.
+	BakeUntil     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=bake_until,json=bakeUntil,proto3" json:"bake_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaveStatus) Reset() {
+	*x = WaveStatus{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaveStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaveStatus) ProtoMessage() {}
+
+func (x *WaveStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaveStatus.ProtoReflect.Descriptor instead.
+func (*WaveStatus) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WaveStatus) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *WaveStatus) GetTasks() int64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+func (x *WaveStatus) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *WaveStatus) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *WaveStatus) GetTolerated() int64 {
+	if x != nil {
+		return x.Tolerated
+	}
+	return 0
+}
+
+func (x *WaveStatus) GetBakeUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BakeUntil
+	}
+	return nil
+}
+
 // Tolerance says how many tasks of a rotation may fail.
 //
 // The one rule: with a tolerance of N, failure N+1 stops new starts, and the
@@ -963,7 +1297,7 @@ type Tolerance struct {
 
 func (x *Tolerance) Reset() {
 	*x = Tolerance{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1309,7 @@ func (x *Tolerance) String() string {
 func (*Tolerance) ProtoMessage() {}
 
 func (x *Tolerance) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[2]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1322,7 @@ func (x *Tolerance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tolerance.ProtoReflect.Descriptor instead.
 func (*Tolerance) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{2}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Tolerance) GetLimit() isTolerance_Limit {
@@ -1059,7 +1393,7 @@ type FailureBudget struct {
 
 func (x *FailureBudget) Reset() {
 	*x = FailureBudget{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1405,7 @@ func (x *FailureBudget) String() string {
 func (*FailureBudget) ProtoMessage() {}
 
 func (x *FailureBudget) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[3]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1418,7 @@ func (x *FailureBudget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailureBudget.ProtoReflect.Descriptor instead.
 func (*FailureBudget) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{3}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FailureBudget) GetWorkable() int64 {
@@ -1132,7 +1466,7 @@ type TargetSelector struct {
 
 func (x *TargetSelector) Reset() {
 	*x = TargetSelector{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1478,7 @@ func (x *TargetSelector) String() string {
 func (*TargetSelector) ProtoMessage() {}
 
 func (x *TargetSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[4]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1491,7 @@ func (x *TargetSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSelector.ProtoReflect.Descriptor instead.
 func (*TargetSelector) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{4}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TargetSelector) GetSelection() isTargetSelector_Selection {
@@ -1214,7 +1548,7 @@ type TenantNames struct {
 
 func (x *TenantNames) Reset() {
 	*x = TenantNames{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1560,7 @@ func (x *TenantNames) String() string {
 func (*TenantNames) ProtoMessage() {}
 
 func (x *TenantNames) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[5]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1573,7 @@ func (x *TenantNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantNames.ProtoReflect.Descriptor instead.
 func (*TenantNames) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{5}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TenantNames) GetNames() []string {
@@ -1291,7 +1625,7 @@ type TaskCounts struct {
 
 func (x *TaskCounts) Reset() {
 	*x = TaskCounts{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1637,7 @@ func (x *TaskCounts) String() string {
 func (*TaskCounts) ProtoMessage() {}
 
 func (x *TaskCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[6]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1650,7 @@ func (x *TaskCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskCounts.ProtoReflect.Descriptor instead.
 func (*TaskCounts) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{6}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TaskCounts) GetTotal() int64 {
@@ -1486,7 +1820,7 @@ type RotationTask struct {
 
 func (x *RotationTask) Reset() {
 	*x = RotationTask{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1832,7 @@ func (x *RotationTask) String() string {
 func (*RotationTask) ProtoMessage() {}
 
 func (x *RotationTask) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[7]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1845,7 @@ func (x *RotationTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotationTask.ProtoReflect.Descriptor instead.
 func (*RotationTask) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{7}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RotationTask) GetName() string {
@@ -1676,7 +2010,7 @@ type TaskEndpoint struct {
 
 func (x *TaskEndpoint) Reset() {
 	*x = TaskEndpoint{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +2022,7 @@ func (x *TaskEndpoint) String() string {
 func (*TaskEndpoint) ProtoMessage() {}
 
 func (x *TaskEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[8]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +2035,7 @@ func (x *TaskEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEndpoint.ProtoReflect.Descriptor instead.
 func (*TaskEndpoint) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{8}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TaskEndpoint) GetName() string {
@@ -1741,7 +2075,7 @@ type CredentialName struct {
 
 func (x *CredentialName) Reset() {
 	*x = CredentialName{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2087,7 @@ func (x *CredentialName) String() string {
 func (*CredentialName) ProtoMessage() {}
 
 func (x *CredentialName) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[9]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2100,7 @@ func (x *CredentialName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialName.ProtoReflect.Descriptor instead.
 func (*CredentialName) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{9}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CredentialName) GetSha1Thumbprint() string {
@@ -1805,7 +2139,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +2151,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[10]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +2164,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{10}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Evidence) GetKind() string {
@@ -1870,7 +2204,7 @@ type CreateRotationRequest struct {
 
 func (x *CreateRotationRequest) Reset() {
 	*x = CreateRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2216,7 @@ func (x *CreateRotationRequest) String() string {
 func (*CreateRotationRequest) ProtoMessage() {}
 
 func (x *CreateRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[11]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2229,7 @@ func (x *CreateRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRotationRequest.ProtoReflect.Descriptor instead.
 func (*CreateRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{11}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateRotationRequest) GetRotation() *Rotation {
@@ -1930,7 +2264,7 @@ type CreateRotationResponse struct {
 
 func (x *CreateRotationResponse) Reset() {
 	*x = CreateRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2276,7 @@ func (x *CreateRotationResponse) String() string {
 func (*CreateRotationResponse) ProtoMessage() {}
 
 func (x *CreateRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[12]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2289,7 @@ func (x *CreateRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRotationResponse.ProtoReflect.Descriptor instead.
 func (*CreateRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{12}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateRotationResponse) GetRotation() *Rotation {
@@ -1976,7 +2310,7 @@ type GetRotationRequest struct {
 
 func (x *GetRotationRequest) Reset() {
 	*x = GetRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2322,7 @@ func (x *GetRotationRequest) String() string {
 func (*GetRotationRequest) ProtoMessage() {}
 
 func (x *GetRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[13]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2335,7 @@ func (x *GetRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationRequest.ProtoReflect.Descriptor instead.
 func (*GetRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{13}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRotationRequest) GetName() string {
@@ -2022,7 +2356,7 @@ type GetRotationResponse struct {
 
 func (x *GetRotationResponse) Reset() {
 	*x = GetRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2368,7 @@ func (x *GetRotationResponse) String() string {
 func (*GetRotationResponse) ProtoMessage() {}
 
 func (x *GetRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[14]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2381,7 @@ func (x *GetRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationResponse.ProtoReflect.Descriptor instead.
 func (*GetRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{14}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetRotationResponse) GetRotation() *Rotation {
@@ -2074,7 +2408,7 @@ type ListRotationsRequest struct {
 
 func (x *ListRotationsRequest) Reset() {
 	*x = ListRotationsRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2420,7 @@ func (x *ListRotationsRequest) String() string {
 func (*ListRotationsRequest) ProtoMessage() {}
 
 func (x *ListRotationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[15]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2433,7 @@ func (x *ListRotationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRotationsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{15}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRotationsRequest) GetPageSize() int32 {
@@ -2136,7 +2470,7 @@ type ListRotationsResponse struct {
 
 func (x *ListRotationsResponse) Reset() {
 	*x = ListRotationsResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2482,7 @@ func (x *ListRotationsResponse) String() string {
 func (*ListRotationsResponse) ProtoMessage() {}
 
 func (x *ListRotationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[16]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2495,7 @@ func (x *ListRotationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRotationsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{16}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListRotationsResponse) GetRotations() []*Rotation {
@@ -2197,7 +2531,7 @@ type ListRotationTasksRequest struct {
 
 func (x *ListRotationTasksRequest) Reset() {
 	*x = ListRotationTasksRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2543,7 @@ func (x *ListRotationTasksRequest) String() string {
 func (*ListRotationTasksRequest) ProtoMessage() {}
 
 func (x *ListRotationTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[17]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2556,7 @@ func (x *ListRotationTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListRotationTasksRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{17}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRotationTasksRequest) GetParent() string {
@@ -2268,7 +2602,7 @@ type ListRotationTasksResponse struct {
 
 func (x *ListRotationTasksResponse) Reset() {
 	*x = ListRotationTasksResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2614,7 @@ func (x *ListRotationTasksResponse) String() string {
 func (*ListRotationTasksResponse) ProtoMessage() {}
 
 func (x *ListRotationTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[18]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2627,7 @@ func (x *ListRotationTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRotationTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListRotationTasksResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{18}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRotationTasksResponse) GetTasks() []*RotationTask {
@@ -2328,7 +2662,7 @@ type GetRotationTaskRequest struct {
 
 func (x *GetRotationTaskRequest) Reset() {
 	*x = GetRotationTaskRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2674,7 @@ func (x *GetRotationTaskRequest) String() string {
 func (*GetRotationTaskRequest) ProtoMessage() {}
 
 func (x *GetRotationTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[19]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2687,7 @@ func (x *GetRotationTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetRotationTaskRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{19}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRotationTaskRequest) GetName() string {
@@ -2374,7 +2708,7 @@ type GetRotationTaskResponse struct {
 
 func (x *GetRotationTaskResponse) Reset() {
 	*x = GetRotationTaskResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2720,7 @@ func (x *GetRotationTaskResponse) String() string {
 func (*GetRotationTaskResponse) ProtoMessage() {}
 
 func (x *GetRotationTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[20]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2733,7 @@ func (x *GetRotationTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetRotationTaskResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{20}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetRotationTaskResponse) GetTask() *RotationTask {
@@ -2425,7 +2759,7 @@ type WatchRotationRequest struct {
 
 func (x *WatchRotationRequest) Reset() {
 	*x = WatchRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2771,7 @@ func (x *WatchRotationRequest) String() string {
 func (*WatchRotationRequest) ProtoMessage() {}
 
 func (x *WatchRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[21]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2784,7 @@ func (x *WatchRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRotationRequest.ProtoReflect.Descriptor instead.
 func (*WatchRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{21}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRotationRequest) GetName() string {
@@ -2497,7 +2831,7 @@ type WatchRotationResponse struct {
 
 func (x *WatchRotationResponse) Reset() {
 	*x = WatchRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2509,7 +2843,7 @@ func (x *WatchRotationResponse) String() string {
 func (*WatchRotationResponse) ProtoMessage() {}
 
 func (x *WatchRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[22]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2522,7 +2856,7 @@ func (x *WatchRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRotationResponse.ProtoReflect.Descriptor instead.
 func (*WatchRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{22}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRotationResponse) GetCursor() string {
@@ -2630,7 +2964,7 @@ type RotationSnapshot struct {
 
 func (x *RotationSnapshot) Reset() {
 	*x = RotationSnapshot{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2976,7 @@ func (x *RotationSnapshot) String() string {
 func (*RotationSnapshot) ProtoMessage() {}
 
 func (x *RotationSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[23]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2989,7 @@ func (x *RotationSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotationSnapshot.ProtoReflect.Descriptor instead.
 func (*RotationSnapshot) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{23}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RotationSnapshot) GetRotation() *Rotation {
@@ -2683,7 +3017,7 @@ type TaskChanges struct {
 
 func (x *TaskChanges) Reset() {
 	*x = TaskChanges{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +3029,7 @@ func (x *TaskChanges) String() string {
 func (*TaskChanges) ProtoMessage() {}
 
 func (x *TaskChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[24]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +3042,7 @@ func (x *TaskChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskChanges.ProtoReflect.Descriptor instead.
 func (*TaskChanges) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{24}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TaskChanges) GetTasks() []*RotationTask {
@@ -2727,7 +3061,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +3073,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[25]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +3086,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{25}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
 }
 
 // StartRotationRequest asks to start a rotation.
@@ -2773,7 +3107,7 @@ type StartRotationRequest struct {
 
 func (x *StartRotationRequest) Reset() {
 	*x = StartRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +3119,7 @@ func (x *StartRotationRequest) String() string {
 func (*StartRotationRequest) ProtoMessage() {}
 
 func (x *StartRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +3132,7 @@ func (x *StartRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRotationRequest.ProtoReflect.Descriptor instead.
 func (*StartRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StartRotationRequest) GetName() string {
@@ -2840,7 +3174,7 @@ type StartRotationResponse struct {
 
 func (x *StartRotationResponse) Reset() {
 	*x = StartRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3186,7 @@ func (x *StartRotationResponse) String() string {
 func (*StartRotationResponse) ProtoMessage() {}
 
 func (x *StartRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3199,7 @@ func (x *StartRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRotationResponse.ProtoReflect.Descriptor instead.
 func (*StartRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartRotationResponse) GetRotation() *Rotation {
@@ -2892,7 +3226,7 @@ type PauseRotationRequest struct {
 
 func (x *PauseRotationRequest) Reset() {
 	*x = PauseRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +3238,7 @@ func (x *PauseRotationRequest) String() string {
 func (*PauseRotationRequest) ProtoMessage() {}
 
 func (x *PauseRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +3251,7 @@ func (x *PauseRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRotationRequest.ProtoReflect.Descriptor instead.
 func (*PauseRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PauseRotationRequest) GetName() string {
@@ -2959,7 +3293,7 @@ type PauseRotationResponse struct {
 
 func (x *PauseRotationResponse) Reset() {
 	*x = PauseRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3305,7 @@ func (x *PauseRotationResponse) String() string {
 func (*PauseRotationResponse) ProtoMessage() {}
 
 func (x *PauseRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3318,7 @@ func (x *PauseRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRotationResponse.ProtoReflect.Descriptor instead.
 func (*PauseRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PauseRotationResponse) GetRotation() *Rotation {
@@ -3012,7 +3346,7 @@ type ResumeRotationRequest struct {
 
 func (x *ResumeRotationRequest) Reset() {
 	*x = ResumeRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3358,7 @@ func (x *ResumeRotationRequest) String() string {
 func (*ResumeRotationRequest) ProtoMessage() {}
 
 func (x *ResumeRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3371,7 @@ func (x *ResumeRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRotationRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{30}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeRotationRequest) GetName() string {
@@ -3079,7 +3413,7 @@ type ResumeRotationResponse struct {
 
 func (x *ResumeRotationResponse) Reset() {
 	*x = ResumeRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3425,7 @@ func (x *ResumeRotationResponse) String() string {
 func (*ResumeRotationResponse) ProtoMessage() {}
 
 func (x *ResumeRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3438,7 @@ func (x *ResumeRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRotationResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{31}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumeRotationResponse) GetRotation() *Rotation {
@@ -3131,7 +3465,7 @@ type CancelRotationRequest struct {
 
 func (x *CancelRotationRequest) Reset() {
 	*x = CancelRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3143,7 +3477,7 @@ func (x *CancelRotationRequest) String() string {
 func (*CancelRotationRequest) ProtoMessage() {}
 
 func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3156,7 +3490,7 @@ func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationRequest.ProtoReflect.Descriptor instead.
 func (*CancelRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{32}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CancelRotationRequest) GetName() string {
@@ -3198,7 +3532,7 @@ type CancelRotationResponse struct {
 
 func (x *CancelRotationResponse) Reset() {
 	*x = CancelRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3544,7 @@ func (x *CancelRotationResponse) String() string {
 func (*CancelRotationResponse) ProtoMessage() {}
 
 func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3557,7 @@ func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationResponse.ProtoReflect.Descriptor instead.
 func (*CancelRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{33}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CancelRotationResponse) GetRotation() *Rotation {
@@ -3248,7 +3582,7 @@ type RetireRotationRequest struct {
 
 func (x *RetireRotationRequest) Reset() {
 	*x = RetireRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3594,7 @@ func (x *RetireRotationRequest) String() string {
 func (*RetireRotationRequest) ProtoMessage() {}
 
 func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3607,7 @@ func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationRequest.ProtoReflect.Descriptor instead.
 func (*RetireRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{34}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RetireRotationRequest) GetName() string {
@@ -3308,7 +3642,7 @@ type RetireRotationResponse struct {
 
 func (x *RetireRotationResponse) Reset() {
 	*x = RetireRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3320,7 +3654,7 @@ func (x *RetireRotationResponse) String() string {
 func (*RetireRotationResponse) ProtoMessage() {}
 
 func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3333,7 +3667,7 @@ func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationResponse.ProtoReflect.Descriptor instead.
 func (*RetireRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{35}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RetireRotationResponse) GetRotation() *Rotation {
@@ -3347,7 +3681,8 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\t\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\n" +
+	"\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -3371,7 +3706,10 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"start_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
 	"\x04etag\x18\x11 \x01(\tR\x04etag\x12B\n" +
-	"\x0efailure_budget\x18\x12 \x01(\v2\x1b.crossfade.v1.FailureBudgetR\rfailureBudget\x1a9\n" +
+	"\x0efailure_budget\x18\x12 \x01(\v2\x1b.crossfade.v1.FailureBudgetR\rfailureBudget\x12\x1d\n" +
+	"\n" +
+	"wave_sizes\x18\x13 \x03(\x03R\twaveSizes\x12,\n" +
+	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
@@ -3390,7 +3728,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xf6\x04\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xaa\x05\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -3404,11 +3742,35 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\tmax_tries\x18\n" +
 	" \x01(\x05R\bmaxTries\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x125\n" +
-	"\ttolerance\x18\f \x01(\v2\x17.crossfade.v1.ToleranceR\ttolerance\"h\n" +
+	"\ttolerance\x18\f \x01(\v2\x17.crossfade.v1.ToleranceR\ttolerance\x122\n" +
+	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
-	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\xbe\x01\n" +
+	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\xe4\x01\n" +
+	"\bStrategy\x122\n" +
+	"\x05start\x18\x01 \x01(\x0e2\x1c.crossfade.v1.Strategy.StartR\x05start\x12,\n" +
+	"\x05waves\x18\x02 \x03(\v2\x16.crossfade.v1.WaveSizeR\x05waves\x126\n" +
+	"\tbake_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bbakeTime\">\n" +
+	"\x05Start\x12\x15\n" +
+	"\x11START_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"START_SLOW\x10\x01\x12\x0e\n" +
+	"\n" +
+	"START_FULL\x10\x02\"F\n" +
+	"\bWaveSize\x12\x16\n" +
+	"\x05tasks\x18\x01 \x01(\x05H\x00R\x05tasks\x12\x1a\n" +
+	"\apercent\x18\x02 \x01(\x05H\x00R\apercentB\x06\n" +
+	"\x04size\"\xbf\x01\n" +
+	"\n" +
+	"WaveStatus\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x14\n" +
+	"\x05tasks\x18\x02 \x01(\x03R\x05tasks\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\x03R\x04done\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x03R\x06failed\x12\x1c\n" +
+	"\ttolerated\x18\x05 \x01(\x03R\ttolerated\x129\n" +
+	"\n" +
+	"bake_until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tbakeUntil\"\xbe\x01\n" +
 	"\tTolerance\x12\x1c\n" +
 	"\bfailures\x18\x01 \x01(\x05H\x00R\bfailures\x12\x1a\n" +
 	"\apercent\x18\x02 \x01(\x05H\x00R\apercent\x120\n" +
@@ -3649,131 +4011,142 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 	return file_crossfade_v1_rotation_proto_rawDescData
 }
 
-var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
 	(RotationSpec_RetirePolicy)(0),    // 2: crossfade.v1.RotationSpec.RetirePolicy
-	(Tolerance_Mode)(0),               // 3: crossfade.v1.Tolerance.Mode
-	(RotationTask_Phase)(0),           // 4: crossfade.v1.RotationTask.Phase
-	(RotationTask_Outcome)(0),         // 5: crossfade.v1.RotationTask.Outcome
-	(RotationTask_Reason)(0),          // 6: crossfade.v1.RotationTask.Reason
-	(RotationTask_Advice)(0),          // 7: crossfade.v1.RotationTask.Advice
-	(*Rotation)(nil),                  // 8: crossfade.v1.Rotation
-	(*RotationSpec)(nil),              // 9: crossfade.v1.RotationSpec
-	(*Tolerance)(nil),                 // 10: crossfade.v1.Tolerance
-	(*FailureBudget)(nil),             // 11: crossfade.v1.FailureBudget
-	(*TargetSelector)(nil),            // 12: crossfade.v1.TargetSelector
-	(*TenantNames)(nil),               // 13: crossfade.v1.TenantNames
-	(*TaskCounts)(nil),                // 14: crossfade.v1.TaskCounts
-	(*RotationTask)(nil),              // 15: crossfade.v1.RotationTask
-	(*TaskEndpoint)(nil),              // 16: crossfade.v1.TaskEndpoint
-	(*CredentialName)(nil),            // 17: crossfade.v1.CredentialName
-	(*Evidence)(nil),                  // 18: crossfade.v1.Evidence
-	(*CreateRotationRequest)(nil),     // 19: crossfade.v1.CreateRotationRequest
-	(*CreateRotationResponse)(nil),    // 20: crossfade.v1.CreateRotationResponse
-	(*GetRotationRequest)(nil),        // 21: crossfade.v1.GetRotationRequest
-	(*GetRotationResponse)(nil),       // 22: crossfade.v1.GetRotationResponse
-	(*ListRotationsRequest)(nil),      // 23: crossfade.v1.ListRotationsRequest
-	(*ListRotationsResponse)(nil),     // 24: crossfade.v1.ListRotationsResponse
-	(*ListRotationTasksRequest)(nil),  // 25: crossfade.v1.ListRotationTasksRequest
-	(*ListRotationTasksResponse)(nil), // 26: crossfade.v1.ListRotationTasksResponse
-	(*GetRotationTaskRequest)(nil),    // 27: crossfade.v1.GetRotationTaskRequest
-	(*GetRotationTaskResponse)(nil),   // 28: crossfade.v1.GetRotationTaskResponse
-	(*WatchRotationRequest)(nil),      // 29: crossfade.v1.WatchRotationRequest
-	(*WatchRotationResponse)(nil),     // 30: crossfade.v1.WatchRotationResponse
-	(*RotationSnapshot)(nil),          // 31: crossfade.v1.RotationSnapshot
-	(*TaskChanges)(nil),               // 32: crossfade.v1.TaskChanges
-	(*Checkpoint)(nil),                // 33: crossfade.v1.Checkpoint
-	(*StartRotationRequest)(nil),      // 34: crossfade.v1.StartRotationRequest
-	(*StartRotationResponse)(nil),     // 35: crossfade.v1.StartRotationResponse
-	(*PauseRotationRequest)(nil),      // 36: crossfade.v1.PauseRotationRequest
-	(*PauseRotationResponse)(nil),     // 37: crossfade.v1.PauseRotationResponse
-	(*ResumeRotationRequest)(nil),     // 38: crossfade.v1.ResumeRotationRequest
-	(*ResumeRotationResponse)(nil),    // 39: crossfade.v1.ResumeRotationResponse
-	(*CancelRotationRequest)(nil),     // 40: crossfade.v1.CancelRotationRequest
-	(*CancelRotationResponse)(nil),    // 41: crossfade.v1.CancelRotationResponse
-	(*RetireRotationRequest)(nil),     // 42: crossfade.v1.RetireRotationRequest
-	(*RetireRotationResponse)(nil),    // 43: crossfade.v1.RetireRotationResponse
-	nil,                               // 44: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 45: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
+	(Strategy_Start)(0),               // 3: crossfade.v1.Strategy.Start
+	(Tolerance_Mode)(0),               // 4: crossfade.v1.Tolerance.Mode
+	(RotationTask_Phase)(0),           // 5: crossfade.v1.RotationTask.Phase
+	(RotationTask_Outcome)(0),         // 6: crossfade.v1.RotationTask.Outcome
+	(RotationTask_Reason)(0),          // 7: crossfade.v1.RotationTask.Reason
+	(RotationTask_Advice)(0),          // 8: crossfade.v1.RotationTask.Advice
+	(*Rotation)(nil),                  // 9: crossfade.v1.Rotation
+	(*RotationSpec)(nil),              // 10: crossfade.v1.RotationSpec
+	(*Strategy)(nil),                  // 11: crossfade.v1.Strategy
+	(*WaveSize)(nil),                  // 12: crossfade.v1.WaveSize
+	(*WaveStatus)(nil),                // 13: crossfade.v1.WaveStatus
+	(*Tolerance)(nil),                 // 14: crossfade.v1.Tolerance
+	(*FailureBudget)(nil),             // 15: crossfade.v1.FailureBudget
+	(*TargetSelector)(nil),            // 16: crossfade.v1.TargetSelector
+	(*TenantNames)(nil),               // 17: crossfade.v1.TenantNames
+	(*TaskCounts)(nil),                // 18: crossfade.v1.TaskCounts
+	(*RotationTask)(nil),              // 19: crossfade.v1.RotationTask
+	(*TaskEndpoint)(nil),              // 20: crossfade.v1.TaskEndpoint
+	(*CredentialName)(nil),            // 21: crossfade.v1.CredentialName
+	(*Evidence)(nil),                  // 22: crossfade.v1.Evidence
+	(*CreateRotationRequest)(nil),     // 23: crossfade.v1.CreateRotationRequest
+	(*CreateRotationResponse)(nil),    // 24: crossfade.v1.CreateRotationResponse
+	(*GetRotationRequest)(nil),        // 25: crossfade.v1.GetRotationRequest
+	(*GetRotationResponse)(nil),       // 26: crossfade.v1.GetRotationResponse
+	(*ListRotationsRequest)(nil),      // 27: crossfade.v1.ListRotationsRequest
+	(*ListRotationsResponse)(nil),     // 28: crossfade.v1.ListRotationsResponse
+	(*ListRotationTasksRequest)(nil),  // 29: crossfade.v1.ListRotationTasksRequest
+	(*ListRotationTasksResponse)(nil), // 30: crossfade.v1.ListRotationTasksResponse
+	(*GetRotationTaskRequest)(nil),    // 31: crossfade.v1.GetRotationTaskRequest
+	(*GetRotationTaskResponse)(nil),   // 32: crossfade.v1.GetRotationTaskResponse
+	(*WatchRotationRequest)(nil),      // 33: crossfade.v1.WatchRotationRequest
+	(*WatchRotationResponse)(nil),     // 34: crossfade.v1.WatchRotationResponse
+	(*RotationSnapshot)(nil),          // 35: crossfade.v1.RotationSnapshot
+	(*TaskChanges)(nil),               // 36: crossfade.v1.TaskChanges
+	(*Checkpoint)(nil),                // 37: crossfade.v1.Checkpoint
+	(*StartRotationRequest)(nil),      // 38: crossfade.v1.StartRotationRequest
+	(*StartRotationResponse)(nil),     // 39: crossfade.v1.StartRotationResponse
+	(*PauseRotationRequest)(nil),      // 40: crossfade.v1.PauseRotationRequest
+	(*PauseRotationResponse)(nil),     // 41: crossfade.v1.PauseRotationResponse
+	(*ResumeRotationRequest)(nil),     // 42: crossfade.v1.ResumeRotationRequest
+	(*ResumeRotationResponse)(nil),    // 43: crossfade.v1.ResumeRotationResponse
+	(*CancelRotationRequest)(nil),     // 44: crossfade.v1.CancelRotationRequest
+	(*CancelRotationResponse)(nil),    // 45: crossfade.v1.CancelRotationResponse
+	(*RetireRotationRequest)(nil),     // 46: crossfade.v1.RetireRotationRequest
+	(*RetireRotationResponse)(nil),    // 47: crossfade.v1.RetireRotationResponse
+	nil,                               // 48: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),            // 49: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),     // 50: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 51: google.protobuf.Duration
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	44, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
-	9,  // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
+	48, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	45, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
-	14, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	46, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	46, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	46, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	46, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	46, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
-	11, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
-	12, // 12: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	46, // 13: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 14: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	10, // 15: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	3,  // 16: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	13, // 17: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	16, // 18: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	4,  // 19: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	5,  // 20: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	6,  // 21: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	17, // 22: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	46, // 23: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	18, // 24: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	7,  // 25: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	46, // 26: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	46, // 27: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	8,  // 28: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	8,  // 29: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	8,  // 30: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	8,  // 31: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	15, // 32: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	15, // 33: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	46, // 34: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	31, // 35: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	8,  // 36: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	32, // 37: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	33, // 38: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	8,  // 39: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	15, // 40: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	8,  // 41: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	8,  // 42: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	8,  // 43: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	8,  // 44: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	8,  // 45: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	19, // 46: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	21, // 47: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	23, // 48: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	25, // 49: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	27, // 50: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	29, // 51: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	34, // 52: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	36, // 53: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	38, // 54: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	40, // 55: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	42, // 56: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	20, // 57: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	22, // 58: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	24, // 59: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	26, // 60: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	28, // 61: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	30, // 62: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	35, // 63: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	37, // 64: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	39, // 65: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	41, // 66: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	43, // 67: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	57, // [57:68] is the sub-list for method output_type
-	46, // [46:57] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	49, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
+	50, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	50, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	50, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	50, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	50, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
+	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
+	16, // 13: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	50, // 14: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 15: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 16: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 17: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	3,  // 18: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 19: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	51, // 20: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	50, // 21: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 22: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 23: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 24: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 25: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 26: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 27: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 28: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	50, // 29: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 30: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 31: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	50, // 32: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	50, // 33: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 34: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 35: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 36: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 37: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 38: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 39: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	50, // 40: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 41: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 42: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 43: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 44: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 45: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 46: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 47: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 48: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 49: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 50: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 51: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 52: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 53: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 54: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 55: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 56: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 57: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 58: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 59: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 60: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 61: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 62: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	24, // 63: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 64: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 65: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 66: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 67: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 68: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 69: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 70: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 71: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 72: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 73: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	63, // [63:74] is the sub-list for method output_type
+	52, // [52:63] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -3782,15 +4155,19 @@ func file_crossfade_v1_rotation_proto_init() {
 		return
 	}
 	file_crossfade_v1_common_proto_init()
-	file_crossfade_v1_rotation_proto_msgTypes[2].OneofWrappers = []any{
+	file_crossfade_v1_rotation_proto_msgTypes[3].OneofWrappers = []any{
+		(*WaveSize_Tasks)(nil),
+		(*WaveSize_Percent)(nil),
+	}
+	file_crossfade_v1_rotation_proto_msgTypes[5].OneofWrappers = []any{
 		(*Tolerance_Failures)(nil),
 		(*Tolerance_Percent)(nil),
 	}
-	file_crossfade_v1_rotation_proto_msgTypes[4].OneofWrappers = []any{
+	file_crossfade_v1_rotation_proto_msgTypes[7].OneofWrappers = []any{
 		(*TargetSelector_AllTenants)(nil),
 		(*TargetSelector_Tenants)(nil),
 	}
-	file_crossfade_v1_rotation_proto_msgTypes[22].OneofWrappers = []any{
+	file_crossfade_v1_rotation_proto_msgTypes[25].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
 		(*WatchRotationResponse_Rotation)(nil),
 		(*WatchRotationResponse_Tasks)(nil),
@@ -3801,8 +4178,8 @@ func file_crossfade_v1_rotation_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   37,
+			NumEnums:      9,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
