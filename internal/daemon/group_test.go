@@ -82,7 +82,7 @@ func TestGroup_OneThatEndsTakesTheOthersAlong(t *testing.T) {
 			if err == nil || err.Error() != c.want {
 				t.Errorf("Run = %v, want %s", err, c.want)
 			}
-			if c.err == broken && !errors.Is(err, broken) {
+			if errors.Is(c.err, broken) && !errors.Is(err, broken) {
 				t.Errorf("Run = %v, which is not the error of the part", err)
 			}
 			if !reflect.DeepEqual(d.lines, []string{"api"}) {
