@@ -196,6 +196,14 @@ func (e *entry) apply(ord int, p rollover.Progress, seq uint64) bool {
 	return e.board.Apply(ord, p, seq)
 }
 
+// len returns how many tasks are known. The caller holds mu.
+func (e *entry) len() int {
+	if e.board == nil {
+		return 0
+	}
+	return e.board.Len()
+}
+
 // entry returns the entry of a rotation, new if need be. The caller holds mu.
 func (m *Mirror) entry(id string) *entry {
 	e := m.rotations[id]

@@ -69,6 +69,7 @@ type Watch struct {
 	fresh bool // a snapshot is being told; its positions cannot be resumed from
 	view  bool // the rotation or its counts are to be told
 	dirty map[int]struct{}
+	at    int // where the snapshot that is being told goes on
 	told  Position
 }
 
@@ -119,6 +120,7 @@ func (w *Watch) markAll(e *entry) {
 	if e.board == nil {
 		return
 	}
+	w.at = 0
 	for ord := range e.board.Len() {
 		if w.fresh || e.board.Row(ord).Seq > w.told.Tasks {
 			w.dirty[ord] = struct{}{}
@@ -181,8 +183,7 @@ func (w *Watch) Next(ctx context.Context) (Batch, error) {
 	}
 }
 
-// take removes up to MaxBatch changes, oldest first, so that the position after
-// them is behind all that remain.
+// take removes up to MaxBatch changes.
 func (w *Watch) take() (Batch, bool) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -191,20 +192,13 @@ func (w *Watch) take() (Batch, bool) {
 		return Batch{}, false
 	}
 	b := Batch{Reset: w.reset}
-	rows := make([]rollover.Task, 0, len(w.dirty))
-	for ord := range w.dirty {
+	for _, ord := range w.next(e) {
 		row := e.board.Row(ord)
-		rows = append(rows, rollover.Task{ID: rollover.TaskID{Rotation: w.id, Ord: ord}, Progress: row.Progress, Rev: row.Seq})
+		b.Tasks = append(b.Tasks, rollover.Task{ID: rollover.TaskID{Rotation: w.id, Ord: ord}, Progress: row.Progress, Rev: row.Seq})
+		delete(w.dirty, ord)
+		w.told.Tasks = max(w.told.Tasks, row.Seq)
 	}
-	slices.SortFunc(rows, func(x, y rollover.Task) int {
-		return cmp.Or(cmp.Compare(x.Rev, y.Rev), cmp.Compare(x.ID.Ord, y.ID.Ord))
-	})
-	whole := len(rows) <= MaxBatch
-	b.Tasks = rows[:min(len(rows), MaxBatch)]
-	for _, k := range b.Tasks {
-		delete(w.dirty, k.ID.Ord)
-		w.told.Tasks = max(w.told.Tasks, k.Rev)
-	}
+	whole := len(w.dirty) == 0
 	v := e.view()
 	b.View = &v
 	w.told.Epoch, w.told.Rotation, w.told.Planned = w.m.epoch, e.rotation.Rev, e.board != nil
@@ -221,6 +215,41 @@ func (w *Watch) take() (Batch, bool) {
 		w.poke()
 	}
 	return b, true
+}
+
+// next returns which tasks the next batch tells. The caller holds mu.
+//
+// In a snapshot it is the plan's order, since nobody goes on from the middle of
+// one: sorting what is left for each batch would take the square of the plan.
+// Else it is the oldest first, so that the position after them is behind all that
+// remain.
+func (w *Watch) next(e *entry) []int {
+	var ords []int
+	if w.fresh {
+		for range e.len() { // Once around at most.
+			if len(ords) == min(MaxBatch, len(w.dirty)) {
+				break
+			}
+			if _, ok := w.dirty[w.at]; ok {
+				ords = append(ords, w.at)
+			}
+			w.at = (w.at + 1) % e.len()
+		}
+		return ords
+	}
+	type mark struct {
+		seq uint64
+		ord int
+	}
+	marks := make([]mark, 0, len(w.dirty))
+	for ord := range w.dirty {
+		marks = append(marks, mark{e.board.Row(ord).Seq, ord})
+	}
+	slices.SortFunc(marks, func(x, y mark) int { return cmp.Or(cmp.Compare(x.seq, y.seq), cmp.Compare(x.ord, y.ord)) })
+	for _, m := range marks[:min(len(marks), MaxBatch)] {
+		ords = append(ords, m.ord)
+	}
+	return ords
 }
 
 // withItems joins what the plan says of the batch's tasks.

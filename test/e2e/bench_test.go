@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"errors"
 	"os/exec"
 	"testing"
 )
@@ -46,8 +47,8 @@ func TestBench_RefusesWhatItCannotMeasure(t *testing.T) {
 		{"--profile", "slow"}, {"--targets", "7"}, {"--only", "luck"}, {"--slots", "0"}, {"--runs", "-1"},
 	} {
 		err := exec.CommandContext(t.Context(), crossfade, append([]string{"bench"}, args...)...).Run()
-		exit, ok := err.(*exec.ExitError) //nolint:errorlint // Run returns it as it is.
-		if !ok || exit.ExitCode() != 2 {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 {
 			t.Errorf("crossfade bench %v = %v, want exit status 2", args, err)
 		}
 	}
