@@ -24,6 +24,7 @@ const (
 func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	s := rollover.Spec{
 		Kind: p.GetKind(), ReplacesSubject: p.GetReplacesSameSubject(), AllTenants: p.GetTarget().GetAllTenants(),
+		Filter:   p.GetTarget().GetFilter(),
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 	}
 	if s.MaxInFlight == 0 {
@@ -61,6 +62,9 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Target:   &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{}}},
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
+	}
+	if s.Filter != "" {
+		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}
 	}
 	if s.AllTenants {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}

@@ -866,6 +866,7 @@ type TargetSelector struct {
 	//
 	//	*TargetSelector_AllTenants
 	//	*TargetSelector_Tenants
+	//	*TargetSelector_Filter
 	Selection     isTargetSelector_Selection `protobuf_oneof:"selection"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -926,6 +927,15 @@ func (x *TargetSelector) GetTenants() *TenantNames {
 	return nil
 }
 
+func (x *TargetSelector) GetFilter() string {
+	if x != nil {
+		if x, ok := x.Selection.(*TargetSelector_Filter); ok {
+			return x.Filter
+		}
+	}
+	return ""
+}
+
 type isTargetSelector_Selection interface {
 	isTargetSelector_Selection()
 }
@@ -940,9 +950,21 @@ type TargetSelector_Tenants struct {
 	Tenants *TenantNames `protobuf:"bytes,2,opt,name=tenants,proto3,oneof"`
 }
 
+type TargetSelector_Filter struct {
+	// The tenants that this AIP-160 filter selects, at most 1,000 bytes, over
+	// id, display_name, organization (its host), region (such as "crm4"), cloud
+	// ("commercial", "gcc", "gcc_high", "dod", "china"), entra_tenant, disabled
+	// and labels, as in: labels.tier = "gold" AND region = "crm4". At least one
+	// tenant must match. What endpoints are like is known only after planning
+	// and is no field.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3,oneof"`
+}
+
 func (*TargetSelector_AllTenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Tenants) isTargetSelector_Selection() {}
+
+func (*TargetSelector_Filter) isTargetSelector_Selection() {}
 
 // TenantNames is a list of tenants.
 type TenantNames struct {
@@ -2907,11 +2929,12 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
-	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"w\n" +
+	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\x91\x01\n" +
 	"\x0eTargetSelector\x12!\n" +
 	"\vall_tenants\x18\x01 \x01(\bH\x00R\n" +
 	"allTenants\x125\n" +
-	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenantsB\v\n" +
+	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenants\x12\x18\n" +
+	"\x06filter\x18\x03 \x01(\tH\x00R\x06filterB\v\n" +
 	"\tselection\"#\n" +
 	"\vTenantNames\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"\xca\x03\n" +
@@ -3236,6 +3259,7 @@ func file_crossfade_v1_rotation_proto_init() {
 	file_crossfade_v1_rotation_proto_msgTypes[2].OneofWrappers = []any{
 		(*TargetSelector_AllTenants)(nil),
 		(*TargetSelector_Tenants)(nil),
+		(*TargetSelector_Filter)(nil),
 	}
 	file_crossfade_v1_rotation_proto_msgTypes[20].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
