@@ -21,6 +21,7 @@ type rotateFlags struct {
 	certificate      string
 	replaces         []string
 	tenants          []string
+	selected         string
 	identity         string
 	retireNotBefore  string
 	retireOnRequest  bool
@@ -47,8 +48,12 @@ starts exactly that. Nothing is removed unless --replaces says what, and nothing
 before --retire-not-before.`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
-  crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam`,
+  crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
+  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if len(f.tenants) > 0 && f.selected != "" {
+				return usage("--tenant and --select: only one of them can say for whom")
+			}
 			return a.with(func(cl *client) error { return a.rotate(c.Context(), cl, f) })
 		},
 	}
@@ -56,6 +61,7 @@ before --retire-not-before.`,
 	fl.StringVar(&f.certificate, "certificate", "", "the new certificate: a `FILE` (DER, PEM or PKCS#7), or the name of one that was added")
 	fl.StringSliceVar(&f.replaces, "replaces", nil, "`THUMBPRINT` of an old certificate to remove (SHA-1 or SHA-256), or \"same-subject\"")
 	fl.StringSliceVar(&f.tenants, "tenant", nil, "only this `TENANT`; may be repeated (default all tenants)")
+	fl.StringVar(&f.selected, "select", "", "only tenants that this `FILTER` selects, such as 'labels.tier = \"gold\" AND region = \"crm4\"'")
 	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
 	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
@@ -144,6 +150,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 			names[i] = "tenants/" + strings.TrimPrefix(t, "tenants/")
 		}
 		s.Target.Selection = &crossfadev1.TargetSelector_Tenants{Tenants: &crossfadev1.TenantNames{Names: names}}
+	}
+	if f.selected != "" {
+		s.Target.Selection = &crossfadev1.TargetSelector_Filter{Filter: f.selected}
 	}
 	if i := slices.Index(f.replaces, "same-subject"); i >= 0 {
 		s.ReplacesSameSubject = true

@@ -55,6 +55,7 @@ type Spec struct {
 	Replaces        []string     `json:"replaces,omitempty"`         // SHA-256 or SHA-1 thumbprints, lower-case hex
 	ReplacesSubject bool         `json:"replaces_subject,omitempty"` // all that have the subject of New
 	AllTenants      bool         `json:"all_tenants,omitempty"`      // every tenant of the inventory at creation
+	Filter          string       `json:"filter,omitempty"`           // what selected the tenants at creation, where a filter did
 	Identity        string       `json:"identity,omitempty"`         // overrides the tenants' identity names; empty: theirs
 	RetireNotBefore time.Time    `json:"retire_not_before,omitzero"` // zero: nothing is retired
 	RetirePolicy    RetirePolicy `json:"retire_policy,omitempty"`

@@ -125,7 +125,9 @@ func (v *violations) selector(path string, t *pb.TargetSelector) {
 			}
 			seen[n] = true
 		}
+	case *pb.TargetSelector_Filter:
+		v.required(path+".filter", sel.Filter)
 	default:
-		v.add(path, "REQUIRED", "must be set: all_tenants or tenants")
+		v.add(path, "REQUIRED", "must be set: all_tenants, tenants or filter")
 	}
 }

@@ -98,6 +98,9 @@ func TestValidate_CreateRotation(t *testing.T) {
 		"rotation.spec.target.all_tenants": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
 			s.Target = &pb.TargetSelector{Selection: &pb.TargetSelector_AllTenants{}}
 		},
+		"rotation.spec.target.filter": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Target = &pb.TargetSelector{Selection: &pb.TargetSelector_Filter{}}
+		},
 		"rotation.spec.target.tenants.names": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.Target = names(1001) },
 		"rotation.spec.target.tenants.names[2]": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
 			s.Target = names(3)

@@ -24,6 +24,7 @@ const (
 func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	s := rollover.Spec{
 		Kind: p.GetKind(), ReplacesSubject: p.GetReplacesSameSubject(), AllTenants: p.GetTarget().GetAllTenants(),
+		Filter:   p.GetTarget().GetFilter(),
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 	}
@@ -63,6 +64,9 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
 		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy),
+	}
+	if s.Filter != "" {
+		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}
 	}
 	if s.AllTenants {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}

@@ -181,6 +181,9 @@ const maxMissing = 20
 
 // tenants resolves a selector to ids, in a fixed order.
 func (s *Service) tenants(ctx context.Context, t *pb.TargetSelector) ([]string, error) {
+	if sel, ok := t.GetSelection().(*pb.TargetSelector_Filter); ok {
+		return s.matching(ctx, sel.Filter)
+	}
 	if !t.GetAllTenants() {
 		return s.named(ctx, t.GetTenants().GetNames())
 	}

@@ -105,8 +105,10 @@ func TestProcesses_ExitStatuses(t *testing.T) {
 		"an unknown flag":            {[]string{"rotation", "list", "--colour"}, 2, "unknown flag"},
 		"a missing argument":         {[]string{"rotation", "show"}, 2, "accepts 1 arg"},
 		"a file that is not there":   {[]string{"certificate", "add", "nowhere.cer"}, 2, "nowhere.cer"},
+		"tenants named twice over":   {[]string{"rotate", "--certificate", f.file("new.cer"), "--tenant", "a", "--select", "disabled"}, 2, "only one of them"},
 		"a private key":              {[]string{"certificate", "add", f.privateKey()}, 2, "private key"},
 		"an unknown rotation":        {[]string{"rotation", "show", "01a20571-09da-7539-af26-989a9a1b6c2b"}, 3, "NOT_FOUND"},
+		"a selection of nobody":      {[]string{"rotate", "--certificate", f.file("new.cer"), "--select", `region = "crm99"`}, 3, "selects none"},
 		"a tenant that is not there": {[]string{"rotate", "--certificate", f.file("new.cer"), "--tenant", "nobody"}, 3, "nobody"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1459,6 +1459,7 @@ type TargetSelector struct {
 	//
 	//	*TargetSelector_AllTenants
 	//	*TargetSelector_Tenants
+	//	*TargetSelector_Filter
 	Selection     isTargetSelector_Selection `protobuf_oneof:"selection"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1519,6 +1520,15 @@ func (x *TargetSelector) GetTenants() *TenantNames {
 	return nil
 }
 
+func (x *TargetSelector) GetFilter() string {
+	if x != nil {
+		if x, ok := x.Selection.(*TargetSelector_Filter); ok {
+			return x.Filter
+		}
+	}
+	return ""
+}
+
 type isTargetSelector_Selection interface {
 	isTargetSelector_Selection()
 }
@@ -1533,9 +1543,21 @@ type TargetSelector_Tenants struct {
 	Tenants *TenantNames `protobuf:"bytes,2,opt,name=tenants,proto3,oneof"`
 }
 
+type TargetSelector_Filter struct {
+	// The tenants that this AIP-160 filter selects, at most 1,000 bytes, over
+	// id, display_name, organization (its host), region (such as "crm4"), cloud
+	// ("commercial", "gcc", "gcc_high", "dod", "china"), entra_tenant, disabled
+	// and labels, as in: labels.tier = "gold" AND region = "crm4". At least one
+	// tenant must match. What endpoints are like is known only after planning
+	// and is no field.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3,oneof"`
+}
+
 func (*TargetSelector_AllTenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Tenants) isTargetSelector_Selection() {}
+
+func (*TargetSelector_Filter) isTargetSelector_Selection() {}
 
 // TenantNames is a list of tenants.
 type TenantNames struct {
@@ -3784,11 +3806,12 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bworkable\x18\x01 \x01(\x03R\bworkable\x12\x1c\n" +
 	"\ttolerated\x18\x02 \x01(\x03R\ttolerated\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x03R\x06failed\x12\x1a\n" +
-	"\baccepted\x18\x04 \x01(\x03R\baccepted\"w\n" +
+	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\x91\x01\n" +
 	"\x0eTargetSelector\x12!\n" +
 	"\vall_tenants\x18\x01 \x01(\bH\x00R\n" +
 	"allTenants\x125\n" +
-	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenantsB\v\n" +
+	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenants\x12\x18\n" +
+	"\x06filter\x18\x03 \x01(\tH\x00R\x06filterB\v\n" +
 	"\tselection\"#\n" +
 	"\vTenantNames\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"\xca\x03\n" +
@@ -4166,6 +4189,7 @@ func file_crossfade_v1_rotation_proto_init() {
 	file_crossfade_v1_rotation_proto_msgTypes[7].OneofWrappers = []any{
 		(*TargetSelector_AllTenants)(nil),
 		(*TargetSelector_Tenants)(nil),
+		(*TargetSelector_Filter)(nil),
 	}
 	file_crossfade_v1_rotation_proto_msgTypes[25].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
