@@ -54,6 +54,11 @@ func (f *benchFleet) plan(ctx context.Context, tasks int) (*crossfadev1.Rotation
 		DisplayName: "bench",
 		Spec: &crossfadev1.RotationSpec{
 			Kind: acsx509.Kind, Certificate: f.cert, MaxInFlight: 2048, Reason: "measuring",
+			// All at once and whatever fails: the system is measured, not its caution.
+			Strategy: &crossfadev1.Strategy{Start: crossfadev1.Strategy_START_FULL},
+			Tolerance: &crossfadev1.Tolerance{
+				Limit: &crossfadev1.Tolerance_Percent{Percent: 100}, Mode: crossfadev1.Tolerance_MODE_SOFT,
+			},
 			Target: &crossfadev1.TargetSelector{Selection: &crossfadev1.TargetSelector_AllTenants{AllTenants: true}},
 		},
 	}})
