@@ -107,3 +107,15 @@ func TestHelp_EveryCommandHasWords(t *testing.T) {
 		}
 	}
 }
+
+func TestRun_WrongUseIsTwo(t *testing.T) {
+	for _, args := range [][]string{
+		{"rotate"}, {"work"}, {"rotation", "start", "r1"}, {"rotation", "pause", "r1"}, // a required flag is missing
+		{"rotation", "show"}, {"rotation", "list", "--colour"}, {"nonsense"}, {"rotation", "nonsense"}, {"demo", "--tenants", "many"},
+	} {
+		var out, errOut bytes.Buffer
+		if status := exitStatus(run(t.Context(), args, &out, &errOut)); status != exitUsage || errOut.Len() == 0 {
+			t.Errorf("crossfade %s: exit status %d, want 2, and it said %q", strings.Join(args, " "), status, errOut.String())
+		}
+	}
+}

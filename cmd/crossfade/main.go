@@ -79,12 +79,16 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return &exitError{code: exitRefused, said: true, err: err}
 	}
 	fmt.Fprintln(errOut, "crossfade:", err)
+	if !a.begun { // Flags and arguments were wrong: no command has done anything.
+		return &exitError{code: exitUsage, said: true, err: err}
+	}
 	return err
 }
 
 // app is what all commands share.
 type app struct {
 	out, errOut io.Writer
+	begun       bool   // a command was found and its flags and arguments taken
 	json        bool   // one JSON object a line instead of text
 	address     string // host:port of the service
 	caFile      string // authorities of the service's certificate; "": plaintext on loopback, else the system's
@@ -123,14 +127,14 @@ Start with "crossfade demo": the whole of it in one process, in a minute.`,
 		a.rotateCommand(), a.rotationCommand(), a.benchCommand(),
 	)
 	for _, c := range root.Commands() {
-		wrapArgs(c)
+		a.wrap(c)
 	}
 	return root
 }
 
-// wrapArgs makes wrong numbers of arguments and unknown subcommands wrong use,
-// and not an error of the service.
-func wrapArgs(c *cobra.Command) {
+// wrap makes wrong numbers of arguments and unknown subcommands say where to
+// look, and notes when the command itself begins.
+func (a *app) wrap(c *cobra.Command) {
 	check := c.Args
 	if check == nil {
 		check = cobra.NoArgs
@@ -141,8 +145,14 @@ func wrapArgs(c *cobra.Command) {
 		}
 		return nil
 	}
+	if do := c.RunE; do != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			a.begun = true
+			return do(c, args)
+		}
+	}
 	for _, sub := range c.Commands() {
-		wrapArgs(sub)
+		a.wrap(sub)
 	}
 }
 
