@@ -52,6 +52,9 @@ type Broker struct {
 
 	selections *lru.Cache[string, []string]
 
+	listening sync.Mutex // guards heard
+	heard     map[Queue]*heard
+
 	ensuring sync.Mutex // one goroutine at a time makes what a restart took away
 }
 

@@ -140,7 +140,7 @@ func TestCluster_GoesOnWhenAnyNodeIsKilled(t *testing.T) {
 // another was quicker.
 func advance(ctx context.Context, s rollover.Store, n rollover.Nudge) error {
 	for range 10 {
-		k, err := s.Task(ctx, rollover.TaskID(n))
+		k, err := s.Task(ctx, rollover.TaskID{Rotation: n.Rotation, Ord: n.Ord})
 		if err != nil {
 			return err
 		}

@@ -75,9 +75,11 @@ func (d *Delivery) Drop() error {
 	return nil
 }
 
-// Consume hands the queue's nudges to handle, at most slots at once, until ctx
-// ends; then it takes no more and waits for what is in hand. All processes share
-// one consumer, so each nudge goes to one of them at a time.
+// Consume hands the queue's nudges to handle, at most slots at once and a few
+// urgent ones more, until ctx ends; then it takes no more and waits for what is in
+// hand. All processes share one consumer, so each nudge goes to one of them at a
+// time. Nudges for which no hand is free wait here, up to a bound, so that an
+// urgent one behind them is seen; see [hands].
 //
 // While handle runs its nudge is kept from others. The context of handle ends
 // when that could not be renewed for two thirds of AckWait: it must not write any
@@ -92,13 +94,14 @@ func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ct
 	defer b.wg.Done()
 	ctx, cancel := b.both(ctx)
 	defer cancel()
-	w := &worker{b: b, q: q, handle: handle, free: make(chan struct{}, slots)}
-	for range slots {
+	h := newHands(slots)
+	w := &worker{b: b, q: q, handle: handle, free: make(chan struct{}, h.all()), hand: h}
+	for range h.all() {
 		w.free <- struct{}{}
 	}
 	var dog sync.WaitGroup
-	dog.Add(1)
-	go func() { defer dog.Done(); b.watch(ctx, q) }()
+	dog.Go(func() { b.watch(ctx, q) })
+	dog.Go(func() { b.beat(ctx, q, h.Room) })
 	wait := 20 * time.Millisecond
 	for ctx.Err() == nil {
 		err := w.pull(ctx)
@@ -124,7 +127,8 @@ type worker struct {
 	b      *Broker
 	q      Queue
 	handle func(context.Context, *Delivery)
-	free   chan struct{}      // a token for each slot that is free
+	free   chan struct{}      // a token for each nudge that may be taken, to be worked on or to wait
+	hand   *hands             // who may work
 	hands  sync.WaitGroup     // the handles that run
 	cons   jetstream.Consumer // nil: to be looked up; owned by the loop of Consume
 }
@@ -219,7 +223,15 @@ func (w *worker) run(ctx context.Context, m jetstream.Msg) {
 	kctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	kept := make(chan struct{})
 	go func() { defer close(kept); w.keep(kctx, d, cancel) }()
-	w.handle(hctx, d)
+	giveBack, err := w.hand.take(hctx, d.Nudge.Urgent)
+	switch {
+	case err == nil:
+		w.handle(hctx, d)
+		giveBack()
+	case ctx.Err() != nil: // It was not begun, and another need not wait for AckWait.
+		d.settled.Store(true)
+		_ = m.Nak() // Lost, it comes again after AckWait.
+	}
 	stop()
 	<-kept
 	cancel(nil)

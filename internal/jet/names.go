@@ -28,6 +28,7 @@ const (
 	workPrefix      = "w"
 	leasePrefix     = "l"
 	keyPrefix       = "b"
+	beatPrefix      = "hands" // of what workers say of themselves
 )
 
 // The headers that we write ourselves.
@@ -94,6 +95,10 @@ func (n names) state(id rollover.TaskID) string {
 func (n names) finding(rotation string, ord int) string {
 	return n.of(findingPrefix, rotation) + "." + strconv.Itoa(ord)
 }
+
+// beats returns the subject on which the workers of a queue say what room they
+// have. No stream keeps it.
+func beats(q Queue) string { return beatPrefix + "." + string(q) }
 
 // slot returns the subject of a queue's slot. It has no shard and no lane: two
 // rotations that touch one host must meet in the same slot.

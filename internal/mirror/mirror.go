@@ -39,7 +39,8 @@ type Mirror struct {
 	rotations map[string]*entry
 	findings  map[string]*findings
 	watches   map[*Watch]struct{}
-	taskSeq   uint64 // the newest task state folded, of any rotation
+	taskSeq   uint64        // the newest task state folded, of any rotation
+	pace      rollover.Pace // of everything, by the answers in the task states
 	changed   chan struct{}
 	failure   error
 }
@@ -179,6 +180,9 @@ func (m *Mirror) foldTask(c rollover.Change) {
 	id := c.Task.ID
 	e := m.entry(id.Rotation)
 	m.taskSeq = max(m.taskSeq, c.Seq)
+	if c.Task.Progress.Throttle != rollover.BreakerOpen { // Nobody answered.
+		m.pace.Answer(c.Task.Progress.UpdatedAt, id.String(), c.Task.Progress.Throttle == rollover.ByService)
+	}
 	if e.board == nil {
 		e.early[id.Ord] = rollover.Row{Progress: c.Task.Progress, Seq: c.Seq}
 		return
@@ -215,12 +219,21 @@ func (m *Mirror) entry(id string) *entry {
 }
 
 // view returns what is known of e. The caller holds mu.
-func (e *entry) view() View {
+func (m *Mirror) view(e *entry) View {
 	v := View{Rotation: e.rotation, Seq: e.seq}
 	if e.board != nil {
 		v.Counts = e.board.Counts()
+		v.Counts.Slowed = 100 - m.pace.Percent()
 	}
 	return v
+}
+
+// Pace returns the share of full speed at which everything goes now. See
+// [rollover.Pace].
+func (m *Mirror) Pace() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pace.Now()
 }
 
 // known returns the entry of a rotation whose record was told, or ErrNotFound.
@@ -241,7 +254,7 @@ func (m *Mirror) Rotation(_ context.Context, id string) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return e.view(), nil
+	return m.view(e), nil
 }
 
 // Rotations returns all rotations, newest first.
@@ -250,7 +263,7 @@ func (m *Mirror) Rotations() []View {
 	out := make([]View, 0, len(m.rotations))
 	for _, e := range m.rotations {
 		if e.rotation.ID != "" {
-			out = append(out, e.view())
+			out = append(out, m.view(e))
 		}
 	}
 	m.mu.Unlock()
@@ -294,6 +307,17 @@ func (m *Mirror) Releasable(r rollover.Rotation, limit int, now time.Time) []int
 		return nil
 	}
 	return e.board.Releasable(r, limit, now)
+}
+
+// Troubled returns the tasks of a rotation that were held up. See
+// [rollover.Board.Troubled].
+func (m *Mirror) Troubled(id string) []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.rotations[id]; e != nil && e.board != nil {
+		return e.board.Troubled()
+	}
+	return nil
 }
 
 // Row returns the latest known state of a task.

@@ -13,6 +13,9 @@ type Counts struct {
 	Present   int             // succeeded without a write: the credential was there
 	Retired   int             // tasks whose old credentials are gone
 	Retrying  int             // open tasks with a failed try behind them
+	Throttled int             // open tasks that their host or the service last asked to wait
+	Down      int             // open tasks whose host last gave no usable answer, or was not asked because of that
+	Slowed    int             // percent of full speed that is taken away from everything now; see [Pace]
 	Advised   int             // tasks that carry advice, whatever their outcome
 	OpenTasks int
 	Workable  int // tasks that the plan left to be worked on
@@ -81,6 +84,21 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	return true
 }
 
+// Troubled returns the open tasks whose last try was held up or found the host
+// down, in plan order.
+func (b *Board) Troubled() []int {
+	if b.c.Throttled+b.c.Down == 0 {
+		return nil
+	}
+	var out []int
+	for i, row := range b.rows {
+		if row.Outcome == Open && row.Throttle != NotThrottled {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
 // Counts returns the fold of the rows. The maps are the caller's own.
 func (b *Board) Counts() Counts {
 	c := b.c
@@ -107,6 +125,12 @@ func (c *Counts) add(r Row, n int) {
 	c.Phases[r.Phase] += n
 	if r.Tries > 0 {
 		c.Retrying += n
+	}
+	switch r.Throttle {
+	case ByHost, ByService:
+		c.Throttled += n
+	case HostDown, BreakerOpen:
+		c.Down += n
 	}
 }
 

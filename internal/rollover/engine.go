@@ -99,6 +99,7 @@ func (e *Engine) try(ctx context.Context, k Task, step Step) (Task, error) {
 	if next.Outcome == Open {
 		next.Phase = advance(next, step)
 		next.Tries, next.NextAt, next.Detail = 0, time.Time{}, ""
+		next.unthrottle()
 		next.Outcome, next.Reason = ended(next)
 	}
 	return next, nil
@@ -191,6 +192,10 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 		k.Outcome, k.Reason, k.NextAt = s.Outcome, s.Reason, time.Time{}
 		return k
 	}
+	jitter := e.c.Jitter()
+	if k.held(s, now, jitter) {
+		return k
+	}
 	if errors.Is(err, ErrTooEarly) || errors.Is(err, ErrNoEvidence) && len(k.Item.Siblings) > 0 && s.After > 0 {
 		// Waiting is not failing: no try is used up.
 		k.NextAt = now.Add(max(s.After, time.Minute))
@@ -201,7 +206,7 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 		k.Outcome, k.Reason, k.NextAt = Failed, TriesUsedUp, time.Time{}
 		return k
 	}
-	k.NextAt = now.Add(max(s.After, Backoff(k.Tries, e.c.Jitter())))
+	k.NextAt = now.Add(max(s.After, Backoff(k.Tries, jitter)))
 	return k
 }
 

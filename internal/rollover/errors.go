@@ -35,7 +35,9 @@ type StepError struct {
 	Outcome Outcome       // how the task ends; Open: try again
 	Reason  Reason        //
 	After   time.Duration // with Open: not before this long; 0: the engine's back-off
-	Err     error
+	// Throttle says that the host or the service held the step up. See [Throttled].
+	Throttle Throttle
+	Err      error
 }
 
 // Error returns the text of the cause with the reason before it.

@@ -36,4 +36,7 @@ type FindingChange struct {
 type Nudge struct {
 	Rotation string `json:"r"`
 	Ord      int    `json:"o"`
+	// Urgent nudges go to hands that others never take. It is a copy of the
+	// rotation's lane, for workers that have not read the rotation yet.
+	Urgent bool `json:"u,omitempty"`
 }

@@ -64,6 +64,8 @@ type Spec struct {
 	Tolerance       Tolerance    `json:"tolerance,omitzero"`
 	Strategy        Strategy     `json:"strategy,omitzero"`
 	Reason          string       `json:"reason,omitempty"`
+	Lane            Lane         `json:"lane,omitempty"`
+	Limits          Limits       `json:"limits,omitzero"`
 }
 
 // Retires reports whether old credentials are to be removed at all. Nothing

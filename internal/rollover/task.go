@@ -114,17 +114,22 @@ const (
 // Progress is the moving part of a task, the only part that is written while a
 // rotation runs.
 type Progress struct {
-	V         int       `json:"v"`
-	Phase     Phase     `json:"phase"`
-	Outcome   Outcome   `json:"outcome,omitempty"`
-	Reason    Reason    `json:"reason,omitempty"`
-	Detail    string    `json:"detail,omitempty"`  // of the outcome, or of the last failure; never a secret
-	Added     bool      `json:"added,omitempty"`   // the new credential is ours: added in this rotation
-	Removed   []string  `json:"removed,omitempty"` // SHA-256 of what was removed
-	Tries     int       `json:"tries,omitempty"`   // failed tries of the step at hand; reset by progress
-	NextAt    time.Time `json:"next_at,omitzero"`  // not before this instant again; zero: at once
-	Evidence  *Evidence `json:"evidence,omitempty"`
-	UpdatedAt time.Time `json:"updated_at,omitzero"`
+	V       int       `json:"v"`
+	Phase   Phase     `json:"phase"`
+	Outcome Outcome   `json:"outcome,omitempty"`
+	Reason  Reason    `json:"reason,omitempty"`
+	Detail  string    `json:"detail,omitempty"`  // of the outcome, or of the last failure; never a secret
+	Added   bool      `json:"added,omitempty"`   // the new credential is ours: added in this rotation
+	Removed []string  `json:"removed,omitempty"` // SHA-256 of what was removed
+	Tries   int       `json:"tries,omitempty"`   // failed tries of the step at hand; reset by progress
+	NextAt  time.Time `json:"next_at,omitzero"`  // not before this instant again; zero: at once
+	// Throttle says what held up the last try of the step at hand, Throttled how
+	// often in a row it waited for that, and ThrottledAt since when.
+	Throttle    Throttle  `json:"throttle,omitempty"`
+	Throttled   int       `json:"throttled,omitempty"`
+	ThrottledAt time.Time `json:"throttled_at,omitzero"`
+	Evidence    *Evidence `json:"evidence,omitempty"`
+	UpdatedAt   time.Time `json:"updated_at,omitzero"`
 }
 
 // Task is one target in one rotation: what the plan says, how far it has come,

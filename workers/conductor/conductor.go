@@ -10,8 +10,12 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
+	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -38,12 +42,15 @@ type Config struct {
 	Elect func(ctx context.Context, lead func(context.Context)) error
 	Now   func() time.Time
 	Log   *slog.Logger
-	// Window is how many task nudges may be out at once, all rotations together.
-	// Default 512: twice the slots of four workers, so that no slot runs dry and
-	// nothing waits long behind what is already out.
+	// Window bounds how many task nudges of a lane may be out at once, all its
+	// rotations together. Below it as many are out as the workers have hands, and
+	// those that they finish in a quarter of a second besides, so that no hand runs
+	// dry and nothing waits long behind what is out. Default 4096.
 	Window int
-	// PlanWindow is the same for planning. Default 64.
+	// PlanWindow is the same for planning. Default 1024.
 	PlanWindow int
+	// Status is told how things stand, once a tick. Nil: nobody is told.
+	Status func(Status)
 	// Tick is how often due times are looked at when nothing changes. Default
 	// 100 ms of real time.
 	Tick time.Duration
@@ -59,10 +66,10 @@ type Conductor struct{ c Config }
 // New returns a conductor.
 func New(c Config) *Conductor {
 	if c.Window == 0 {
-		c.Window = 512
+		c.Window = 4096
 	}
 	if c.PlanWindow == 0 {
-		c.PlanWindow = 64
+		c.PlanWindow = 1024
 	}
 	if c.Tick == 0 {
 		c.Tick = 100 * time.Millisecond
@@ -91,7 +98,8 @@ const rest = 10 * time.Millisecond
 // is read from the queue at the start, and a mistake in it costs a nudge.
 func (c *Conductor) lead(ctx context.Context) {
 	c.c.Log.InfoContext(ctx, "conducting")
-	t := &turn{Config: c.c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}}
+	t := newTurn(c.c)
+	defer t.jobs.Wait()
 	tick := time.NewTicker(c.c.Tick)
 	defer tick.Stop()
 	for {
@@ -120,28 +128,80 @@ type turn struct {
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
+
+	settling tempo // of tasks
+	finding  tempo // of plans
+	hosts    hosts // in bad order
+	recalled map[string]bool
+	limiters map[string]*rate.Limiter // of rotations with a limit of starts
+	freezing map[string]chan error    // of rotations whose plan is being frozen
+	jobs     sync.WaitGroup           // those who freeze
+	told     time.Time                // when Status was told
 }
 
-// all looks at every rotation that has not ended, oldest first.
+func newTurn(c Config) *turn {
+	return &turn{
+		Config: c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{},
+		hosts: hosts{}, recalled: map[string]bool{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
+	}
+}
+
+// all looks at every rotation that has not ended, the urgent ones first and then
+// the oldest, and then shares out what room there is among those that have work.
 func (t *turn) all(ctx context.Context) {
-	t.tasks.sweep(t.Patience, t.settled)
-	t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.HasFinding(id) })
+	now := time.Now()
+	t.settling.add(t.tasks.sweep(t.Patience, t.settled), now)
+	t.finding.add(t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.HasFinding(id) }), now)
 	views := t.Mirror.Rotations()
 	slices.Reverse(views)
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() })
-	for i, v := range views {
+	slices.SortStableFunc(views, func(a, b mirror.View) int { return rank(a.Rotation.Spec.Lane) - rank(b.Rotation.Spec.Lane) })
+	var planning, running []mirror.View
+	for _, v := range views {
 		var err error
+		var ready bool
 		switch v.Rotation.State {
 		case rollover.StatePlanning:
-			err = t.plan(ctx, v)
+			if ready, err = t.planning(ctx, v); ready {
+				planning = append(planning, v)
+			}
 		case rollover.StateRunning:
-			err = t.run(ctx, v, len(views)-i)
+			if ready, err = t.run(ctx, v); ready {
+				running = append(running, v)
+			}
 		case rollover.StatePaused:
 			err = t.hold(ctx, v)
 		case rollover.StateCancelling:
 			err = t.cancel(ctx, v)
 		}
 		t.complain(ctx, v.Rotation.ID, err)
+	}
+	plans := loadOf(t.plans)
+	t.serve(ctx, plans, t.rooms(ctx, jet.Plans, &t.finding, plans.urgent, t.PlanWindow), planning,
+		func(v mirror.View, n int) (int, bool, error) { return t.plan(ctx, v, plans, n) })
+	tasks := loadOf(t.tasks)
+	t.serve(ctx, tasks, t.rooms(ctx, jet.Tasks, &t.settling, tasks.urgent, t.Window), running,
+		func(v mirror.View, n int) (int, bool, error) { return t.release(ctx, v.Rotation, tasks, n) })
+	t.report(now, tasks)
+}
+
+// rank orders lanes.
+func rank(l rollover.Lane) int {
+	if l == rollover.Urgent {
+		return 0
+	}
+	return 1
+}
+
+// report tells how things stand, once a tick.
+func (t *turn) report(now time.Time, l *load) {
+	if now.Sub(t.told) < t.Tick {
+		return
+	}
+	t.told = now
+	slowed, open := t.hosts.sweep(t.Now())
+	if t.Config.Status != nil {
+		t.Config.Status(Status{Urgent: l.urgent, Bulk: l.bulk, Slowed: slowed, Open: open, Pace: t.Mirror.Pace()})
 	}
 }
 
@@ -171,39 +231,67 @@ func (t *turn) save(ctx context.Context, r rollover.Rotation) error {
 	return nil
 }
 
-// plan has every selected tenant planned, and freezes the plan when all are.
-func (t *turn) plan(ctx context.Context, v mirror.View) error {
+// planning reports whether tenants of the rotation are still to be planned. When
+// all are, its plan is frozen beside the turns, since a large one takes seconds
+// and urgent rotations must not wait for it.
+func (t *turn) planning(ctx context.Context, v mirror.View) (bool, error) {
 	r := v.Rotation
-	if t.Mirror.Found(r.ID) == r.Tenants {
-		return t.freeze(ctx, r)
+	if t.Mirror.Found(r.ID) != r.Tenants {
+		return true, nil
 	}
+	delete(t.tenants, r.ID)
+	done := t.freezing[r.ID]
+	if done == nil {
+		done = make(chan error, 1)
+		t.freezing[r.ID] = done
+		t.jobs.Go(func() { done <- t.freeze(ctx, r) })
+		return false, nil
+	}
+	select {
+	case err := <-done:
+		if err != nil { // Else the mirror is about to hear of it.
+			delete(t.freezing, r.ID)
+		}
+		return false, err
+	default:
+		return false, nil
+	}
+}
+
+// plan sends nudges for up to room tenants that are to be planned. It returns how
+// many it sent and whether it could have sent more.
+func (t *turn) plan(ctx context.Context, v mirror.View, l *load, room int) (n int, more bool, err error) {
+	r := v.Rotation
 	tenants, ok := t.tenants[r.ID]
 	if !ok {
-		var err error
 		if tenants, err = t.Store.SelectedTenants(ctx, r.ID); err != nil {
-			return fmt.Errorf("reading the selection: %w", err)
+			return 0, false, fmt.Errorf("reading the selection: %w", err)
 		}
 		t.tenants[r.ID] = tenants
 	}
-	for _, ord := range t.Mirror.Missing(r.ID, len(tenants), t.PlanWindow+len(t.plans)) {
+	for _, ord := range t.Mirror.Missing(r.ID, len(tenants), room+len(t.plans)) {
 		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
-		if len(t.plans) >= t.PlanWindow {
-			return nil
+		if n == room {
+			return n, true, nil
 		}
 		if t.plans.out(id) {
 			continue
 		}
-		err := t.Queue.NudgePlan(ctx, tenants[ord], rollover.Nudge(id))
-		if err := t.plans.note(id, 0, err); err != nil {
-			return fmt.Errorf("nudging tenant %s: %w", tenants[ord], err)
+		s := sent{urgent: r.Spec.Lane == rollover.Urgent}
+		err := t.Queue.NudgePlan(ctx, tenants[ord], rollover.Nudge{Rotation: r.ID, Ord: ord, Urgent: s.urgent})
+		if err := t.plans.note(id, s, err); err != nil {
+			return n, false, fmt.Errorf("nudging tenant %s: %w", tenants[ord], err)
+		}
+		if err == nil {
+			n++
+			l.add(id, s)
 		}
 	}
-	return nil
+	return n, false, nil
 }
 
 // freeze makes one plan of what was found for every tenant.
 func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
-	delete(t.tenants, r.ID)
 	found, err := t.Store.Findings(ctx, r.ID)
 	if err != nil {
 		return fmt.Errorf("reading findings: %w", err)

@@ -17,6 +17,9 @@ type Queue interface {
 	NudgeTask(ctx context.Context, host string, n rollover.Nudge) error
 	NudgePlan(ctx context.Context, tenant string, n rollover.Nudge) error
 	InFlight(ctx context.Context, q jet.Queue) (map[string]rollover.Nudge, error)
+	// Room is what room the workers of a queue have together; none while none was
+	// heard of.
+	Room(q jet.Queue) (jet.Room, error)
 }
 
 // sent is a nudge that is out.
@@ -24,6 +27,9 @@ type sent struct {
 	at   time.Time // real time, since it is about the queue and not about the plan
 	seq  uint64    // version of the task's state when it was sent
 	busy bool      // the slot was taken: nothing is out, but wait a little
+
+	host, tenant string // of a task
+	urgent       bool   // its rotation's lane
 }
 
 // outbox holds the nudges that are out, by what they name.
@@ -32,29 +38,33 @@ type outbox[K comparable] map[K]sent
 // busyPause is how long a taken slot is left alone.
 const busyPause = 50 * time.Millisecond
 
-// sweep forgets nudges that are settled, and those that had no effect in time.
-func (o outbox[K]) sweep(patience time.Duration, settled func(K, sent) bool) {
+// sweep forgets nudges that are settled, and those that had no effect in time. It
+// returns how many were settled.
+func (o outbox[K]) sweep(patience time.Duration, settled func(K, sent) bool) int {
+	n := 0
 	for k, s := range o {
 		age := time.Since(s.at)
-		if age > patience || (s.busy && age > busyPause) || (!s.busy && settled(k, s)) {
+		is := !s.busy && settled(k, s)
+		if is {
+			n++
+		}
+		if is || age > patience || (s.busy && age > busyPause) {
 			delete(o, k)
 		}
 	}
+	return n
 }
 
 func (o outbox[K]) out(k K) bool { _, ok := o[k]; return ok }
 
 // note remembers a nudge that was tried, and returns an error that is more than
 // a taken slot.
-func (o outbox[K]) note(k K, seq uint64, err error) error {
-	switch {
-	case err == nil:
-		o[k] = sent{at: time.Now(), seq: seq}
-	case errors.Is(err, jet.ErrBusy):
-		o[k] = sent{at: time.Now(), seq: seq, busy: true}
-	default:
+func (o outbox[K]) note(k K, s sent, err error) error {
+	if s.busy = errors.Is(err, jet.ErrBusy); err != nil && !s.busy {
 		return err
 	}
+	s.at = time.Now()
+	o[k] = s
 	return nil
 }
 
@@ -70,24 +80,23 @@ func (t *turn) settled(id rollover.TaskID, s sent) bool {
 		return true
 	}
 	step := rollover.Next(rollover.Task{Progress: row.Progress, Orders: v.Rotation.Orders(v.Rotation.Spec.New)}, t.Now())
-	return step == rollover.StepWait || step == rollover.StepNothing
+	if step != rollover.StepWait && step != rollover.StepNothing {
+		return false
+	}
+	t.hosts.told(s.host, row.Progress, t.Now())
+	return true
 }
 
-// run moves a running rotation: its phase, its end, and what is due. sharers is
-// how many rotations still have to share what is left of the window.
-func (t *turn) run(ctx context.Context, v mirror.View, sharers int) error {
+// run moves a running rotation: its phase and its end. It reports whether tasks of
+// it may be released.
+func (t *turn) run(ctx context.Context, v mirror.View) (bool, error) {
 	if v.Rotation.Rev == 0 || v.Counts.Total != v.Rotation.Tasks {
-		return nil // The mirror has not read the plan yet.
+		return false, nil // The mirror has not read the plan yet.
 	}
 	if next, changed := t.phase(v); changed {
-		return t.save(ctx, next)
+		return false, t.save(ctx, next)
 	}
-	share := (t.Window - len(t.tasks)) / sharers
-	room := min(share, v.Rotation.Spec.MaxInFlight-t.outOf(v.Rotation.ID))
-	if room <= 0 {
-		return nil
-	}
-	return t.release(ctx, v.Rotation, room)
+	return true, t.recall(ctx, v)
 }
 
 // hold keeps a paused rotation still. What is out of it is forgotten: a nudge
@@ -139,37 +148,118 @@ func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	return r, false
 }
 
-// outOf counts the nudges of a rotation that are out.
-func (t *turn) outOf(rotation string) int {
-	n := 0
-	for id := range t.tasks {
-		if id.Rotation == rotation {
-			n++
+// deepest is how far into what is due a turn looks for tasks that nothing holds
+// up.
+const deepest = 1 << 14
+
+// release sends nudges for up to room tasks that are due and that no limit holds
+// up, the tenants with the least out first. It returns how many it sent and whether
+// it could have sent more.
+func (t *turn) release(ctx context.Context, r rollover.Rotation, l *load, room int) (n int, more bool, err error) {
+	lim := t.starts(r)
+	if lim != nil {
+		room = min(room, int(lim.TokensAt(t.Now())))
+	}
+	if room <= 0 {
+		return 0, false, nil
+	}
+	chosen, more, err := t.choose(ctx, r, l, room)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, c := range chosen {
+		nudge := rollover.Nudge{Rotation: c.id.Rotation, Ord: c.id.Ord, Urgent: c.urgent}
+		err := t.Queue.NudgeTask(ctx, c.host, nudge)
+		if err := t.tasks.note(c.id, c.sent, err); err != nil {
+			return n, false, fmt.Errorf("nudging task %s: %w", c.id, err)
+		}
+		if err != nil {
+			continue // The slot is taken.
+		}
+		n++
+		l.add(c.id, c.sent)
+		t.hosts.begin(c.host, t.Now())
+		if lim != nil {
+			lim.AllowN(t.Now(), 1)
 		}
 	}
-	return n
+	return n, more, nil
 }
 
-// release sends nudges for up to room tasks that are due.
-func (t *turn) release(ctx context.Context, r rollover.Rotation, room int) error {
-	for _, ord := range t.Mirror.Releasable(r, room+len(t.tasks), t.Now()) {
+// chosen is a task that is to be released.
+type chosen struct {
+	id rollover.TaskID
+	sent
+}
+
+// choose returns up to room tasks to release, in the order of the plan.
+func (t *turn) choose(ctx context.Context, r rollover.Rotation, l *load, room int) (out []chosen, more bool, err error) {
+	var able []chosen
+	for limit := room + l.rotations[r.ID]; ; limit *= 4 {
+		due := t.Mirror.Releasable(r, limit, t.Now())
+		if able, err = t.able(ctx, r, l, due, 2*room); err != nil {
+			return nil, false, err
+		}
+		if len(able) > room || len(due) < limit || limit >= deepest {
+			break
+		}
+	}
+	// Each tenant is one of those who share what is released now.
+	at := map[string]int{}
+	var claims []rollover.Claim
+	for _, c := range able {
+		i, known := at[c.tenant]
+		if !known {
+			i = len(claims)
+			at[c.tenant] = i
+			claims = append(claims, rollover.Claim{Has: l.tenants[c.tenant], Most: l.tenants[c.tenant]})
+		}
+		claims[i].Most++
+	}
+	if most := r.Spec.Limits.PerTenant; most > 0 {
+		for i := range claims {
+			claims[i].Most = min(claims[i].Most, most)
+		}
+	}
+	shares := rollover.Share(room, claims)
+	for _, c := range able {
+		if i := at[c.tenant]; shares[i] > 0 {
+			shares[i]--
+			out = append(out, c)
+		}
+	}
+	return out, len(able) > room && len(out) == room, nil
+}
+
+// able returns up to most of the tasks that are due and that neither their host
+// nor their tenant's limit holds up, at most one a host.
+func (t *turn) able(ctx context.Context, r rollover.Rotation, l *load, due []int, most int) ([]chosen, error) {
+	var out []chosen
+	taken := map[string]bool{}
+	for _, ord := range due {
 		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
 		if t.tasks.out(id) {
 			continue
 		}
-		items, err := t.Store.Plan(ctx, r.ID, ord, ord+1)
-		if err != nil || len(items) == 0 {
-			return fmt.Errorf("reading item %d of the plan: %w", ord, errors.Join(err, rollover.ErrNotFound))
+		it, err := t.item(ctx, id)
+		if err != nil {
+			return nil, err
 		}
-		err = t.Queue.NudgeTask(ctx, items[0].Target.Host, rollover.Nudge(id))
-		if err := t.tasks.note(id, t.Mirror.Row(id).Seq, err); err != nil {
-			return fmt.Errorf("nudging task %s: %w", id, err)
+		host := it.Target.Host
+		switch {
+		case l.hosts[host], taken[host], !t.hosts.ready(host, t.Now()),
+			r.Spec.Limits.PerTenant > 0 && l.tenants[it.Tenant] >= r.Spec.Limits.PerTenant:
+			continue
 		}
-		if room--; room == 0 {
-			return nil
+		taken[host] = true
+		out = append(out, chosen{id, sent{
+			seq: t.Mirror.Row(id).Seq, host: host, tenant: it.Tenant, urgent: r.Spec.Lane == rollover.Urgent,
+		}})
+		if len(out) == most {
+			break
 		}
 	}
-	return nil
+	return out, nil
 }
 
 // cancelBatch is how many tasks are cancelled in one turn, so that other
