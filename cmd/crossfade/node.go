@@ -103,9 +103,14 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.inventory = tenants.New(buckets["tenants"], buckets["endpoints"])
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.mirror = mirror.New(n.broker)
+	guard := kit.NewGuard(c.clock.Now)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
-		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access, Observe: n.metrics.Call,
-		Pace: kit.NewPacer(c.hostRate, c.hostBurst).Wait,
+		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access,
+		Pace: guard.Pace(kit.NewPacer(c.hostRate, c.hostBurst).Wait),
+		Observe: func(host, op string, status int, took time.Duration) {
+			guard.Observe(host, status)
+			n.metrics.Call(host, op, status, took)
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the drivers: %w", err)

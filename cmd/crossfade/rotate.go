@@ -32,6 +32,9 @@ type rotateFlags struct {
 	start            string
 	waves            []string
 	bake             time.Duration
+	lane             string
+	perTenant        int32
+	perSecond        int32
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -72,6 +75,7 @@ before --retire-not-before.`,
 	fl.StringVar(&f.start, "start", "", "`HOW` to begin: \"slow\", in waves of 1, 2, 4, … tasks, or \"full\", one task and then the waves (default slow)")
 	fl.StringSliceVar(&f.waves, "wave", nil, "`SIZE` of a wave after the start, a number of tasks or a percentage; may be repeated")
 	fl.DurationVar(&f.bake, "bake", 0, "how long a wave that is done is left alone before the next")
+	f.limitFlags(fl)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -179,6 +183,10 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 	if s.Strategy, err = f.strategy(); err != nil {
 		return nil, err
 	}
+	if s.Lane, err = f.laneOf(); err != nil {
+		return nil, err
+	}
+	s.Limits = f.limits()
 	s.Certificate, err = a.certificateName(ctx, cl, f.certificate)
 	return s, err
 }

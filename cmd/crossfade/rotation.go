@@ -120,6 +120,8 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("waves", wavesText(r))
 	row("wave", waveText(r))
 	row("failure budget", budgetText(r))
+	row("lane", laneText(r))
+	row("throttle", throttleText(r))
 	row("tenants", fmt.Sprint(r.GetTenantCount()))
 	row("certificate", r.GetSpec().GetCertificate())
 	row("replaces", strings.Join(r.GetSpec().GetReplaces(), " "))

@@ -98,9 +98,14 @@ func (h *HostPace) Refused(now, until time.Time) {
 	h.Answered() // It is there.
 }
 
-// Held takes in that the host was not asked, and is not to be before an instant.
+// Held takes in that the host was not asked, and is not to be before an instant. A
+// probe that was let through was none.
 func (h *HostPace) Held(now, until time.Time) {
-	h.heard, h.until = now, later(h.until, minTime(until, now.Add(MaxPause)))
+	until = minTime(until, now.Add(MaxPause))
+	h.heard, h.until = now, later(h.until, until)
+	if h.Open() {
+		h.Breaker.until = until
+	}
 }
 
 // Failed takes in that the host gave no usable answer.

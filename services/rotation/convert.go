@@ -27,6 +27,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 		Filter:   p.GetTarget().GetFilter(),
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
+		Lane: laneOf(p.GetLane()), Limits: limitsOf(p.GetLimits()),
 	}
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
@@ -64,6 +65,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
 		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy),
+		Lane: laneProto(s.Lane), Limits: limitsProto(s.Limits),
 	}
 	if s.Filter != "" {
 		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}
@@ -96,6 +98,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 		p.Counts = countsProto(c)
 		p.FailureBudget = budgetProto(r, c)
 		p.WaveSizes, p.Wave = wavesProto(r, c)
+		p.Throttle = throttleProto(r, c)
 	}
 	return p
 }

@@ -133,6 +133,7 @@ type turn struct {
 	finding  tempo // of plans
 	hosts    hosts // in bad order
 	recalled map[string]bool
+	adopted  bool                     // what was out before this reign is known
 	limiters map[string]*rate.Limiter // of rotations with a limit of starts
 	freezing map[string]chan error    // of rotations whose plan is being frozen
 	jobs     sync.WaitGroup           // those who freeze
@@ -149,9 +150,10 @@ func newTurn(c Config) *turn {
 // all looks at every rotation that has not ended, the urgent ones first and then
 // the oldest, and then shares out what room there is among those that have work.
 func (t *turn) all(ctx context.Context) {
-	now := time.Now()
-	t.settling.add(t.tasks.sweep(t.Patience, t.settled), now)
-	t.finding.add(t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.HasFinding(id) }), now)
+	if !t.adopt(ctx) {
+		return
+	}
+	t.sweep(ctx)
 	views := t.Mirror.Rotations()
 	slices.Reverse(views)
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() })
@@ -182,7 +184,7 @@ func (t *turn) all(ctx context.Context) {
 	tasks := loadOf(t.tasks)
 	t.serve(ctx, tasks, t.rooms(ctx, jet.Tasks, &t.settling, tasks.urgent, t.Window), running,
 		func(v mirror.View, n int) (int, bool, error) { return t.release(ctx, v.Rotation, tasks, n) })
-	t.report(now, tasks)
+	t.report(time.Now(), tasks)
 }
 
 // rank orders lanes.
@@ -205,9 +207,14 @@ func (t *turn) report(now time.Time, l *load) {
 	}
 }
 
-// complain logs an error once, until it changes. A lost race is none: the next
-// turn sees who won.
+// complain logs an error about a rotation once, until it changes. A lost race is
+// none: the next turn sees who won.
 func (t *turn) complain(ctx context.Context, id string, err error) {
+	t.once(ctx, id, "rotation does not move; trying on", err)
+}
+
+// once logs an error about something once, until it changes.
+func (t *turn) once(ctx context.Context, id, message string, err error) {
 	if t.said == nil {
 		t.said = map[string]string{}
 	}
@@ -217,7 +224,7 @@ func (t *turn) complain(ctx context.Context, id string, err error) {
 	case errors.Is(err, rollover.ErrConflict), ctx.Err() != nil:
 	case t.said[id] != err.Error():
 		t.said[id] = err.Error()
-		t.Log.WarnContext(ctx, "rotation does not move; trying on", "rotation", id, "err", err)
+		t.Log.WarnContext(ctx, message, "rotation", id, "err", err)
 	}
 }
 
@@ -277,7 +284,7 @@ func (t *turn) plan(ctx context.Context, v mirror.View, l *load, room int) (n in
 		if t.plans.out(id) {
 			continue
 		}
-		s := sent{urgent: r.Spec.Lane == rollover.Urgent}
+		s := sent{tenant: tenants[ord], urgent: r.Spec.Lane == rollover.Urgent}
 		err := t.Queue.NudgePlan(ctx, tenants[ord], rollover.Nudge{Rotation: r.ID, Ord: ord, Urgent: s.urgent})
 		if err := t.plans.note(id, s, err); err != nil {
 			return n, false, fmt.Errorf("nudging tenant %s: %w", tenants[ord], err)

@@ -38,21 +38,43 @@ type outbox[K comparable] map[K]sent
 // busyPause is how long a taken slot is left alone.
 const busyPause = 50 * time.Millisecond
 
-// sweep forgets nudges that are settled, and those that had no effect in time. It
-// returns how many were settled.
-func (o outbox[K]) sweep(patience time.Duration, settled func(K, sent) bool) int {
-	n := 0
+// sweep forgets nudges that are settled, and slots that were found taken a while
+// ago. It returns how many were settled, and those that had no effect in time:
+// they are lost, or a worker takes long. They are to be sent again, and count as
+// out until that says more.
+func (o outbox[K]) sweep(patience time.Duration, settled func(K, sent) bool) (n int, late []K) {
 	for k, s := range o {
 		age := time.Since(s.at)
-		is := !s.busy && settled(k, s)
-		if is {
-			n++
-		}
-		if is || age > patience || (s.busy && age > busyPause) {
+		switch {
+		case s.busy && age > busyPause:
 			delete(o, k)
+		case s.busy:
+		case settled(k, s):
+			n++
+			delete(o, k)
+		case age > patience:
+			late = append(late, k)
 		}
 	}
-	return n
+	return n, late
+}
+
+// remind sends late nudges again that still make sense. A slot that is taken says
+// that the nudge is most likely with a worker; then it stays out.
+func (o outbox[K]) remind(late []K, makesSense func(K) bool, send func(K, sent) error) error {
+	for _, k := range late {
+		if !makesSense(k) {
+			delete(o, k)
+			continue
+		}
+		s := o[k]
+		if err := send(k, s); err != nil && !errors.Is(err, jet.ErrBusy) {
+			return err
+		}
+		s.at = time.Now()
+		o[k] = s
+	}
+	return nil
 }
 
 func (o outbox[K]) out(k K) bool { _, ok := o[k]; return ok }
@@ -79,11 +101,62 @@ func (t *turn) settled(id rollover.TaskID, s sent) bool {
 	if err != nil {
 		return true
 	}
-	step := rollover.Next(rollover.Task{Progress: row.Progress, Orders: v.Rotation.Orders(v.Rotation.Spec.New)}, t.Now())
-	if step != rollover.StepWait && step != rollover.StepNothing {
+	if t.due(v, row) {
 		return false
 	}
 	t.hosts.told(s.host, row.Progress, t.Now())
+	return true
+}
+
+// due reports whether a task wants a step now.
+func (t *turn) due(v mirror.View, row rollover.Row) bool {
+	step := rollover.Next(rollover.Task{Progress: row.Progress, Orders: v.Rotation.Orders(v.Rotation.Spec.New)}, t.Now())
+	return step != rollover.StepWait && step != rollover.StepNothing
+}
+
+// sweep takes in what was settled, and sends again what was not in time.
+func (t *turn) sweep(ctx context.Context) {
+	now := time.Now()
+	n, late := t.tasks.sweep(t.Patience, t.settled)
+	t.settling.add(n, now)
+	err := t.tasks.remind(late, func(id rollover.TaskID) bool {
+		v, err := t.Mirror.Rotation(ctx, id.Rotation)
+		return err == nil && v.Rotation.State == rollover.StateRunning && t.due(v, t.Mirror.Row(id))
+	}, func(id rollover.TaskID, s sent) error {
+		return t.Queue.NudgeTask(ctx, s.host, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
+	})
+	t.once(ctx, "", "late nudges are not sent again; trying on", err)
+	n, late = t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.HasFinding(id) })
+	t.finding.add(n, now)
+	err = t.plans.remind(late, func(id rollover.TaskID) bool {
+		v, err := t.Mirror.Rotation(ctx, id.Rotation)
+		return err == nil && v.Rotation.State == rollover.StatePlanning
+	}, func(id rollover.TaskID, s sent) error {
+		return t.Queue.NudgePlan(ctx, s.tenant, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
+	})
+	t.once(ctx, "*", "late nudges of planning are not sent again; trying on", err)
+}
+
+// adopt takes over what is out of the time before this reign, so that no limit is
+// passed by a change of conductors. It reports whether that is done.
+func (t *turn) adopt(ctx context.Context) bool {
+	if t.adopted {
+		return true
+	}
+	out, err := t.Queue.InFlight(ctx, jet.Tasks)
+	t.once(ctx, "?", "what is out is not known; trying on", err)
+	if err != nil {
+		return false
+	}
+	for host, n := range out {
+		id := rollover.TaskID{Rotation: n.Rotation, Ord: n.Ord}
+		s := sent{at: time.Now(), seq: t.Mirror.Row(id).Seq, host: host, urgent: n.Urgent}
+		if it, err := t.item(ctx, id); err == nil { // Else it names nothing, and a worker drops it.
+			s.tenant = it.Tenant
+		}
+		t.tasks[id] = s
+	}
+	t.adopted = true
 	return true
 }
 

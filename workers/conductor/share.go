@@ -42,7 +42,7 @@ func (p *tempo) add(n int, now time.Time) {
 // sent in it. What only waits for a taken slot is not out.
 type load struct {
 	rotations map[string]int
-	tenants   map[string]int // of tasks only
+	tenants   map[string]int
 	hosts     map[string]bool
 	urgent    int
 	bulk      int
@@ -76,7 +76,7 @@ func (l *load) add(id rollover.TaskID, s sent) {
 // rooms returns how many nudges of each lane may be out of a queue.
 func (t *turn) rooms(ctx context.Context, q jet.Queue, p *tempo, urgent, most int) rollover.LaneRoom {
 	r, err := t.Queue.Room(q)
-	t.complain(ctx, "room of "+string(q), err)
+	t.once(ctx, "room "+string(q), "what room workers have is not known; trying on", err)
 	if r.Hands == 0 {
 		r = jet.Room{Hands: strangers}
 	}

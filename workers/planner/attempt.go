@@ -90,7 +90,8 @@ func ended(err error) *rollover.StepError {
 // uncounted reports whether an error says nothing about the other side: we are
 // being stopped, or did not ask at all.
 func uncounted(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, dataverse.ErrPaused)
+	var s *rollover.StepError
+	return ctx.Err() != nil || errors.Is(err, dataverse.ErrPaused) || errors.As(err, &s) && s.Throttle == rollover.BreakerOpen
 }
 
 // longer returns the later of two waits, each an error or nil.

@@ -182,6 +182,18 @@ func TestErrors_AreMarkedByStatus(t *testing.T) {
 			t.Errorf("HTTP %d (%s) from %v: %v is %+v, want %+v", c.status, c.header, c.where, err, got, c.want)
 			continue
 		}
+		throttle := rollover.NotThrottled
+		switch {
+		case c.status == 429:
+			throttle = rollover.ByHost
+		case c.status == 503:
+			throttle = rollover.ByService
+		case c.status >= 500, c.status == 408:
+			throttle = rollover.HostDown
+		}
+		if step.Throttle != throttle {
+			t.Errorf("HTTP %d from %v is throttled %q, want %q", c.status, c.where, step.Throttle, throttle)
+		}
 		if !strings.Contains(err.Error(), "ACS60021, trace d80e94a4-8571-45cc-82f1-b900f7f3ce16") || strings.Contains(err.Error(), managementKey) {
 			t.Errorf("error %q: want the code and the trace, and no secret", err)
 		}
@@ -372,8 +384,8 @@ func TestRequest_EndsByItsDeadline(t *testing.T) {
 	}
 	_, err = d.Observe(t.Context(), newCertificates(t).work())
 	var step *rollover.StepError
-	if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &step) {
-		t.Errorf("Observe of a host that never answers = %v, want an unmarked error: deadline exceeded", err)
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &step) || step.Outcome != rollover.Open || step.Throttle != rollover.HostDown {
+		t.Errorf("Observe of a host that never answers = %v, want it to be tried again, the host down: deadline exceeded", err)
 	}
 	if !slices.Equal(seen, []string{"oauth20"}) {
 		t.Errorf("observed %q, want one call without a status", seen)

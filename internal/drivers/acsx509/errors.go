@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -104,19 +105,29 @@ func mark(err error) error {
 		return rollover.HandOver(rollover.NoAccess, err)
 	case hostUnknown(err):
 		return rollover.HandOver(rollover.NamespaceUnknown, err)
-	default: // A cut line, a deadline, an answer that is none: again.
+	case unreachable(err):
+		return rollover.Throttled(rollover.HostDown, 0, err)
+	default: // An answer that is none: again.
 		return err
 	}
 }
 
+// unreachable reports whether no answer came: a cut line, or a deadline. Our own
+// stopping is neither.
+func unreachable(err error) bool {
+	var sent *url.Error
+	return !errors.Is(err, context.Canceled) && (errors.As(err, &sent) || errors.Is(err, context.DeadlineExceeded))
+}
+
 func markStatus(status int, after time.Duration, err error) error {
 	switch {
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
-		if after > 0 {
-			return rollover.RetryAfter(after, err)
-		}
-		return err // The engine's own back-off.
-	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusPreconditionFailed:
+	case status == http.StatusTooManyRequests:
+		return rollover.Throttled(rollover.ByHost, after, err)
+	case status == http.StatusServiceUnavailable:
+		return rollover.Throttled(rollover.ByService, after, err)
+	case status >= 500, status == http.StatusRequestTimeout:
+		return rollover.Throttled(rollover.HostDown, 0, err)
+	case status == http.StatusPreconditionFailed:
 		return err
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return rollover.HandOver(rollover.NoAccess, err)

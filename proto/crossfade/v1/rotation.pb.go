@@ -684,7 +684,10 @@ type Rotation struct {
 	WaveSizes []int64 `protobuf:"varint,19,rep,packed,name=wave_sizes,json=waveSizes,proto3" json:"wave_sizes,omitempty"`
 	// The wave in progress. Output only; absent before the start and from the overlap
 	// on, when all waves are done.
-	Wave          *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
+	Wave *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
+	// What holds it up besides its own targets. Output only; absent while nothing
+	// does.
+	Throttle      *Throttle `protobuf:"bytes,24,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,6 +862,13 @@ func (x *Rotation) GetWave() *WaveStatus {
 	return nil
 }
 
+func (x *Rotation) GetThrottle() *Throttle {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -895,7 +905,11 @@ type RotationSpec struct {
 	// How many tasks may fail before new starts stop. Absent: 10 percent, STRICT.
 	Tolerance *Tolerance `protobuf:"bytes,12,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
 	// In which waves tasks are begun. Absent: a slow start, without bake time.
-	Strategy      *Strategy `protobuf:"bytes,13,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	Strategy *Strategy `protobuf:"bytes,13,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// How soon its tasks are begun beside those of other rotations. Absent: BULK.
+	Lane Lane `protobuf:"varint,15,opt,name=lane,proto3,enum=crossfade.v1.Lane" json:"lane,omitempty"`
+	// Bounds in favour of others. Absent: none.
+	Limits        *Limits `protobuf:"bytes,16,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1017,6 +1031,20 @@ func (x *RotationSpec) GetTolerance() *Tolerance {
 func (x *RotationSpec) GetStrategy() *Strategy {
 	if x != nil {
 		return x.Strategy
+	}
+	return nil
+}
+
+func (x *RotationSpec) GetLane() Lane {
+	if x != nil {
+		return x.Lane
+	}
+	return Lane_LANE_UNSPECIFIED
+}
+
+func (x *RotationSpec) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
 	}
 	return nil
 }
@@ -3703,7 +3731,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\n" +
 	"\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
@@ -3731,7 +3759,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0efailure_budget\x18\x12 \x01(\v2\x1b.crossfade.v1.FailureBudgetR\rfailureBudget\x12\x1d\n" +
 	"\n" +
 	"wave_sizes\x18\x13 \x03(\x03R\twaveSizes\x12,\n" +
-	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x1a9\n" +
+	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x122\n" +
+	"\bthrottle\x18\x18 \x01(\v2\x16.crossfade.v1.ThrottleR\bthrottle\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
@@ -3750,7 +3779,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xaa\x05\n" +
+	"\fPHASE_RETIRE\x10\x04\"\x80\x06\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -3765,7 +3794,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	" \x01(\x05R\bmaxTries\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x125\n" +
 	"\ttolerance\x18\f \x01(\v2\x17.crossfade.v1.ToleranceR\ttolerance\x122\n" +
-	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\"h\n" +
+	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\x12&\n" +
+	"\x04lane\x18\x0f \x01(\x0e2\x12.crossfade.v1.LaneR\x04lane\x12,\n" +
+	"\x06limits\x18\x10 \x01(\v2\x14.crossfade.v1.LimitsR\x06limits\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
@@ -4088,7 +4119,10 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	nil,                               // 48: crossfade.v1.Rotation.LabelsEntry
 	(*OperationError)(nil),            // 49: crossfade.v1.OperationError
 	(*timestamppb.Timestamp)(nil),     // 50: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 51: google.protobuf.Duration
+	(*Throttle)(nil),                  // 51: crossfade.v1.Throttle
+	(Lane)(0),                         // 52: crossfade.v1.Lane
+	(*Limits)(nil),                    // 53: crossfade.v1.Limits
+	(*durationpb.Duration)(nil),       // 54: google.protobuf.Duration
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	48, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
@@ -4104,72 +4138,75 @@ var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	50, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	16, // 13: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	50, // 14: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 15: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 16: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 17: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	3,  // 18: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 19: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	51, // 20: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	50, // 21: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 22: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 23: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 24: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 25: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 26: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 27: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 28: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	50, // 29: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 30: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 31: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	50, // 32: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	50, // 33: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 34: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 35: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 36: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 37: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 38: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 39: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	50, // 40: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 41: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 42: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 43: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 44: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 45: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 46: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 47: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 48: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 49: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 50: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 51: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 52: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 53: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 54: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 55: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 56: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 57: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 58: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 59: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 60: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 61: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 62: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	24, // 63: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 64: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 65: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 66: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 67: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 68: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 69: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 70: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 71: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 72: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 73: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	63, // [63:74] is the sub-list for method output_type
-	52, // [52:63] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	51, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
+	16, // 14: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	50, // 15: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 16: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 17: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 18: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	52, // 19: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	53, // 20: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	3,  // 21: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 22: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	54, // 23: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	50, // 24: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 25: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 26: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 27: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 28: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 29: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 30: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 31: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	50, // 32: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 33: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 34: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	50, // 35: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	50, // 36: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 37: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 38: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 39: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 40: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 41: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 42: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	50, // 43: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 44: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 45: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 46: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 47: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 48: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 49: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 50: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 51: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 52: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 53: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 54: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 55: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 56: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 57: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 58: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 59: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 60: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 61: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 62: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 63: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 64: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 65: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	24, // 66: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 67: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 68: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 69: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 70: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 71: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 72: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 73: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 74: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 75: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 76: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	66, // [66:77] is the sub-list for method output_type
+	55, // [55:66] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -4178,6 +4215,7 @@ func file_crossfade_v1_rotation_proto_init() {
 		return
 	}
 	file_crossfade_v1_common_proto_init()
+	file_crossfade_v1_limits_proto_init()
 	file_crossfade_v1_rotation_proto_msgTypes[3].OneofWrappers = []any{
 		(*WaveSize_Tasks)(nil),
 		(*WaveSize_Percent)(nil),
