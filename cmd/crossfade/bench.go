@@ -28,12 +28,16 @@ type benchFlags struct {
 
 // benchSizes is how large each profile measures.
 type benchSizes struct {
-	targets     int   // of stage and verify
-	compared    int   // of the comparison with the bare loop
-	planTenants int   // of planning, five endpoints each
-	status      int   // targets under the watchers
-	watchers    []int // ascending
-	restart     int   // targets of the restart
+	targets     int    // of stage and verify
+	compared    int    // of the comparison with the bare loop
+	planTenants int    // of planning, five endpoints each
+	status      int    // targets under the watchers
+	watchers    []int  // ascending
+	restart     int    // targets of the restart
+	urgent      int    // targets of the bulk rotation that urgent ones pass
+	fair        [3]int // tenants, the endpoints of each, and those of the large one beside them
+	storm       int    // targets under the storm
+	stormFor    time.Duration
 }
 
 // endpointsPerTenant is the same as in the goal for planning: 50,000 endpoints
@@ -42,13 +46,17 @@ const endpointsPerTenant = 5
 
 func benchProfiles() map[string]benchSizes {
 	return map[string]benchSizes{
-		"quick": {targets: 500, compared: 500, planTenants: 50, status: 500, watchers: []int{1, 20}, restart: 500},
-		"full":  {targets: 100_000, compared: 20_000, planTenants: 10_000, status: 10_000, watchers: []int{1, 100, 1000}, restart: 20_000},
+		"quick": {targets: 500, compared: 500, planTenants: 50, status: 500, watchers: []int{1, 20}, restart: 500,
+			urgent: 2000, fair: [3]int{20, 10, 400}, storm: 500, stormFor: 10 * time.Second},
+		"full": {targets: 100_000, compared: 20_000, planTenants: 10_000, status: 10_000, watchers: []int{1, 100, 1000}, restart: 20_000,
+			urgent: 100_000, fair: [3]int{50, 100, 5000}, storm: 20_000, stormFor: 30 * time.Second},
 	}
 }
 
 // benchSections are what can be measured, in the order in which it is.
-func benchSections() []string { return []string{"rotate", "bare", "plan", "status", "restart"} }
+func benchSections() []string {
+	return []string{"rotate", "bare", "plan", "status", "restart", "urgent", "fair", "storm"}
+}
 
 func (a *app) benchCommand() *cobra.Command {
 	var f benchFlags
@@ -60,8 +68,10 @@ an emulated fleet in this process, and measures: the rate of stage and verify wi
 an ACS that takes 20 ms for each call, with the memory, the disk and the ACS calls
 that it takes; the same without latency beside a bare loop that makes the same
 calls with the same driver and keeps nothing; planning; how long a change of
-status takes to a watcher, and what watchers cost; and how long the service is
-away after kill -9. Every rotation must end with each certificate exactly once on
+status takes to a watcher, and what watchers cost; how long the service is
+away after kill -9; how soon urgent rotations write beside a bulk one; how equally
+tenants go forward beside a large one; and what a storm of 429 on some hosts does
+to the others. Every rotation must end with each certificate exactly once on
 its target, or the command fails.
 
 The process and the fleet are made anew for every run.`,
@@ -97,6 +107,7 @@ func (f *benchFlags) sizes() (benchSizes, error) {
 	}
 	if f.targets > 0 {
 		s.targets, s.compared, s.status, s.restart = f.targets, f.targets, f.targets, f.targets
+		s.urgent, s.storm = f.targets, f.targets
 		s.planTenants = min(s.planTenants, max(1, f.targets/endpointsPerTenant))
 	}
 	if f.runs == 0 {
@@ -123,6 +134,7 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 	}
 	sections := map[string]func(context.Context) error{
 		"rotate": m.rotate, "bare": m.bare, "plan": m.plan, "status": m.status, "restart": m.restart,
+		"urgent": m.urgent, "fair": m.fair, "storm": m.storm,
 	}
 	for _, name := range benchSections() {
 		if len(f.only) > 0 && !slices.Contains(f.only, name) {

@@ -35,10 +35,15 @@ type benchFleet struct {
 
 // newFleet starts a fleet of so many tenants and the service with its tenants
 // imported.
-func (m *measuring) newFleet(ctx context.Context, tenants int, latency time.Duration, slots int) (_ *benchFleet, err error) {
+func (m *measuring) newFleet(ctx context.Context, tenants int, latency time.Duration, slots int) (*benchFleet, error) {
+	return m.fleetOf(ctx, emulator.Config{Seed: 1, Tenants: tenants, Uniform: endpointsPerTenant, Latency: latency}, slots)
+}
+
+// fleetOf does the same with a world of its own.
+func (m *measuring) fleetOf(ctx context.Context, c emulator.Config, slots int) (_ *benchFleet, err error) {
 	m.fleet++
 	f := &benchFleet{app: &app{out: io.Discard, errOut: m.errOut}, dir: filepath.Join(m.f.dir, fmt.Sprintf("fleet-%d", m.fleet))}
-	f.cloud, err = emulator.Start(emulator.Config{Seed: 1, Tenants: tenants, Uniform: endpointsPerTenant, Latency: latency})
+	f.cloud, err = emulator.Start(c)
 	if err != nil {
 		return nil, err
 	}

@@ -48,18 +48,23 @@ func (f *benchFleet) until(ctx context.Context, name string, reached func(*cross
 // plan makes a rotation over all tenants and waits for its plan, which must have
 // so many tasks.
 func (f *benchFleet) plan(ctx context.Context, tasks int) (*crossfadev1.Rotation, error) {
+	return f.planFor(ctx, tasks, &crossfadev1.TargetSelector{Selection: &crossfadev1.TargetSelector_AllTenants{AllTenants: true}}, crossfadev1.Lane_LANE_BULK)
+}
+
+// planFor does the same over some tenants, in a lane.
+func (f *benchFleet) planFor(ctx context.Context, tasks int, whom *crossfadev1.TargetSelector, lane crossfadev1.Lane) (*crossfadev1.Rotation, error) {
 	cctx, cancel := bounded(ctx)
 	defer cancel()
 	created, err := f.cl.rotations.CreateRotation(cctx, &crossfadev1.CreateRotationRequest{Rotation: &crossfadev1.Rotation{
 		DisplayName: "bench",
 		Spec: &crossfadev1.RotationSpec{
-			Kind: acsx509.Kind, Certificate: f.cert, MaxInFlight: 2048, Reason: "measuring",
+			Kind: acsx509.Kind, Certificate: f.cert, MaxInFlight: 2048, Reason: "measuring", Lane: lane,
 			// All at once and whatever fails: the system is measured, not its caution.
 			Strategy: &crossfadev1.Strategy{Start: crossfadev1.Strategy_START_FULL},
 			Tolerance: &crossfadev1.Tolerance{
 				Limit: &crossfadev1.Tolerance_Percent{Percent: 100}, Mode: crossfadev1.Tolerance_MODE_SOFT,
 			},
-			Target: &crossfadev1.TargetSelector{Selection: &crossfadev1.TargetSelector_AllTenants{AllTenants: true}},
+			Target: whom,
 		},
 	}})
 	if err != nil {

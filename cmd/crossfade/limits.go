@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
 // limitFlags adds the flags about lane and limits.
-func (f *rotateFlags) limitFlags(fl *pflag.FlagSet) {
+func (f *rotateFlags) limitFlags(c *cobra.Command) {
+	fl := c.Flags()
 	fl.StringVar(&f.lane, "lane", "", "`LANE`: \"bulk\", or \"urgent\" to pass all bulk rotations (default bulk)")
 	fl.Int32Var(&f.perTenant, "max-in-flight-per-tenant", 0, "tasks of one tenant worked on at once (default no limit)")
 	fl.Int32Var(&f.perSecond, "max-starts-per-second", 0, "tasks sent to workers in a second (default no limit)")

@@ -37,6 +37,10 @@ type Config struct {
 	// endpoints each, 1 to [MaxUniform], every one on a namespace of its own that
 	// can be rotated. It is for measuring. Default 0: the mix.
 	Uniform int
+	// Large gives one tenant of a uniform world so many endpoints instead, up to
+	// [MaxLarge], so that fairness towards the others can be measured. Default 0:
+	// none.
+	Large int
 	// Faults is "none", the default, or "rough": throttling, errors, cut
 	// connections, work done and answered as an error. Nothing is ever stored
 	// wrong.
@@ -58,6 +62,9 @@ const MaxTenants = 50_000
 
 // MaxUniform bounds the endpoints of a tenant of a uniform world.
 const MaxUniform = 100
+
+// MaxLarge bounds the endpoints of the one large tenant.
+const MaxLarge = 10_000
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Now == nil {
@@ -94,6 +101,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("number of tenants %d is not between 1 and %d", c.Tenants, MaxTenants)
 	case c.Uniform < 0 || c.Uniform > MaxUniform:
 		return c, fmt.Errorf("number of endpoints of a tenant %d is not between 0 and %d", c.Uniform, MaxUniform)
+	case c.Large < 0 || c.Large > MaxLarge || c.Large > 0 && c.Uniform == 0:
+		return c, fmt.Errorf("number of endpoints of the large tenant %d is not between 0 and %d, or the world is not uniform", c.Large, MaxLarge)
 	case c.Faults != acs.ProfileNone && c.Faults != acs.ProfileRough:
 		return c, fmt.Errorf("unknown fault profile %q: want %s or %s", c.Faults, acs.ProfileNone, acs.ProfileRough)
 	}

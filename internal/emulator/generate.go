@@ -32,6 +32,9 @@ func newWorld(c Config) (*World, error) {
 	if c.Uniform > 0 {
 		mix = slices.Repeat([]scenario{uniform(c.Uniform)}, c.Tenants)
 	}
+	if c.Large > 0 {
+		mix[0] = uniform(c.Large)
+	}
 	for _, s := range mix {
 		b := &builder{w: w, r: r, p: p, now: c.Now().UTC().Truncate(time.Second), plan: s}
 		b.begin(names.next())

@@ -74,6 +74,15 @@ type FaultRule struct {
 	Probability float64
 	// Delay is how long FaultSlow waits, in real time.
 	Delay time.Duration
+	// HostShare, when above zero, is the share of the hosts that the rule is for.
+	// The seed chooses them, the same for every rule.
+	HostShare float64
+	// For, when above zero, is how long the rule holds after the faults were set,
+	// in real time.
+	For time.Duration
+	// RetryAfter, when above zero, is told with a 429 or 503, in whole seconds,
+	// instead of the switch of that name.
+	RetryAfter time.Duration
 }
 
 func faultKinds() []string {
@@ -101,6 +110,12 @@ func (f Faults) Check() error {
 		if r.Probability < 0 || r.Probability > 1 {
 			return fmt.Errorf("fault rule %d: probability %v is not between 0 and 1", i, r.Probability)
 		}
+		if r.HostShare < 0 || r.HostShare > 1 {
+			return fmt.Errorf("fault rule %d: share of hosts %v is not between 0 and 1", i, r.HostShare)
+		}
+		if r.For < 0 || r.RetryAfter < 0 {
+			return fmt.Errorf("fault rule %d: a time is negative", i)
+		}
 	}
 	return nil
 }
@@ -125,6 +140,7 @@ func roughRules() []FaultRule {
 type faultPlan struct {
 	seed  int64
 	rules []FaultRule
+	set   time.Time // real time
 
 	mu    sync.Mutex // guards what follows
 	seen  []int
@@ -133,7 +149,7 @@ type faultPlan struct {
 }
 
 func newFaultPlan(f Faults) *faultPlan {
-	p := &faultPlan{seed: f.Seed, rules: append([]FaultRule(nil), f.Rules...)}
+	p := &faultPlan{seed: f.Seed, set: time.Now(), rules: append([]FaultRule(nil), f.Rules...)}
 	if f.Profile == ProfileRough {
 		p.rules = append(p.rules, roughRules()...)
 	}
@@ -150,7 +166,7 @@ func (p *faultPlan) pick(r *http.Request, host, method string) *FaultRule {
 	}
 	for i := range p.rules {
 		rule := &p.rules[i]
-		if rule.matches(r, host, method) && p.fires(i, host) {
+		if rule.matches(r, host, method) && p.concerns(rule, host) && p.fires(i, host) {
 			return rule
 		}
 	}
@@ -170,6 +186,27 @@ func (r *FaultRule) matches(req *http.Request, host, method string) bool {
 		return false
 	}
 	return r.Match == nil || r.Match(req)
+}
+
+// StruckHosts returns those of hosts that a rule with this share is for.
+func (f Faults) StruckHosts(share float64, hosts []string) []string {
+	var out []string
+	for _, h := range hosts {
+		if struck(f.Seed, share, h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func struck(seed int64, share float64, host string) bool { return chance(seed, -1, host, 0) < share }
+
+// concerns reports whether the rule is for the host, and still holds.
+func (p *faultPlan) concerns(r *FaultRule, host string) bool {
+	if r.HostShare > 0 && !struck(p.seed, r.HostShare, host) {
+		return false
+	}
+	return r.For == 0 || time.Since(p.set) < r.For
 }
 
 func (p *faultPlan) fires(i int, host string) bool {

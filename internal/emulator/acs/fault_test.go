@@ -137,6 +137,8 @@ func TestFaults_CheckRefusesNonsense(t *testing.T) {
 		{Rules: []acs.FaultRule{{Kind: "418"}}},
 		{Rules: []acs.FaultRule{{Kind: acs.FaultBusy, Host: "["}}},
 		{Rules: []acs.FaultRule{{Kind: acs.FaultBusy, Probability: 2}}},
+		{Rules: []acs.FaultRule{{Kind: acs.FaultBusy, HostShare: 1.5}}},
+		{Rules: []acs.FaultRule{{Kind: acs.FaultBusy, RetryAfter: -time.Second}}},
 	} {
 		if f.Check() == nil {
 			t.Errorf("Check(%+v) = nil", f)
@@ -144,5 +146,38 @@ func TestFaults_CheckRefusesNonsense(t *testing.T) {
 	}
 	if err := (acs.Faults{Profile: acs.ProfileRough}).Check(); err != nil {
 		t.Errorf("Check(rough) = %v", err)
+	}
+}
+
+// A storm strikes a share of the hosts that the seed chooses, says how long to stay
+// away, and ends by itself.
+func TestFaults_AStormStrikesItsShareOfTheHosts(t *testing.T) {
+	var hosts []string
+	for i := range 2000 {
+		hosts = append(hosts, fmt.Sprintf("ns%04d-sb.accesscontrol.windows.net", i))
+	}
+	storm := acs.Faults{Seed: 7}
+	n := len(storm.StruckHosts(0.05, hosts))
+	if n < 70 || n > 130 {
+		t.Errorf("a storm on 5 %% of 2000 hosts strikes %d, want about 100", n)
+	}
+	if other := (acs.Faults{Seed: 8}).StruckHosts(0.05, hosts); fmt.Sprint(other) == fmt.Sprint(storm.StruckHosts(0.05, hosts)) {
+		t.Error("another seed strikes the same hosts")
+	}
+	b := newBench(t, acs.Config{})
+	b.login()
+	for _, share := range []float64{0.3, 0.7} {
+		struck := len(storm.StruckHosts(share, []string{host})) == 1
+		storm.Rules = []acs.FaultRule{{Kind: acs.FaultThrottled, HostShare: share, For: time.Hour, RetryAfter: 1500 * time.Millisecond}}
+		b.s.SetFaults(storm)
+		r := b.call("GET", "$metadata", "")
+		if (r.status == 429) != struck || struck && r.header.Get("Retry-After") != "2" {
+			t.Errorf("share %v: GET = %d, Retry-After %q; the host is struck: %v", share, r.status, r.header.Get("Retry-After"), struck)
+		}
+	}
+	storm.Rules = []acs.FaultRule{{Kind: acs.FaultThrottled, For: time.Nanosecond}}
+	b.s.SetFaults(storm)
+	if r := b.call("GET", "$metadata", ""); r.status != 200 {
+		t.Errorf("GET after the storm = %d, want 200", r.status)
 	}
 }

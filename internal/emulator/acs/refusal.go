@@ -92,6 +92,9 @@ func (x *exchange) manners(a *answer, r *refusal) {
 		a.header.Set("Allow", r.allow)
 	}
 	wait := x.s.cfg.Switches.RetryAfter
+	if x.fault != nil && x.fault.RetryAfter > 0 {
+		wait = x.fault.RetryAfter
+	}
 	if wait > 0 && (r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable) {
 		a.header.Set("Retry-After", fmt.Sprint(int((wait+time.Second-1)/time.Second)))
 	}
