@@ -91,10 +91,22 @@ func (b *Broker) beat(ctx context.Context, q Queue, r Room) {
 			b.c.Log.DebugContext(ctx, "saying what room there is", "queue", q.durable(), "err", err)
 		}
 	}
-	for say(r); pause(ctx, beatEvery) == nil; {
-		say(r)
+	asked := make(chan *nats.Msg, 1)
+	if sub, err := b.nc.ChanSubscribe(asks(q), asked); err == nil { // Else who asks waits for the next beat.
+		defer sub.Unsubscribe() //nolint:errcheck // The connection is gone then, and it with it.
 	}
-	say(Room{})
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		say(r)
+		select {
+		case <-ctx.Done():
+			say(Room{})
+			return
+		case <-asked:
+		case <-tick.C:
+		}
+	}
 }
 
 // heard are the workers of a queue that were heard of late.
@@ -110,7 +122,8 @@ type told struct {
 }
 
 // Room returns what room the workers of a queue have together, by what they said
-// in the last seconds. The first call begins to listen and returns none.
+// in the last seconds. The first call begins to listen, asks all to speak, and
+// returns none.
 func (b *Broker) Room(q Queue) (Room, error) {
 	if !q.valid() {
 		return Room{}, fmt.Errorf("room of queue %q: not possible", q)
@@ -127,6 +140,9 @@ func (b *Broker) Room(q Queue) (Room, error) {
 			b.heard = map[Queue]*heard{}
 		}
 		b.heard[q] = h
+		if err := b.nc.Publish(asks(q), nil); err != nil {
+			return Room{}, fmt.Errorf("asking workers: %w", explain(judge(err), err))
+		}
 	}
 	return h.sum(), nil
 }

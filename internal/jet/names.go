@@ -100,6 +100,9 @@ func (n names) finding(rotation string, ord int) string {
 // have. No stream keeps it.
 func beats(q Queue) string { return beatPrefix + "." + string(q) }
 
+// asks returns the subject on which they are asked to say it now.
+func asks(q Queue) string { return beatPrefix + ".ask." + string(q) }
+
 // slot returns the subject of a queue's slot. It has no shard and no lane: two
 // rotations that touch one host must meet in the same slot.
 func slot(q Queue, key string) string { return workPrefix + "." + string(q) + "." + escape(key) }

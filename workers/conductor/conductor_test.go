@@ -27,6 +27,7 @@ type house struct {
 	clock  *clock.Clock
 	cloud  *rollovertest.Cloud
 	driver rollover.Driver // the cloud, unless a test puts something before it
+	queue  conductor.Queue // of the conductors: the broker, unless a test puts something before it
 	ledger rollovertest.Ledger
 	fresh  rollover.Credential
 	hosts  []rollover.Target
@@ -49,7 +50,7 @@ func newHouse(t *testing.T, targets int) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.broker, h.mirror = b, mirror.New(b)
+	h.broker, h.queue, h.mirror = b, b, mirror.New(b)
 	t.Cleanup(func() {
 		if err := b.Close(context.Background()); err != nil {
 			t.Errorf("closing the broker: %v", err)
@@ -94,7 +95,7 @@ func (h *house) conduct(name string) (stop func()) {
 	m := mirror.New(h.broker) // Each process has a mirror of its own.
 	h.run("mirror of "+name, m.Run)
 	c := conductor.New(conductor.Config{
-		Store: h.broker, Mirror: m, Queue: h.broker, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),
+		Store: h.broker, Mirror: m, Queue: h.queue, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),
 		Tick: 20 * time.Millisecond,
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return h.broker.Elect(ctx, "conductor", name, 2*time.Second, lead)

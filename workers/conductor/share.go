@@ -10,8 +10,9 @@ import (
 )
 
 // strangers is how many nudges may be out while no worker of a queue has said
-// what room it has: at the beginning of a reign, or where no worker is.
-const strangers = 64
+// what room it has: at the beginning of a reign, or where no worker is. They must
+// fit into the room of the smallest worker, or the first urgent ones would wait.
+const strangers = 8
 
 // settleSpan is over how long the rate of settling is measured.
 const settleSpan = 250 * time.Millisecond
