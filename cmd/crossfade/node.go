@@ -165,7 +165,7 @@ func (n *node) work(ctx context.Context) error {
 		return err
 	}
 	r := rotator.New(rotator.Config{
-		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log,
+		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited,
 		Engine: rollover.NewEngine(rollover.Config{
 			Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64, Done: n.metrics.Step,
 		}),
@@ -188,6 +188,7 @@ func (n *node) conduct(ctx context.Context) error {
 	owner := fmt.Sprintf("%s-%d-%x", host, os.Getpid(), rand.Uint32()) //nolint:gosec // A name, not a secret.
 	return conductor.New(conductor.Config{
 		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Now: n.c.clock.Now, Log: n.c.log,
+		Status: func(s conductor.Status) { n.metrics.Conducting(s.Urgent, s.Bulk, s.Slowed, s.Open, s.Pace) },
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return n.broker.Elect(ctx, "conductor", owner, leaseTime, lead)
 		},

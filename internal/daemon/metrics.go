@@ -15,6 +15,7 @@ import (
 type Metrics struct {
 	steps *prometheus.HistogramVec
 	calls *prometheus.HistogramVec
+	lanes lanes
 }
 
 // NewMetrics returns metrics registered with reg.
@@ -31,6 +32,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"op", "status"}),
 	}
 	reg.MustRegister(m.steps, m.calls)
+	m.lanes = newLanes(reg)
 	return m
 }
 
@@ -41,6 +43,8 @@ func (m *Metrics) Step(k rollover.Task, s rollover.Step, took time.Duration, err
 	switch {
 	case errors.As(err, &e) && e.Outcome != rollover.Open:
 		result = string(e.Outcome)
+	case e != nil && e.Throttle.Waits():
+		result = "throttled"
 	case err != nil:
 		result = "again"
 	}

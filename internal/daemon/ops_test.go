@@ -106,14 +106,20 @@ func TestMetrics_CountByWhatCameOfIt(t *testing.T) {
 	m.Step(k, rollover.StepStage, time.Second, nil)
 	m.Step(k, rollover.StepStage, time.Second, errors.New("again"))
 	m.Step(k, rollover.StepRetire, time.Second, rollover.HandOver(rollover.NoAccess, errors.New("401")))
+	m.Step(k, rollover.StepStage, time.Second, rollover.Throttled(rollover.ByHost, 0, errors.New("429")))
 	m.Call("contoso.example", "list", 200, time.Second)
+	m.Waited(true, time.Millisecond)
+	m.Conducting(1, 30, 4, 2, 0.5)
 	url := serveOps(t, daemon.Ops{Metrics: r, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }}, "127.0.0.1")
 	_, text := get(t, url+"/metrics")
 	for _, want := range []string{
 		`rotation_step_seconds_count{kind="acs-x509",result="done",step="` + string(rollover.StepStage) + `"} 1`,
 		`rotation_step_seconds_count{kind="acs-x509",result="again",step="` + string(rollover.StepStage) + `"} 1`,
 		`rotation_step_seconds_count{kind="acs-x509",result="` + string(rollover.HandedOver) + `",step="` + string(rollover.StepRetire) + `"} 1`,
+		`rotation_step_seconds_count{kind="acs-x509",result="throttled",step="` + string(rollover.StepStage) + `"} 1`,
 		`target_call_seconds_count{op="list",status="200"} 1`,
+		`crossfade_lane_wait_seconds_count{lane="urgent"} 1`, `crossfade_tasks_out{lane="bulk"} 30`,
+		`crossfade_hosts_held{why="breaker"} 2`, `crossfade_hosts_held{why="throttled"} 4`, `crossfade_pace_ratio 0.5`,
 		"go_goroutines ", "process_open_fds ",
 	} {
 		if !strings.Contains(text, want) {

@@ -28,6 +28,9 @@ type Delivery struct {
 	Nudge     rollover.Nudge
 	Slot      string // ACS host or tenant
 	Delivered int    // how often it was handed out, this time included
+	// Waited is how long the nudge waited for a hand since it was sent, by the
+	// clocks of the server and of this machine.
+	Waited time.Duration
 
 	m       jetstream.Msg
 	settled atomic.Bool
@@ -205,7 +208,9 @@ func (w *worker) takeFree(ctx context.Context) (int, error) {
 // run calls handle and keeps the nudge from others meanwhile.
 func (w *worker) run(ctx context.Context, m jetstream.Msg) {
 	d := &Delivery{m: m, Delivered: 1}
+	var sent time.Time
 	if meta, err := m.Metadata(); err == nil {
+		sent = meta.Timestamp
 		d.Delivered = int(meta.NumDelivered) //nolint:gosec // Far below the limit.
 	}
 	var err error
@@ -226,6 +231,9 @@ func (w *worker) run(ctx context.Context, m jetstream.Msg) {
 	giveBack, err := w.hand.take(hctx, d.Nudge.Urgent)
 	switch {
 	case err == nil:
+		if !sent.IsZero() {
+			d.Waited = max(0, time.Since(sent))
+		}
 		w.handle(hctx, d)
 		giveBack()
 	case ctx.Err() != nil: // It was not begun, and another need not wait for AckWait.

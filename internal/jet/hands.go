@@ -48,19 +48,24 @@ func (h *hands) take(ctx context.Context, urgent bool) (giveBack func(), err err
 	if !urgent {
 		reserved = nil // Never ready.
 	}
+	took := h.any
 	select {
 	case h.any <- struct{}{}:
-		return func() { <-h.any }, nil
 	default:
+		select {
+		case h.any <- struct{}{}:
+		case reserved <- struct{}{}:
+			took = h.urgent
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	select {
-	case h.any <- struct{}{}:
-		return func() { <-h.any }, nil
-	case reserved <- struct{}{}:
-		return func() { <-h.urgent }, nil
-	case <-ctx.Done():
+	giveBack = func() { <-took }
+	if ctx.Err() != nil { // Its hand came with the end.
+		giveBack()
 		return nil, context.Cause(ctx)
 	}
+	return giveBack, nil
 }
 
 // beatEvery is how often a worker says what room it has, and beatsMissed how many

@@ -28,7 +28,8 @@ func TestBench_MeasuresEveryRow(t *testing.T) {
 		"stage+verify, 20 ms, 100 targets", "stage+verify, 20 ms, 100 targets: memory at most",
 		"stage+verify, 20 ms, 100 targets: NATS disk", "stage+verify, no latency, 100 targets: ours / bare",
 		"plan, 20 ms, 20 tenants with 100 endpoints", "status, 20 watchers: p99", "status, 20 watchers: work, of that without",
-		"kill -9, 100 tasks: working again",
+		"kill -9, 100 tasks: working again", "urgent beside 100 targets in bulk: first write after the start",
+		"fair, 20 tenants of 10 beside one of 100: Jain's index", "429 on 5 % of 100 hosts for 3s: the others' time, of that without",
 	} {
 		if v, ok := rows[want]["median"].(float64); !ok || v <= 0 {
 			t.Errorf("row %q is %v, want a median above 0", want, rows[want])

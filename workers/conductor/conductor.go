@@ -100,6 +100,9 @@ func (c *Conductor) lead(ctx context.Context) {
 	c.c.Log.InfoContext(ctx, "conducting")
 	t := newTurn(c.c)
 	defer t.jobs.Wait()
+	if c.c.Status != nil {
+		defer c.c.Status(Status{Pace: 1}) // Another tells from now on.
+	}
 	tick := time.NewTicker(c.c.Tick)
 	defer tick.Stop()
 	for {

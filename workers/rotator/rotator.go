@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
-// Config is what a Rotator is made of. All fields are required.
+// Config is what a Rotator is made of. All fields but Waited are required.
 type Config struct {
 	Engine interface {
 		Advance(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
@@ -22,6 +23,9 @@ type Config struct {
 	}
 	Slots int // tasks worked on at once
 	Log   *slog.Logger
+	// Waited is told how long each nudge waited for a hand, for metrics. It may be
+	// nil.
+	Waited func(urgent bool, d time.Duration)
 }
 
 // Rotator works on tasks.
@@ -43,6 +47,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 // handle looks at the task of one nudge.
 func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
 	id := rollover.TaskID{Rotation: d.Nudge.Rotation, Ord: d.Nudge.Ord}
+	if r.c.Waited != nil {
+		r.c.Waited(d.Nudge.Urgent, d.Waited)
+	}
 	k, err := r.advance(ctx, id)
 	v := settle(err, d.Delivered)
 	if err != nil {

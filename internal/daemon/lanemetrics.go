@@ -1,0 +1,57 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// lanes are the numbers about who waits for what.
+type lanes struct {
+	waits *prometheus.HistogramVec
+	out   *prometheus.GaugeVec
+	hosts *prometheus.GaugeVec
+	pace  prometheus.Gauge
+}
+
+func newLanes(reg prometheus.Registerer) lanes {
+	l := lanes{
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "crossfade_lane_wait_seconds", Help: "How long nudges of tasks waited for a hand since they were sent, by lane.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16), // 1 ms to 33 s.
+		}, []string{"lane"}),
+		out: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "crossfade_tasks_out", Help: "Tasks sent to workers and not settled, by lane; of the process that conducts.",
+		}, []string{"lane"}),
+		hosts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "crossfade_hosts_held", Help: "Hosts that are throttled, or whose breaker is open; of the process that conducts.",
+		}, []string{"why"}),
+		pace: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "crossfade_pace_ratio", Help: "Share of full speed that 503 answers leave to everything; of the process that conducts.",
+		}),
+	}
+	reg.MustRegister(l.waits, l.out, l.hosts, l.pace)
+	return l
+}
+
+func lane(urgent bool) string {
+	if urgent {
+		return "urgent"
+	}
+	return "bulk"
+}
+
+// Waited takes in how long a nudge waited for a hand.
+func (m *Metrics) Waited(urgent bool, d time.Duration) {
+	m.lanes.waits.WithLabelValues(lane(urgent)).Observe(d.Seconds())
+}
+
+// Conducting takes in how things stand with the process that conducts: tasks out by
+// lane, hosts that are throttled, hosts with an open breaker, and the pace.
+func (m *Metrics) Conducting(urgent, bulk, slowed, open int, pace float64) {
+	m.lanes.out.WithLabelValues(lane(true)).Set(float64(urgent))
+	m.lanes.out.WithLabelValues(lane(false)).Set(float64(bulk))
+	m.lanes.hosts.WithLabelValues("throttled").Set(float64(slowed))
+	m.lanes.hosts.WithLabelValues("breaker").Set(float64(open))
+	m.lanes.pace.Set(pace)
+}
