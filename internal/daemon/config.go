@@ -113,7 +113,8 @@ type Workers struct {
 	// slot waits for a CRM organisation most of its time, and holds up to 8 MiB
 	// while it reads one.
 	PlanSlots int `yaml:"plan_slots"`
-	// TaskSlots is how many targets are worked on at once, 1 to 4096. Default 32.
+	// TaskSlots is how many targets are worked on at once, 1 to 4096. Default 32. An
+	// eighth more, at least two, is for urgent rotations alone.
 	// With ACS at 20 ms a call, one slot does about 12 targets a second. More
 	// slots need more sockets, and no host ever has two.
 	TaskSlots int `yaml:"task_slots"`
