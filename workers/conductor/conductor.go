@@ -136,6 +136,8 @@ type turn struct {
 	finding  tempo // of plans
 	hosts    hosts // in bad order
 	recalled map[string]bool
+	moves    int                      // tasks settled so far
+	scans    map[string]scan          // of rotations that had nothing to release
 	adopted  bool                     // what was out before this reign is known
 	limiters map[string]*rate.Limiter // of rotations with a limit of starts
 	freezing map[string]chan error    // of rotations whose plan is being frozen
@@ -146,7 +148,7 @@ type turn struct {
 func newTurn(c Config) *turn {
 	return &turn{
 		Config: c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{},
-		hosts: hosts{}, recalled: map[string]bool{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
+		hosts: hosts{}, recalled: map[string]bool{}, scans: map[string]scan{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
 	}
 }
 

@@ -119,6 +119,7 @@ func (t *turn) sweep(ctx context.Context) {
 	now := time.Now()
 	n, late := t.tasks.sweep(t.Patience, t.settled)
 	t.settling.add(n, now)
+	t.moves += n
 	err := t.tasks.remind(late, func(id rollover.TaskID) bool {
 		v, err := t.Mirror.Rotation(ctx, id.Rotation)
 		return err == nil && v.Rotation.State == rollover.StateRunning && t.due(v, t.Mirror.Row(id))
@@ -225,6 +226,17 @@ func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 // up.
 const deepest = 1 << 14
 
+// rescan is how long a rotation is not looked at again that had nothing to release,
+// while nothing is settled: limits may hold up thousands of tasks that are due.
+const rescan = 25 * time.Millisecond
+
+// scan is a look at a rotation that found nothing to release.
+type scan struct {
+	at    time.Time
+	moves int    // what was settled by then
+	rev   uint64 // of the rotation's record
+}
+
 // release sends nudges for up to room tasks that are due and that no limit holds
 // up, the tenants with the least out first. It returns how many it sent and whether
 // it could have sent more.
@@ -236,9 +248,15 @@ func (t *turn) release(ctx context.Context, r rollover.Rotation, l *load, room i
 	if room <= 0 {
 		return 0, false, nil
 	}
+	if last := t.scans[r.ID]; last.moves == t.moves && last.rev == r.Rev && time.Since(last.at) < rescan {
+		return 0, false, nil // Nothing was able then, and nothing has moved.
+	}
 	chosen, more, err := t.choose(ctx, r, l, room)
 	if err != nil {
 		return 0, false, err
+	}
+	if len(chosen) == 0 {
+		t.scans[r.ID] = scan{at: time.Now(), moves: t.moves, rev: r.Rev}
 	}
 	for _, c := range chosen {
 		nudge := rollover.Nudge{Rotation: c.id.Rotation, Ord: c.id.Ord, Urgent: c.urgent}
@@ -268,7 +286,7 @@ type chosen struct {
 // choose returns up to room tasks to release, in the order of the plan.
 func (t *turn) choose(ctx context.Context, r rollover.Rotation, l *load, room int) (out []chosen, more bool, err error) {
 	var able []chosen
-	for limit := room + l.rotations[r.ID]; ; limit *= 4 {
+	for limit := 2*room + 1 + l.rotations[r.ID]; ; limit *= 4 {
 		due := t.Mirror.Releasable(r, limit, t.Now())
 		if able, err = t.able(ctx, r, l, due, 2*room); err != nil {
 			return nil, false, err

@@ -23,8 +23,10 @@ type attempt struct {
 
 // read is one target as far as it was read.
 type read struct {
-	tries int
-	item  *rollover.Item // set once it is decided; without endpoints and advice
+	tries   int
+	refused int            // times in a row that host or service asked to wait
+	since   time.Time      // of the first of these
+	item    *rollover.Item // set once it is decided; without endpoints and advice
 }
 
 // begin takes the tenant for one call of Plan. It returns nil if this process
@@ -76,6 +78,28 @@ func (p *Planner) again(n int, err error) error {
 		wait = max(wait, s.After)
 	}
 	return rollover.RetryAfter(wait, err)
+}
+
+// maxThrottled bounds how long a plan waits for a target whose host, or the service,
+// wants fewer calls. After that each refusal is a failed try.
+const maxThrottled = 10 * time.Minute
+
+// throttled returns the error that brings the nudge back where the target was not
+// read because fewer calls were asked for, which is no failed try; else nil.
+func (p *Planner) throttled(seen *read, err error) error {
+	var s *rollover.StepError
+	if !errors.As(err, &s) || !s.Throttle.Waits() {
+		return nil
+	}
+	now := p.c.Now()
+	if seen.refused == 0 {
+		seen.since = now
+	}
+	if now.Sub(seen.since) >= maxThrottled {
+		return nil
+	}
+	seen.refused++
+	return rollover.RetryAfter(rollover.ThrottlePause(seen.refused, s.After, p.c.Jitter()), err)
 }
 
 // ended returns how an error ends the matter, or nil if trying again may help.

@@ -75,6 +75,9 @@ func (p *Planner) look(ctx context.Context, r rollover.Rotation, k *target, seen
 		if uncounted(ctx, err) {
 			return it, err
 		}
+		if wait := p.throttled(seen, err); wait != nil {
+			return it, wait
+		}
 		seen.tries++
 		if seen.tries < p.c.Attempts {
 			return it, p.again(seen.tries, err)
