@@ -142,14 +142,13 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	m.mu.Unlock()
 	var board *rollover.Board
 	if needsPlan {
-		plan, err := m.store.Plan(ctx, r.ID, 0, r.Tasks)
-		if err != nil {
+		var err error
+		if board, err = m.readBoard(ctx, r); err != nil {
 			m.mu.Lock()
 			m.failure = fmt.Errorf("reading the plan of %s: %w", r.ID, err)
 			m.mu.Unlock()
 			return
 		}
-		board = rollover.NewBoard(plan)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -170,6 +169,22 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	for w := range m.watches {
 		w.rotationChanged(r.ID, board != nil, e)
 	}
+}
+
+// planPiece is how many items of a plan are in hand at once while it is read.
+const planPiece = 2048
+
+// readBoard reads the plan of r piece by piece: the board keeps little of it.
+func (m *Mirror) readBoard(ctx context.Context, r rollover.Rotation) (*rollover.Board, error) {
+	board := rollover.NewBoard(nil)
+	for from := 0; from < r.Tasks; from += planPiece {
+		items, err := m.store.Plan(ctx, r.ID, from, min(from+planPiece, r.Tasks))
+		if err != nil {
+			return nil, err
+		}
+		board.Extend(items)
+	}
+	return board, nil
 }
 
 // foldTask takes in a task state.
