@@ -34,12 +34,14 @@ type Mirror struct {
 	store Store
 	ready chan struct{} // closed when the mirror has caught up for the first time
 
+	stirred chan struct{} // receives when a crowd may have news
+
 	mu        sync.Mutex // guards all below; never held while the store is asked
 	epoch     string
 	rotations map[string]*entry
 	findings  map[string]*findings
-	watches   map[*Watch]struct{}
-	taskSeq   uint64 // the newest task state folded, of any rotation
+	watches   map[*Watch]struct{} // those that are told apart, and the lead of each crowd
+	taskSeq   uint64              // the newest task state folded, of any rotation
 	changed   chan struct{}
 	failure   error
 }
@@ -50,6 +52,7 @@ type entry struct {
 	board    *rollover.Board
 	seq      uint64
 	early    map[int]rollover.Row // states told before the plan was known
+	crowd    *crowd               // nil: nobody watches who was told everything
 }
 
 // New returns an empty mirror.
@@ -57,6 +60,7 @@ func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
 		findings: map[string]*findings{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
+		stirred: make(chan struct{}, 1),
 	}
 }
 
@@ -70,6 +74,11 @@ func (m *Mirror) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.epoch = epoch
 	m.mu.Unlock()
+	bctx, cancel := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() { m.beat(bctx) })
+	defer beating.Wait()
+	defer cancel()
 	err = m.store.Tail(ctx, func(c rollover.Change) { m.fold(ctx, c) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -169,6 +178,7 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	for w := range m.watches {
 		w.rotationChanged(r.ID, board != nil, e)
 	}
+	m.stir()
 }
 
 // planPiece is how many items of a plan are in hand at once while it is read.
@@ -202,6 +212,7 @@ func (m *Mirror) foldTask(c rollover.Change) {
 		for w := range m.watches {
 			w.taskChanged(id, c.Seq)
 		}
+		m.stir()
 	}
 }
 
