@@ -48,7 +48,9 @@ func benchProfiles() map[string]benchSizes {
 }
 
 // benchSections are what can be measured, in the order in which it is.
-func benchSections() []string { return []string{"rotate", "bare", "plan", "status", "restart"} }
+func benchSections() []string {
+	return []string{"rotate", "bare", "plan", "status", "restart", "memory"}
+}
 
 func (a *app) benchCommand() *cobra.Command {
 	var f benchFlags
@@ -60,8 +62,8 @@ an emulated fleet in this process, and measures: the rate of stage and verify wi
 an ACS that takes 20 ms for each call, with the memory, the disk and the ACS calls
 that it takes; the same without latency beside a bare loop that makes the same
 calls with the same driver and keeps nothing; planning; how long a change of
-status takes to a watcher, and what watchers cost; and how long the service is
-away after kill -9. Every rotation must end with each certificate exactly once on
+status takes to a watcher, and what watchers cost; how long the service is away
+after kill -9; and how its memory grows with ten times the targets. Every rotation must end with each certificate exactly once on
 its target, or the command fails.
 
 The process and the fleet are made anew for every run.`,
@@ -123,6 +125,7 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 	}
 	sections := map[string]func(context.Context) error{
 		"rotate": m.rotate, "bare": m.bare, "plan": m.plan, "status": m.status, "restart": m.restart,
+		"memory": m.memory,
 	}
 	for _, name := range benchSections() {
 		if len(f.only) > 0 && !slices.Contains(f.only, name) {
