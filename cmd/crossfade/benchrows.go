@@ -196,6 +196,7 @@ func (m *measuring) bare(ctx context.Context) error {
 	m.note(what+": processor time of the service", "ms/target", service, goal{})
 	m.note(what+": processor time of the fleet", "ms/target", fleet, goal{})
 	m.note(what+": processor time of bare loop and fleet", "ms/target", both, goal{})
+	m.note(what+": bare / ours by processor time", "ratio", both/(service+fleet), goal{})
 	return nil
 }
 
