@@ -55,7 +55,7 @@ func benchProfiles() map[string]benchSizes {
 
 // benchSections are what can be measured, in the order in which it is.
 func benchSections() []string {
-	return []string{"rotate", "bare", "plan", "status", "restart", "urgent", "fair", "storm"}
+	return []string{"rotate", "bare", "plan", "status", "restart", "memory", "urgent", "fair", "storm"}
 }
 
 func (a *app) benchCommand() *cobra.Command {
@@ -69,9 +69,9 @@ an ACS that takes 20 ms for each call, with the memory, the disk and the ACS cal
 that it takes; the same without latency beside a bare loop that makes the same
 calls with the same driver and keeps nothing; planning; how long a change of
 status takes to a watcher, and what watchers cost; how long the service is
-away after kill -9; how soon urgent rotations write beside a bulk one; how equally
-tenants go forward beside a large one; and what a storm of 429 on some hosts does
-to the others. Every rotation must end with each certificate exactly once on
+away after kill -9; how its memory grows with ten times the targets; how soon urgent
+rotations write beside a bulk one; how equally tenants go forward beside a large one;
+and what a storm of 429 on some hosts does to the others. Every rotation must end with each certificate exactly once on
 its target, or the command fails.
 
 The process and the fleet are made anew for every run.`,
@@ -135,6 +135,7 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 	sections := map[string]func(context.Context) error{
 		"rotate": m.rotate, "bare": m.bare, "plan": m.plan, "status": m.status, "restart": m.restart,
 		"urgent": m.urgent, "fair": m.fair, "storm": m.storm,
+		"memory": m.memory,
 	}
 	for _, name := range benchSections() {
 		if len(f.only) > 0 && !slices.Contains(f.only, name) {

@@ -182,11 +182,11 @@ func (m *measuring) timed(ctx context.Context, f *benchFleet, r *crossfadev1.Rot
 // bare measures the whole system without latency, and the bare loop after it.
 func (m *measuring) bare(ctx context.Context) error {
 	n := m.sizes.compared
-	ours, calls, err := m.wholeSystem(ctx, n)
+	ours, calls, spent, err := m.wholeSystem(ctx, n)
 	if err != nil {
 		return err
 	}
-	theirs, bareCalls, err := m.bareLoop(ctx, n)
+	theirs, bareCalls, bareSpent, err := m.bareLoop(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -196,51 +196,74 @@ func (m *measuring) bare(ctx context.Context) error {
 	m.note(what+": ours / bare", "ratio", ours/theirs, goal{value: 0.7})
 	m.note(what+": ACS calls", "calls/target", calls, goal{value: 4, atMost: true})
 	m.note(what+": ACS calls of the bare loop", "calls/target", bareCalls, goal{})
+	service, fleet := spent.each(n)
+	_, both := bareSpent.each(n)
+	m.note(what+": processor time of the service", "ms/target", service, goal{})
+	m.note(what+": processor time of the fleet", "ms/target", fleet, goal{})
+	m.note(what+": processor time of bare loop and fleet", "ms/target", both, goal{})
+	m.note(what+": bare / ours by processor time", "ratio", both/(service+fleet), goal{})
 	return nil
 }
 
-// wholeSystem returns targets a second and calls a target.
-func (m *measuring) wholeSystem(ctx context.Context, n int) (rate, calls float64, err error) {
+// wholeSystem returns targets a second, calls a target, and what it took of the
+// processors.
+func (m *measuring) wholeSystem(ctx context.Context, n int) (rate, calls float64, spent processors, err error) {
 	f, err := m.newFleet(ctx, n/endpointsPerTenant, 0, m.f.slots)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, spent, err
 	}
 	defer func() { err = errors.Join(err, f.close(ctx)) }()
 	r, err := f.plan(ctx, n)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, spent, err
 	}
-	before := f.cloud.ACS().Counters().Calls
+	count := f.cloud.ACS().Counters().Calls
+	before, err := f.processors()
+	if err != nil {
+		return 0, 0, spent, err
+	}
 	took, err := m.timed(ctx, f, r, "bare")
-	return float64(n) / took.Seconds(), float64(f.cloud.ACS().Counters().Calls-before) / float64(n), err
+	if err != nil {
+		return 0, 0, spent, err
+	}
+	after, err := f.processors()
+	return float64(n) / took.Seconds(), float64(f.cloud.ACS().Counters().Calls-count) / float64(n), after.since(before), err
 }
 
 // bareLoop does the same without the system. The reading that planning does
 // comes first and is not counted, so that tokens and connections are as warm.
-func (m *measuring) bareLoop(ctx context.Context, n int) (rate, calls float64, err error) {
+func (m *measuring) bareLoop(ctx context.Context, n int) (rate, calls float64, spent processors, err error) {
 	cloud, err := emulator.Start(emulator.Config{Seed: 1, Tenants: n / endpointsPerTenant, Uniform: endpointsPerTenant})
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, spent, err
 	}
 	f := &benchFleet{app: m.app, cloud: cloud, dir: filepath.Join(m.f.dir, "bare")}
 	defer func() { err = errors.Join(err, f.close(ctx)) }()
-	d, works, err := bareWork(cloud)
+	d, works, err := bareWork(cloud, m.f.slots)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, spent, err
 	}
 	if err := bench.Observe(ctx, d, works, m.f.slots); err != nil {
-		return 0, 0, err
+		return 0, 0, spent, err
 	}
-	before := cloud.ACS().Counters().Calls
+	count := cloud.ACS().Counters().Calls
+	before, err := f.processors()
+	if err != nil {
+		return 0, 0, spent, err
+	}
 	took, err := bench.Bare(ctx, d, works, m.f.slots)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, spent, err
 	}
-	return float64(n) / took.Seconds(), float64(cloud.ACS().Counters().Calls-before) / float64(n), f.judge()
+	after, err := f.processors()
+	if err != nil {
+		return 0, 0, spent, err
+	}
+	return float64(n) / took.Seconds(), float64(cloud.ACS().Counters().Calls-count) / float64(n), after.since(before), f.judge()
 }
 
 // bareWork opens the driver as a node does and makes a work of each target.
-func bareWork(cloud *emulator.Cloud) (rollover.Driver, []rollover.Work, error) {
+func bareWork(cloud *emulator.Cloud, slots int) (rollover.Driver, []rollover.Work, error) {
 	w := cloud.World()
 	access := map[string]kit.Access{}
 	for _, t := range w.Tenants {
@@ -248,7 +271,9 @@ func bareWork(cloud *emulator.Cloud) (rollover.Driver, []rollover.Work, error) {
 			access[n.Host] = kit.Access{Account: n.Account, Secret: secrets.NewSecret(string(n.Secret))}
 		}
 	}
-	client, err := outbound.New(outbound.Config{CAPEM: cloud.CAPEM(), Dial: cloud.Dial()})
+	client, err := outbound.New(outbound.Config{
+		CAPEM: cloud.CAPEM(), Dial: cloud.Dial(), MaxIdleConns: max(outbound.DefaultMaxIdleConns, 2*slots),
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -110,6 +110,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		nc.log.Warn(w)
 	}
 	g := n.group(f.workers != 0)
+	g.Add("memory", c.Memory(nc.log).Run)
 	ops := daemon.Ops{Metrics: nc.registry, Ready: n.broker.Ready, Log: nc.log}
 	g.Add("ops", func(ctx context.Context) error { return ops.Serve(ctx, ports.ops) })
 	if api {

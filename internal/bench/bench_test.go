@@ -105,3 +105,22 @@ func TestBare_RotatesEveryTargetOrSaysWhyNot(t *testing.T) {
 		t.Errorf("Bare with an unknown target = %v, want the driver's error", err)
 	}
 }
+
+func TestReadProcessor_GrowsWithWork(t *testing.T) {
+	before, err := bench.ReadProcessor(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for after := before; after < before+30*time.Millisecond; {
+		for i := range 1_000_000 {
+			sum += i
+		}
+		if after, err = bench.ReadProcessor(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := bench.ReadProcessor(1 << 30); err == nil {
+		t.Errorf("ReadProcessor of a process that is none = nil error, after %d", sum)
+	}
+}

@@ -27,6 +27,9 @@ func (c Config) check() []Problem {
 	if len(c.Secrets.EnvPrefix) < 4 {
 		k.fail("secrets.env_prefix", "want at least 4 characters: shorter, and a tenants file could name any variable")
 	}
+	if c.MemoryLimit != 0 && c.MemoryLimit < 128<<20 {
+		k.fail("memory_limit", "want at least 128MiB, or nothing: an idle process takes half of that")
+	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		k.fail("log.format", "want text or json")
 	}

@@ -43,6 +43,13 @@ type Config struct {
 	// test. With it, "not before" means what that file says, so whoever can write
 	// the file decides when old credentials go.
 	Clock string `yaml:"clock"`
+	// MemoryLimit is what the process tries to stay below, as "512MiB" or bytes, at
+	// least 128MiB. It is no wall: the nearer it comes, the more time goes into
+	// collecting garbage, up to half of it. Default none: 384MiB, and more as soon
+	// as what is needed takes 60 % of that, so that no rotation is slowed down by
+	// it. Give 80 % of what a container may take. The environment's GOMEMLIMIT
+	// wins over both.
+	MemoryLimit Bytes `yaml:"memory_limit"`
 	// Log says what is logged, to standard error.
 	Log Log `yaml:"log"`
 }

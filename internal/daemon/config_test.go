@@ -75,6 +75,7 @@ drivers:
     max_pages: 7
     host_suffixes: [a.example, b.example]
 clock: clock.json
+memory_limit: 700MiB
 log: {format: json, level: warn}
 `
 
@@ -99,7 +100,7 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 			"*.accesscontrol.windows.net": "127.0.0.1:9443", "login.microsoftonline.com": "127.0.0.1:9443",
 		}},
 		Entra: daemon.Entra{Authority: "https://login.example/", DisableInstanceDiscovery: true},
-		Clock: in("clock.json"), Log: daemon.Log{Format: "json", Level: "warn"},
+		Clock: in("clock.json"), MemoryLimit: 700 << 20, Log: daemon.Log{Format: "json", Level: "warn"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)
@@ -208,6 +209,7 @@ func TestLoad_Refuses(t *testing.T) {
 		{"a star inside", "network: {dial: {'a.*.example': '127.0.0.1:1'}}\n", "network.dial.a.*.example"},
 		{"a directory without TLS", "entra: {authority: 'http://a/'}\n", "entra.authority"},
 		{"no check of Microsoft's own", "entra: {disable_instance_discovery: true}\n", "entra.disable_instance_discovery"},
+		{"memory that is not enough", "memory_limit: 64MiB\n", "memory_limit"},
 		{"a level of its own", "log: {level: verbose}\n", "log.level"},
 		{"a form of its own", "log: {format: xml}\n", "log.format"},
 		{"yes instead of true", "reflection: yes\n", "reflection"},

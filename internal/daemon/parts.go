@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -24,9 +25,18 @@ func (c Config) Broker() jet.Config {
 // Embedded reports whether the broker runs in this process.
 func (c Config) Embedded() bool { return c.NATS.URL == "" }
 
-// Outbound is what c says of other people's servers.
+// Outbound is what c says of other people's servers. Each slot keeps a
+// connection to its host and one to its host's token endpoint.
 func (c Config) Outbound() outbound.Config {
-	return outbound.Config{CAFile: c.Network.CAFile, Dial: c.Network.Dial}
+	return outbound.Config{
+		CAFile: c.Network.CAFile, Dial: c.Network.Dial,
+		MaxIdleConns: max(outbound.DefaultMaxIdleConns, 2*(c.Workers.TaskSlots+c.Workers.PlanSlots)),
+	}
+}
+
+// Memory is what c says of the memory of this process.
+func (c Config) Memory(log *slog.Logger) Memory {
+	return Memory{Limit: int64(c.MemoryLimit), Log: log}
 }
 
 // Resolver is where references to secrets lead.

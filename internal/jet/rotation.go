@@ -64,16 +64,10 @@ func (b *Broker) SaveRotation(ctx context.Context, r rollover.Rotation) (rollove
 // belongs to it in the same batch. The record is last: who sees it can read the
 // rest.
 func (b *Broker) saveWith(ctx context.Context, r rollover.Rotation, ws []write) (rollover.Rotation, error) {
-	stored := r
-	stored.V = rollover.RecordVersion
-	data, err := encode(stored)
+	stored, w, err := b.recordWrite(r)
 	if err != nil {
 		return r, err
 	}
-	if len(data) > maxPart {
-		return r, fmt.Errorf("rotation %s: record of %d bytes, at most %d fit: %w", r.ID, len(data), maxPart, rollover.ErrFull)
-	}
-	w := write{stream: streamRotations, subject: b.names.record(r.ID), data: data, expect: r.Rev}
 	if len(ws) == 0 {
 		stored.Rev, err = b.swap(ctx, w)
 	} else {
@@ -83,6 +77,19 @@ func (b *Broker) saveWith(ctx context.Context, r rollover.Rotation, ws []write) 
 		return r, fmt.Errorf("saving rotation %s: %w", r.ID, err)
 	}
 	return stored, nil
+}
+
+// recordWrite returns r as it will be stored, and the write that stores it.
+func (b *Broker) recordWrite(r rollover.Rotation) (rollover.Rotation, write, error) {
+	r.V = rollover.RecordVersion
+	data, err := encode(r)
+	if err != nil {
+		return r, write{}, err
+	}
+	if len(data) > maxPart {
+		return r, write{}, fmt.Errorf("rotation %s: record of %d bytes, at most %d fit: %w", r.ID, len(data), maxPart, rollover.ErrFull)
+	}
+	return r, write{stream: streamRotations, subject: b.names.record(r.ID), data: data, expect: r.Rev}, nil
 }
 
 // SelectedTenants implements [rollover.Store]. A selection never changes, and
@@ -134,17 +141,15 @@ func (b *Broker) FreezePlan(ctx context.Context, r rollover.Rotation, plan []rol
 	if err := b.room(ctx, len(plan)); err != nil {
 		return r, fmt.Errorf("freezing the plan of rotation %s: %w", r.ID, err)
 	}
-	var ws []write
-	n := 0
-	for chunk := range slices.Chunk(plan, planChunk) {
-		data, err := encode(planRecord{V: rollover.RecordVersion, Items: chunk})
-		if err != nil {
-			return r, err
-		}
-		ws = append(ws, cut(streamRotations, b.names.plan(r.ID, n), data)...)
-		n++
+	stored, w, err := b.recordWrite(r)
+	if err != nil {
+		return r, err
 	}
-	return b.saveWith(ctx, r, ws)
+	stored.Rev, err = b.swapParts(ctx, b.planParts(r.ID, plan), (len(plan)+planChunk-1)/planChunk, w)
+	if err != nil {
+		return r, fmt.Errorf("freezing the plan of rotation %s: %w", r.ID, err)
+	}
+	return stored, nil
 }
 
 // bytesPerTask is what the state of a task takes in the end, at most as a rule.

@@ -34,13 +34,15 @@ type Mirror struct {
 	store Store
 	ready chan struct{} // closed when the mirror has caught up for the first time
 
+	stirred chan struct{} // receives when a crowd may have news
+
 	mu        sync.Mutex // guards all below; never held while the store is asked
 	epoch     string
 	rotations map[string]*entry
 	findings  map[string]*findings
-	watches   map[*Watch]struct{}
-	taskSeq   uint64        // the newest task state folded, of any rotation
-	pace      rollover.Pace // of everything, by the answers in the task states
+	watches   map[*Watch]struct{} // those that are told apart, and the lead of each crowd
+	taskSeq   uint64              // the newest task state folded, of any rotation
+	pace      rollover.Pace       // of everything, by the answers in the task states
 	changed   chan struct{}
 	failure   error
 }
@@ -51,6 +53,7 @@ type entry struct {
 	board    *rollover.Board
 	seq      uint64
 	early    map[int]rollover.Row // states told before the plan was known
+	crowd    *crowd               // nil: nobody watches who was told everything
 }
 
 // New returns an empty mirror.
@@ -58,6 +61,7 @@ func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
 		findings: map[string]*findings{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
+		stirred: make(chan struct{}, 1),
 	}
 }
 
@@ -71,6 +75,11 @@ func (m *Mirror) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.epoch = epoch
 	m.mu.Unlock()
+	bctx, cancel := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() { m.beat(bctx) })
+	defer beating.Wait()
+	defer cancel()
 	err = m.store.Tail(ctx, func(c rollover.Change) { m.fold(ctx, c) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,14 +152,13 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	m.mu.Unlock()
 	var board *rollover.Board
 	if needsPlan {
-		plan, err := m.store.Plan(ctx, r.ID, 0, r.Tasks)
-		if err != nil {
+		var err error
+		if board, err = m.readBoard(ctx, r); err != nil {
 			m.mu.Lock()
 			m.failure = fmt.Errorf("reading the plan of %s: %w", r.ID, err)
 			m.mu.Unlock()
 			return
 		}
-		board = rollover.NewBoard(plan)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -171,6 +179,23 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	for w := range m.watches {
 		w.rotationChanged(r.ID, board != nil, e)
 	}
+	m.stir()
+}
+
+// planPiece is how many items of a plan are in hand at once while it is read.
+const planPiece = 2048
+
+// readBoard reads the plan of r piece by piece: the board keeps little of it.
+func (m *Mirror) readBoard(ctx context.Context, r rollover.Rotation) (*rollover.Board, error) {
+	board := rollover.NewBoard(nil)
+	for from := 0; from < r.Tasks; from += planPiece {
+		items, err := m.store.Plan(ctx, r.ID, from, min(from+planPiece, r.Tasks))
+		if err != nil {
+			return nil, err
+		}
+		board.Extend(items)
+	}
+	return board, nil
 }
 
 // foldTask takes in a task state.
@@ -191,6 +216,7 @@ func (m *Mirror) foldTask(c rollover.Change) {
 		for w := range m.watches {
 			w.taskChanged(id, c.Seq)
 		}
+		m.stir()
 	}
 }
 

@@ -62,7 +62,7 @@ type Watch struct {
 	m    *Mirror
 	id   string
 	wake chan struct{}
-	last time.Time // when the last batch was given, for pace
+	last time.Time // when the last batch was given, for pace; owned by the reader
 
 	// The fields below are guarded by m.mu.
 	reset bool // the next batch begins a snapshot
@@ -71,15 +71,21 @@ type Watch struct {
 	dirty map[int]struct{}
 	at    int // where the snapshot that is being told goes on
 	told  Position
+
+	crowd  *crowd // nil: told apart from others
+	number int    // of the crowd's batch that comes next
 }
 
 // Batch is what happened since the last one.
 type Batch struct {
 	Reset bool  // forget what you knew: a snapshot begins
-	View  *View // the rotation as it is now; nil if neither it nor its counts changed
+	View  *View // the rotation as it is now; never nil
 	Tasks []rollover.Task
 	Pos   Position
 	Ended bool // the rotation has ended and everything was told
+	// Shared is set if other watchers are told the same batch. They all have it
+	// in their hands at once: nobody writes to it.
+	Shared *Shared
 }
 
 // Watch begins to follow a rotation: from since on if it is a position of this
@@ -112,6 +118,9 @@ func (w *Watch) Close() {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
 	delete(w.m.watches, w)
+	if w.crowd != nil {
+		w.leave(w.m.rotations[w.id])
+	}
 }
 
 // markAll marks every task that is newer than what was told. The caller holds
@@ -161,17 +170,21 @@ func (w *Watch) poke() {
 // Next waits for news and returns it. Its error is that of ctx, or of reading
 // the plan.
 func (w *Watch) Next(ctx context.Context) (Batch, error) {
-	if wait := pace - time.Since(w.last); !w.last.IsZero() && wait > 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case <-ctx.Done():
-			return Batch{}, context.Cause(ctx)
-		case <-t.C:
-		}
-	}
 	for {
-		if b, ok := w.take(); ok {
+		if wait := w.rest(); wait > 0 {
+			t := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+				t.Stop()
+				return Batch{}, context.Cause(ctx)
+			case <-t.C:
+			}
+		}
+		b, s, ok := w.take()
+		switch {
+		case s != nil:
+			return s.batch(ctx, w)
+		case ok:
 			w.last = time.Now()
 			return w.withItems(ctx, b)
 		}
@@ -183,11 +196,42 @@ func (w *Watch) Next(ctx context.Context) (Batch, error) {
 	}
 }
 
-// take removes up to MaxBatch changes.
-func (w *Watch) take() (Batch, bool) {
+// rest returns how long a watch that is told apart still has to wait for its
+// next batch. A crowd waits together.
+func (w *Watch) rest() time.Duration {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	if w.crowd != nil || w.last.IsZero() {
+		return 0
+	}
+	return pace - time.Since(w.last)
+}
+
+// take removes up to MaxBatch changes, or takes the next batch of the crowd.
+func (w *Watch) take() (Batch, *Shared, bool) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
 	e := w.m.rotations[w.id]
+	if w.crowd != nil {
+		if s := w.takeShared(e); s != nil {
+			if b := w.own(s); b != nil {
+				return *b, nil, true
+			}
+			return Batch{}, s, true
+		}
+		if w.crowd != nil {
+			return Batch{}, nil, false
+		}
+	}
+	b, ok := w.news(e)
+	if ok && len(w.dirty) == 0 {
+		w.join(e)
+	}
+	return b, nil, ok
+}
+
+// news removes up to MaxBatch changes. The caller holds mu.
+func (w *Watch) news(e *entry) (Batch, bool) {
 	if !w.view && !w.reset && len(w.dirty) == 0 {
 		return Batch{}, false
 	}

@@ -19,12 +19,10 @@ import (
 const (
 	DefaultTimeout         = 60 * time.Second
 	DefaultMaxConnsPerHost = 8
-	DefaultMaxIdleConns    = 1024
-	// EmulatorMaxIdleConns is the default of Config.MaxIdleConns where Dial is
-	// set: every one of an emulator's thousands of hosts has connections of its
-	// own in the pool, though they all lead to one address. Each one costs about
-	// 50 KiB.
-	EmulatorMaxIdleConns = 2048
+	// DefaultMaxIdleConns is enough for connections to wait for the next call of
+	// the same task. More would wait for nothing: of a large fleet each host is met
+	// once while planning and once when its turn comes, long after.
+	DefaultMaxIdleConns = 256
 )
 
 // The bounds that are not configurable.
@@ -35,7 +33,7 @@ const (
 	pingAfter        = 15 * time.Second // a silent HTTP/2 connection is asked whether it lives
 	pingTimeout      = 10 * time.Second
 	maxHeaderBytes   = 64 << 10
-	sessionCache     = 4096 // TLS sessions kept for resumption, one a host
+	sessionCache     = 1024 // TLS sessions kept for resumption, one a host, with its certificates
 )
 
 // ErrNotHTTPS says that a request was for another scheme than https.
@@ -62,9 +60,10 @@ type Config struct {
 	// 0 means [DefaultMaxConnsPerHost]. More requests wait for a free one.
 	MaxConnsPerHost int
 	// MaxIdleConns bounds the idle connections to all hosts together; 0 means
-	// [DefaultMaxIdleConns], or [EmulatorMaxIdleConns] where Dial is set. Each
-	// one costs a file descriptor. Those of HTTP/2 are not counted: there is one
-	// a host, and it is closed when it was idle for 90 s.
+	// [DefaultMaxIdleConns]. Each one costs a file descriptor and about 50 KiB; fewer
+	// than requests are made at once, and a task pays for a handshake before each
+	// of its calls. Those of HTTP/2 are not counted: there is one a host, and it is
+	// closed when it was idle for 90 s.
 	MaxIdleConns int
 	// Proxy chooses the proxy for hosts without an entry in Dial; nil means
 	// [http.ProxyFromEnvironment]. What is sent through a proxy is resolved
@@ -127,9 +126,6 @@ func (c *Config) setDefaults() error {
 	}
 	if c.MaxIdleConns == 0 {
 		c.MaxIdleConns = DefaultMaxIdleConns
-		if len(c.Dial) > 0 {
-			c.MaxIdleConns = EmulatorMaxIdleConns
-		}
 	}
 	if c.Proxy == nil {
 		c.Proxy = http.ProxyFromEnvironment

@@ -94,8 +94,8 @@ func TestNew_ReachesManyNamesBehindOneAddress(t *testing.T) {
 		s := serveBy(t, version, func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "%s %s", r.Proto, r.Host)
 		})
-		c := client(t, s, nil)
 		const hosts = 300
+		c := client(t, s, func(c *outbound.Config) { c.MaxIdleConns = hosts + 1 })
 		for round := range 2 {
 			for i := range hosts {
 				name := fmt.Sprintf("ns%d.%s", i, host)

@@ -43,20 +43,28 @@ type Board struct {
 // NewBoard returns the board of a plan of which nothing has run.
 func NewBoard(plan []Item) *Board {
 	b := &Board{
-		rows: make([]Row, len(plan)),
-		c:    Counts{Total: len(plan), Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}},
+		rows: make([]Row, 0, len(plan)),
+		c:    Counts{Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}},
 	}
-	for i, it := range plan {
-		b.rows[i] = Row{Progress: it.Start()}
+	b.Extend(plan)
+	return b
+}
+
+// Extend adds the next items of the plan, so that a long plan can be read piece
+// by piece.
+func (b *Board) Extend(items []Item) {
+	b.c.Total += len(items)
+	for _, it := range items {
+		r := Row{Progress: it.Start()}
+		b.rows = append(b.rows, r)
 		if it.Outcome == Open {
 			b.c.Workable++
 		}
-		b.c.add(b.rows[i], 1)
+		b.c.add(r, 1)
 		if len(it.Advice) > 0 {
 			b.c.Advised++
 		}
 	}
-	return b
 }
 
 // Len returns how many tasks the plan has.

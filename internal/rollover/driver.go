@@ -57,6 +57,15 @@ type Driver interface {
 	Undo(ctx context.Context, w Work) error
 }
 
+// SelfSwitching is what a [Driver] may implement besides, if its senders switch to
+// the new credential by themselves.
+type SelfSwitching interface {
+	// SelfSwitching reports that Activate makes no call and changes nothing. The
+	// task then needs no record between Verify and Activate, and is saved once for
+	// both.
+	SelfSwitching() bool
+}
+
 // Work is what a driver is told about one task.
 type Work struct {
 	Rotation        string        // id; marks what we add as ours

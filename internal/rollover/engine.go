@@ -28,7 +28,8 @@ type Config struct {
 	Done func(k Task, s Step, took time.Duration, err error)
 }
 
-// Engine does the steps that [Next] says are due and saves the task after each.
+// Engine does the steps that [Next] says are due and saves the task: once for
+// the steps that add and read, and before and after each step that changes more.
 // It keeps no state: any number of engines may work on one store.
 type Engine struct{ c Config }
 
@@ -44,35 +45,19 @@ func NewEngine(c Config) *Engine {
 }
 
 // maxRounds bounds one call of Advance. A task has at most six steps; the rest
-// is for lost races.
-const maxRounds = 16
+// is for saves between them and for lost races.
+const maxRounds = 24
 
 // Advance takes the task as far as it goes now and returns it as it is stored.
 // A failed step is no error: it is written into the task, which then is due
 // again later or has ended. An error means that the task may not be as the
 // caller last saw it; calling again finds out.
 func (e *Engine) Advance(ctx context.Context, id TaskID) (Task, error) {
+	h := hand{e: e, id: id}
 	for range maxRounds {
-		k, err := e.c.Store.Task(ctx, id)
-		if err != nil {
-			return Task{}, fmt.Errorf("reading task %s: %w", id, err)
-		}
-		step := Next(k, e.c.Now())
-		if step == StepWait || step == StepNothing {
-			return k, nil
-		}
-		next, err := e.try(ctx, k, step)
-		if err != nil {
-			return k, err
-		}
-		saved, err := e.c.Store.SaveTask(ctx, next)
-		switch {
-		case errors.Is(err, ErrConflict): // Someone else moved it: look again.
-			continue
-		case err != nil:
-			return k, fmt.Errorf("saving task %s after %s: %w", id, step, err)
-		case saved.Outcome != Open || !saved.NextAt.IsZero():
-			return saved, nil
+		done, err := h.move(ctx)
+		if done || err != nil {
+			return h.k, err
 		}
 	}
 	return Task{}, fmt.Errorf("task %s: no end after %d rounds: %w", id, maxRounds, ErrConflict)

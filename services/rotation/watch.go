@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
@@ -153,53 +152,6 @@ func (t *teller) tell(ctx context.Context, batches <-chan mirror.Batch, broke <-
 	}
 }
 
-// batch sends a batch as one message, or as two. A cursor stands behind all that
-// it covers: the first of two still carries the one before.
-func (t *teller) batch(ctx context.Context, b mirror.Batch) error {
-	next := t.last
-	next.pos = b.Pos
-	withTasks := t.tasks && len(b.Tasks) > 0
-	if b.View != nil {
-		at := next
-		if withTasks {
-			at = t.last
-			if b.Reset {
-				at.pos = mirror.Position{} // From the middle of a snapshot nobody can go on.
-			}
-		}
-		if err := t.rotation(ctx, at, b); err != nil {
-			return err
-		}
-	}
-	if withTasks {
-		ks := make([]*pb.RotationTask, len(b.Tasks))
-		for i, k := range b.Tasks {
-			ks[i] = taskProto(k)
-		}
-		m := &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Tasks{Tasks: &pb.TaskChanges{Tasks: ks}}}
-		if err := t.send(ctx, next, m); err != nil {
-			return err
-		}
-	}
-	t.last = next
-	return nil
-}
-
-// rotation sends the rotation of a batch, unless that is just what was sent
-// last.
-func (t *teller) rotation(ctx context.Context, at cursor, b mirror.Batch) error {
-	r := rotationProto(b.View.Rotation, b.View.Counts)
-	m := &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Rotation{Rotation: r}}
-	switch {
-	case b.Reset:
-		m.Event = &pb.WatchRotationResponse_Snapshot{Snapshot: &pb.RotationSnapshot{Rotation: r, Reset_: t.hadCursor}}
-	case !b.Ended && proto.Equal(r, t.shown):
-		return nil
-	}
-	t.shown = r
-	return t.send(ctx, at, m)
-}
-
 // toldAll reports whether the rotation has ended and the reader was told all of
 // it.
 func (t *teller) toldAll(v mirror.View) bool {
@@ -221,7 +173,11 @@ func (t *teller) quiet(ctx context.Context) (done bool, err error) {
 
 func (t *teller) send(ctx context.Context, at cursor, m *pb.WatchRotationResponse) error {
 	m.Cursor, m.EventTime = at.String(), timestamppb.New(t.s.c.Now())
-	return t.out.send(ctx, m)
+	e, err := edge.Encode(m)
+	if err != nil {
+		return err
+	}
+	return t.out.send(ctx, e)
 }
 
 // outlet sends messages and gives up on a reader that takes none.
@@ -240,9 +196,9 @@ var errGone = errors.New("the reader went away")
 // send returns when the message is on its way. Flow control makes gRPC's own
 // Send wait for the reader, for ever if need be; that wait ends when the handler
 // returns, and so does the goroutine that waits.
-func (o *outlet) send(ctx context.Context, m *pb.WatchRotationResponse) error {
+func (o *outlet) send(ctx context.Context, m *edge.Encoded) error {
 	sent := make(chan error, 1)
-	go func() { sent <- o.stream.Send(m) }()
+	go func() { sent <- o.stream.SendMsg(m) }()
 	t := time.NewTimer(o.patience)
 	defer t.Stop()
 	select {

@@ -314,7 +314,9 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 		if !ok { // The mirror was told, so it will be there.
 			return fmt.Errorf("finding of tenant %d: %w", ord, rollover.ErrNotFound)
 		}
+		f.Endpoints = nil // The plan is made of the items alone.
 		findings[ord] = f
+		delete(found, ord)
 	}
 	plan := rollover.Assemble(findings)
 	if r, err = r.Freeze(plan, t.Now()); err != nil {

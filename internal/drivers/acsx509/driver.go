@@ -199,6 +199,9 @@ func oldStand(id Identity, w rollover.Work) error {
 // that Microsoft chose.
 func (d *Driver) Activate(context.Context, rollover.Work) error { return nil }
 
+// SelfSwitching implements [rollover.SelfSwitching].
+func (d *Driver) SelfSwitching() bool { return true }
+
 // Retire implements [rollover.Driver]. All copies of each named certificate go,
 // each by the id and version of a reading that showed the new one beside it.
 func (d *Driver) Retire(ctx context.Context, w rollover.Work) (removed []string, err error) {

@@ -151,6 +151,9 @@ func (c *Cloud) Verify(ctx context.Context, w rollover.Work) (rollover.Evidence,
 // Activate implements [rollover.Driver]: the sender switches by itself.
 func (c *Cloud) Activate(context.Context, rollover.Work) error { return nil }
 
+// SelfSwitching implements [rollover.SelfSwitching].
+func (c *Cloud) SelfSwitching() bool { return true }
+
 // Retire implements [rollover.Driver].
 func (c *Cloud) Retire(ctx context.Context, w rollover.Work) ([]string, error) {
 	o, err := c.list(ctx, w.Target)

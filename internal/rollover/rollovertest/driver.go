@@ -40,7 +40,7 @@ type Fixture struct {
 // what it may and nothing else, and finds what an earlier call did whose answer
 // was lost. open returns a new fixture; it is called once for each case.
 func TestDriver(t *testing.T, open func(t *testing.T) Fixture) {
-	for _, group := range [][]driverCase{observeCases(), stageCases(), verifyCases(), retireCases(), undoCases()} {
+	for _, group := range [][]driverCase{observeCases(), stageCases(), verifyCases(), activateCases(), retireCases(), undoCases()} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				b := newBench(t, open(t))
