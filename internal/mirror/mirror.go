@@ -27,6 +27,7 @@ type View struct {
 	Rotation rollover.Rotation
 	Counts   rollover.Counts
 	Seq      uint64 // version of the newest task state in Counts
+	Pace     rollover.Pace
 }
 
 // Mirror folds the feed. Make it with [New], and call Run.
@@ -218,7 +219,7 @@ func (m *Mirror) entry(id string) *entry {
 func (e *entry) view() View {
 	v := View{Rotation: e.rotation, Seq: e.seq}
 	if e.board != nil {
-		v.Counts = e.board.Counts()
+		v.Counts, v.Pace = e.board.Counts(), e.board.Pace()
 	}
 	return v
 }

@@ -63,6 +63,8 @@ type Spec struct {
 	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1
 	Tolerance       Tolerance    `json:"tolerance,omitzero"`
 	Strategy        Strategy     `json:"strategy,omitzero"`
+	StageDeadline   time.Time    `json:"stage_deadline,omitzero"` // every target is to hold New by then; zero: none
+	Schedule        Schedule     `json:"schedule,omitzero"`
 	Reason          string       `json:"reason,omitempty"`
 }
 
@@ -99,6 +101,8 @@ type Rotation struct {
 	WaveNumber  int               `json:"wave,omitempty"`         // of the wave that was opened last; 0: the first
 	WaveBase    int               `json:"wave_base,omitempty"`    // failures when it was opened
 	BakeUntil   time.Time         `json:"bake_until,omitzero"`    // the wave is done and the next waits for this instant
+	Gate        Gate              `json:"gate,omitzero"`          // what its schedule allows now
+	AtRiskSince time.Time         `json:"at_risk_since,omitzero"` // since when the stage deadline is at risk, or was missed
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	CreatedAt   time.Time         `json:"created_at"`
@@ -258,8 +262,9 @@ func (r Rotation) End(c Counts, now time.Time) Rotation {
 func (r Rotation) Orders(newCert Credential) Orders {
 	o := Orders{
 		New: newCert, Margin: Margin, EvidenceMaxAge: EvidenceMaxAge, MaxTries: r.Spec.MaxTries,
-		Hold:   r.State != StateRunning,
-		Retire: r.State == StateRunning && r.Phase == PhaseRetire,
+		Hold:      r.State != StateRunning,
+		Retire:    r.State == StateRunning && r.Phase == PhaseRetire,
+		Scheduled: !r.Spec.Schedule.Empty(), OpenUntil: r.Gate.OpenUntil,
 	}
 	if r.Spec.Retires() {
 		o.RetireNotBefore = r.Spec.RetireNotBefore
