@@ -118,6 +118,9 @@ func (o *outlook) measure(p Pace, base int) bool {
 	for i := range o.wave {
 		n += o.sizes[i]
 		end, ok := p.when(n)
+		if i == o.wave-1 && !o.r.WaveAt.IsZero() {
+			end, ok = o.r.WaveAt.Add(-o.r.Spec.Strategy.Bake), true
+		}
 		if !ok {
 			break
 		}

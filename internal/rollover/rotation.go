@@ -100,6 +100,7 @@ type Rotation struct {
 	Accepted    int               `json:"accepted,omitempty"`     // failures that a person took note of; they count no more
 	WaveNumber  int               `json:"wave,omitempty"`         // of the wave that was opened last; 0: the first
 	WaveBase    int               `json:"wave_base,omitempty"`    // failures when it was opened
+	WaveAt      time.Time         `json:"wave_at,omitzero"`       // when it was opened; zero: it is the first
 	BakeUntil   time.Time         `json:"bake_until,omitzero"`    // the wave is done and the next waits for this instant
 	Gate        Gate              `json:"gate,omitzero"`          // what its schedule allows now
 	AtRiskSince time.Time         `json:"at_risk_since,omitzero"` // since when the stage deadline is at risk, or was missed
