@@ -267,6 +267,9 @@ func (r Rotation) Orders(newCert Credential) Orders {
 		Retire:    r.State == StateRunning && r.Phase == PhaseRetire,
 		Scheduled: !r.Spec.Schedule.Empty(), OpenUntil: r.Gate.OpenUntil,
 	}
+	if o.Retire && r.Gate.OffHours { // The deadline is one for staging.
+		o.OpenUntil = time.Time{}
+	}
 	if r.Spec.Retires() {
 		o.RetireNotBefore = r.Spec.RetireNotBefore
 	}

@@ -120,6 +120,7 @@ type turn struct {
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
+	times   map[string]*times       // schedules that were read, by rotation
 }
 
 // all looks at every rotation that has not ended, oldest first.

@@ -82,6 +82,13 @@ func (t *turn) run(ctx context.Context, v mirror.View, sharers int) error {
 	if next, changed := t.phase(v); changed {
 		return t.save(ctx, next)
 	}
+	if written, err := t.schedule(ctx, v); written || err != nil {
+		return err
+	}
+	if v.Rotation.Closed(t.Now()) {
+		t.forget(v.Rotation.ID)
+		return nil
+	}
 	share := (t.Window - len(t.tasks)) / sharers
 	room := min(share, v.Rotation.Spec.MaxInFlight-t.outOf(v.Rotation.ID))
 	if room <= 0 {
@@ -95,15 +102,21 @@ func (t *turn) run(ctx context.Context, v mirror.View, sharers int) error {
 // due is sent anew as soon as it is resumed. A rotation whose last tasks were in
 // hand and have ended is closed.
 func (t *turn) hold(ctx context.Context, v mirror.View) error {
-	for id := range t.tasks {
-		if id.Rotation == v.Rotation.ID {
-			delete(t.tasks, id)
-		}
-	}
+	t.forget(v.Rotation.ID)
 	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 {
 		return t.save(ctx, v.Rotation.End(v.Counts, t.Now()))
 	}
-	return nil
+	_, err := t.schedule(ctx, v)
+	return err
+}
+
+// forget forgets the nudges of a rotation that are out.
+func (t *turn) forget(rotation string) {
+	for id := range t.tasks {
+		if id.Rotation == rotation {
+			delete(t.tasks, id)
+		}
+	}
 }
 
 // phase returns the rotation as the fold of its tasks, its tolerance, its waves and
