@@ -32,6 +32,7 @@ type rotateFlags struct {
 	start            string
 	waves            []string
 	bake             time.Duration
+	times            scheduleFlags
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -49,7 +50,9 @@ before --retire-not-before.`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
-  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only`,
+  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only
+  crossfade rotate --certificate new.cer --deadline 2026-12-18T18:00:00Z --freeze holidays.ics \
+      --window 'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(f.tenants) > 0 && f.selected != "" {
 				return usage("--tenant and --select: only one of them can say for whom")
@@ -72,6 +75,7 @@ before --retire-not-before.`,
 	fl.StringVar(&f.start, "start", "", "`HOW` to begin: \"slow\", in waves of 1, 2, 4, … tasks, or \"full\", one task and then the waves (default slow)")
 	fl.StringSliceVar(&f.waves, "wave", nil, "`SIZE` of a wave after the start, a number of tasks or a percentage; may be repeated")
 	fl.DurationVar(&f.bake, "bake", 0, "how long a wave that is done is left alone before the next")
+	f.times.add(fl)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -177,6 +181,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		return nil, err
 	}
 	if s.Strategy, err = f.strategy(); err != nil {
+		return nil, err
+	}
+	if s.Schedule, err = f.times.schedule(); err != nil {
 		return nil, err
 	}
 	s.Certificate, err = a.certificateName(ctx, cl, f.certificate)

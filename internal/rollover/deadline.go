@@ -44,7 +44,7 @@ type Estimate struct {
 
 // EstimateFrom returns the least that total tasks take, begun at from. No more
 // than cap tasks are begun a second; 0: as many as there are.
-func (s Spec) EstimateFrom(from time.Time, total int, cap float64, t Timetable) Estimate {
+func (s Spec) EstimateFrom(from time.Time, total int, most float64, t Timetable) Estimate {
 	h := t.Regular
 	if s.Schedule.Policy == DeadlineWins && !s.StageDeadline.IsZero() {
 		h = t.OffHours
@@ -54,8 +54,8 @@ func (s Spec) EstimateFrom(from time.Time, total int, cap float64, t Timetable) 
 	at, seen := from, true
 	for i, n := range sizes {
 		took := LeastTaskTime * time.Duration((n+s.atOnce(n, total)-1)/s.atOnce(n, total))
-		if cap > 0 {
-			took = max(took, time.Duration(math.Min(float64(n)/cap, outOfSight.Seconds())*float64(time.Second)))
+		if most > 0 {
+			took = max(took, time.Duration(math.Min(float64(n)/most, outOfSight.Seconds())*float64(time.Second)))
 		}
 		e.Work += took
 		if i > 0 {
@@ -117,14 +117,16 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // that was missed stays marked.
 func (r Rotation) Risk(f Forecast, left bool, now time.Time) (Rotation, bool) {
 	d := r.Spec.StageDeadline
-	if d.IsZero() || r.State.Ended() {
+	if d.IsZero() || r.State.Ended() || r.Phase == PhaseRetire { // By then it is decided.
 		return r, false
 	}
 	late := func(t time.Time) bool { return t.IsZero() || t.After(d) }
 	at := !r.AtRiskSince.IsZero()
 	switch {
+	case !left && f.Done.IsZero():
+		at = at && now.After(d)
 	case !left:
-		at = at && now.After(d) // Until a moment ago it was not done.
+		at = f.Done.After(d)
 	case now.After(d):
 		at = true
 	case f.Assumed:

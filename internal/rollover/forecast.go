@@ -12,7 +12,8 @@ type Forecast struct {
 	Earliest time.Time // zero: out of sight, as are the two below
 	Likely   time.Time
 	Latest   time.Time
-	Assumed  bool // from [TaskTime], since nothing was measured
+	Assumed  bool      // from [TaskTime], since nothing was measured
+	Done     time.Time // when the last one was, where none is left; zero: not known
 }
 
 // Predict returns the forecast at now, and false where nothing of the stage phase
@@ -25,6 +26,9 @@ type Forecast struct {
 func Predict(r Rotation, c Counts, p Pace, t Timetable, now time.Time) (Forecast, bool) {
 	if r.Digest == "" || r.State.Ended() || r.State == StateCancelling || c.Past() >= c.Workable ||
 		(r.Phase != PhaseNone && r.Phase != PhaseStage && r.Phase != PhaseVerify) {
+		if r.Digest != "" && c.Past() >= c.Workable {
+			return Forecast{Done: p.last.at}, false
+		}
 		return Forecast{}, false
 	}
 	h := t.hours(r.Spec, func(h Hours) bool {

@@ -23,8 +23,12 @@ type mark struct {
 }
 
 // Note takes in that n tasks are past, n having grown or shrunk by one, since at.
-// Clocks of workers differ by a little: time does not go back in here.
+// Clocks of workers differ by a little: time does not go back in here. What says no
+// time is passed over.
 func (p *Pace) Note(n int, at time.Time) {
+	if at.IsZero() {
+		return
+	}
 	if n < p.last.n { // An end was taken back.
 		k := sort.Search(len(p.marks), func(i int) bool { return p.marks[i].n > n })
 		p.marks = slices.Clip(p.marks[:k])

@@ -28,6 +28,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 	}
+	s.StageDeadline, s.Schedule = scheduleOf(p.GetSchedule())
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
 	}
@@ -63,7 +64,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Target:   &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{}}},
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
-		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy),
+		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy), Schedule: scheduleProto(s),
 	}
 	if s.Filter != "" {
 		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}

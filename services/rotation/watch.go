@@ -188,15 +188,16 @@ func (t *teller) batch(ctx context.Context, b mirror.Batch) error {
 // rotation sends the rotation of a batch, unless that is just what was sent
 // last.
 func (t *teller) rotation(ctx context.Context, at cursor, b mirror.Batch) error {
-	r := rotationProto(b.View.Rotation, b.View.Counts)
+	plain := rotationProto(b.View.Rotation, b.View.Counts) // The forecast is new each time, and no news.
+	r := t.s.show(*b.View)
 	m := &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Rotation{Rotation: r}}
 	switch {
 	case b.Reset:
 		m.Event = &pb.WatchRotationResponse_Snapshot{Snapshot: &pb.RotationSnapshot{Rotation: r, Reset_: t.hadCursor}}
-	case !b.Ended && proto.Equal(r, t.shown):
+	case !b.Ended && proto.Equal(plain, t.shown):
 		return nil
 	}
-	t.shown = r
+	t.shown = plain
 	return t.send(ctx, at, m)
 }
 
@@ -213,7 +214,7 @@ func (t *teller) toldAll(v mirror.View) bool {
 func (t *teller) quiet(ctx context.Context) (done bool, err error) {
 	v, err := t.s.c.Mirror.Rotation(ctx, t.last.rotation)
 	if err == nil && t.toldAll(v) {
-		r := rotationProto(v.Rotation, v.Counts)
+		r := t.s.show(v)
 		return true, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Rotation{Rotation: r}})
 	}
 	return false, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Checkpoint{Checkpoint: &pb.Checkpoint{}}})

@@ -124,7 +124,7 @@ func (t *turn) forget(rotation string) {
 func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	r, now := v.Rotation, t.Now()
 	if v.Counts.OpenTasks == 0 {
-		return r.End(v.Counts, now), true
+		return t.judged(v, now).End(v.Counts, now), true
 	}
 	if b := r.Budget(v.Counts); b.Exceeded() {
 		next, err := r.Exceed(b, now)

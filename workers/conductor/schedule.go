@@ -71,14 +71,19 @@ func (t *turn) schedule(ctx context.Context, v mirror.View) (bool, error) {
 		return false, nil
 	}
 	s.judged = time.Now()
-	f, left := rollover.Predict(r, v.Counts, v.Pace, s.table, now)
-	next, changed := r.Risk(f, left, now)
-	if !changed {
+	next := t.judged(v, now)
+	if next.AtRiskSince.Equal(r.AtRiskSince) {
 		return false, nil
 	}
-	t.Log.WarnContext(ctx, "stage deadline", "rotation", r.ID, "deadline", r.Spec.StageDeadline,
-		"at_risk", !next.AtRiskSince.IsZero(), "likely", f.Likely, "latest", f.Latest)
+	t.Log.WarnContext(ctx, "stage deadline", "rotation", r.ID, "deadline", r.Spec.StageDeadline, "at_risk", !next.AtRiskSince.IsZero())
 	return true, t.save(ctx, next)
+}
+
+// judged returns a rotation with the mark of its deadline as the forecast has it.
+func (t *turn) judged(v mirror.View, now time.Time) rollover.Rotation {
+	f, left := rollover.Predict(v.Rotation, v.Counts, v.Pace, t.timesOf(v.Rotation).table, now)
+	next, _ := v.Rotation.Risk(f, left, now)
+	return next
 }
 
 // gate returns what the schedule allows now. What cannot be read allows nothing.

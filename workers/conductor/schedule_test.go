@@ -46,7 +46,9 @@ func (h *house) drained() {
 }
 
 func gate(open bool) func(mirror.View) bool {
-	return func(v mirror.View) bool { return !v.Rotation.Gate.OpenUntil.IsZero() == open && v.Rotation.State == rollover.StateRunning }
+	return func(v mirror.View) bool {
+		return !v.Rotation.Gate.OpenUntil.IsZero() == open && v.Rotation.State == rollover.StateRunning
+	}
 }
 
 // The epoch of the tests is at one in the morning. A window that opens at two lets

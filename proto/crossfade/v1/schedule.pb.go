@@ -415,7 +415,9 @@ type Forecast struct {
 	// Since when the deadline is at risk, or was missed. Absent: it is not.
 	AtRiskSince *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at_risk_since,json=atRiskSince,proto3" json:"at_risk_since,omitempty"`
 	// Nothing was measured yet: the times are those of tasks of assumed length.
-	Assumed       bool `protobuf:"varint,7,opt,name=assumed,proto3" json:"assumed,omitempty"`
+	Assumed bool `protobuf:"varint,7,opt,name=assumed,proto3" json:"assumed,omitempty"`
+	// When this was said, by the clock of the service.
+	ForecastTime  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=forecast_time,json=forecastTime,proto3" json:"forecast_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -499,6 +501,13 @@ func (x *Forecast) GetAssumed() bool {
 	return false
 }
 
+func (x *Forecast) GetForecastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ForecastTime
+	}
+	return nil
+}
+
 var File_crossfade_v1_schedule_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_schedule_proto_rawDesc = "" +
@@ -527,7 +536,7 @@ const file_crossfade_v1_schedule_proto_rawDesc = "" +
 	"\x04open\x18\x01 \x01(\bR\x04open\x12D\n" +
 	"\x10next_change_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0enextChangeTime\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12'\n" +
-	"\x0foutside_windows\x18\x04 \x01(\bR\x0eoutsideWindows\"\x81\x03\n" +
+	"\x0foutside_windows\x18\x04 \x01(\bR\x0eoutsideWindows\"\xc2\x03\n" +
 	"\bForecast\x12(\n" +
 	"\x10tasks_per_second\x18\x01 \x01(\x01R\x0etasksPerSecond\x12?\n" +
 	"\rearliest_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fearliestTime\x12;\n" +
@@ -537,7 +546,8 @@ const file_crossfade_v1_schedule_proto_rawDesc = "" +
 	"latestTime\x126\n" +
 	"\bdeadline\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12>\n" +
 	"\rat_risk_since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vatRiskSince\x12\x18\n" +
-	"\aassumed\x18\a \x01(\bR\aassumedBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\aassumed\x18\a \x01(\bR\aassumed\x12?\n" +
+	"\rforecast_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fforecastTimeBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_schedule_proto_rawDescOnce sync.Once
@@ -575,11 +585,12 @@ var file_crossfade_v1_schedule_proto_depIdxs = []int32{
 	6,  // 8: crossfade.v1.Forecast.latest_time:type_name -> google.protobuf.Timestamp
 	6,  // 9: crossfade.v1.Forecast.deadline:type_name -> google.protobuf.Timestamp
 	6,  // 10: crossfade.v1.Forecast.at_risk_since:type_name -> google.protobuf.Timestamp
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	6,  // 11: crossfade.v1.Forecast.forecast_time:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_schedule_proto_init() }
