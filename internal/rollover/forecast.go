@@ -164,7 +164,8 @@ func (o *outlook) measure(p Pace, base int) bool {
 // All that are worked on at once tend to come in together. Half of such a burst
 // tells nothing, so the window ends half a task's time before the latest one, and
 // the rate is trusted from the second burst on; where waves before it lead one to
-// expect something, from the third.
+// expect something, from the third; and where there was but one task before, as soon
+// as there are a few, since any rate is better than one that was scaled up from one.
 func (o *outlook) window(p Pace, base int, begun time.Time) (rate, spread float64, ok bool) {
 	first, known := p.when(base + 1)
 	if o.in == 0 || !known {
@@ -172,8 +173,14 @@ func (o *outlook) window(p Pace, base int, begun time.Time) (rate, spread float6
 	}
 	once := o.hours.OpenTime(begun, first) // how long one takes
 	past, end := p.before(p.last.at.Add(-first.Sub(begun) / 2))
-	if past <= base || o.wave > 1 && o.hours.OpenTime(begun, end) < once*9/5 {
+	early := past <= base && o.wave <= 1 && o.in >= fewTasks
+	if !early && (past <= base || o.wave > 1 && o.hours.OpenTime(begun, end) < once*9/5) {
 		return 0, 0, false
+	}
+	// While the wave comes into its stride that end may lie before the flood; then all
+	// that is done tells more. It cannot tell too much.
+	if all := o.hours.OpenTime(begun, p.last.at); early || float64(o.in)*o.hours.OpenTime(begun, end).Seconds() > float64(past-base)*all.Seconds() {
+		past, end = base+o.in, p.last.at
 	}
 	from, since := base, begun
 	if n := past - max(4*o.atOnce(o.wave), past/4); n > base {
@@ -192,8 +199,14 @@ func (o *outlook) window(p Pace, base int, begun time.Time) (rate, spread float6
 		}
 	}
 	rate = float64(past-from) / took.Seconds()
+	if early {
+		return rate, carriedSpread, true
+	}
 	return rate, o.scatter(p, since, end, rate), true
 }
+
+// fewTasks is how many make a rate.
+const fewTasks = 16
 
 // parts is into how many the window is cut to see how steady the rate is.
 const parts = 6
