@@ -149,6 +149,8 @@ func forecastText(r *crossfadev1.Rotation) string {
 	switch {
 	case !f.GetAssumed():
 		s += fmt.Sprintf(", at %.1f tasks/s", f.GetTasksPerSecond())
+	case r.GetState() == crossfadev1.Rotation_STATE_PLANNED && r.GetSpec().GetSchedule() == nil:
+		return "" // Without a deadline or windows nobody decides by what is only assumed.
 	case r.GetState() == crossfadev1.Rotation_STATE_PLANNED:
 		s += ", if it is started now; nothing is measured yet"
 	default:
