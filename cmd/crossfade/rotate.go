@@ -75,7 +75,7 @@ before --retire-not-before.`,
 	fl.StringVar(&f.start, "start", "", "`HOW` to begin: \"slow\", in waves of 1, 2, 4, … tasks, or \"full\", one task and then the waves (default slow)")
 	fl.StringSliceVar(&f.waves, "wave", nil, "`SIZE` of a wave after the start, a number of tasks or a percentage; may be repeated")
 	fl.DurationVar(&f.bake, "bake", 0, "how long a wave that is done is left alone before the next")
-	f.times.add(fl)
+	f.times.add(c)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -23,7 +23,8 @@ type scheduleFlags struct {
 	policy     string
 }
 
-func (f *scheduleFlags) add(fl *pflag.FlagSet) {
+func (f *scheduleFlags) add(c *cobra.Command) {
+	fl := c.Flags()
 	fl.StringVar(&f.deadline, "deadline", "", "`INSTANT` by which every target is to have the new one, RFC 3339; a plan that cannot keep it is refused")
 	fl.StringArrayVar(&f.windows, "window", nil, "when work may be done, `\"RRULE START ZONE DURATION\"`, such as\n'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'; may be repeated (default always)")
 	fl.StringArrayVar(&f.freezes, "freeze", nil, "iCalendar `FILE` whose events forbid work; may be repeated")
