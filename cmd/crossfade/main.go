@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // Windows name time zones, and a bare machine has none.
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/status"

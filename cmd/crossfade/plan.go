@@ -76,6 +76,13 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	if waves := wavesText(r); waves != "" {
 		fmt.Fprintf(a.out, "  waves             %s\n", waves)
 	}
+	for _, line := range [][2]string{
+		{"schedule", scheduleText(r)}, {"open", openText(r)}, {"forecast", forecastText(r)}, {"deadline", deadlineText(r)},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(a.out, "  %-17s %s\n", line[0], line[1])
+		}
+	}
 	fmt.Fprintf(a.out, "  plan digest       %s\n", r.GetPlanDigest())
 	return nil
 }

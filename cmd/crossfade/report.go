@@ -144,11 +144,18 @@ func (r *report) markdown(w io.Writer) error {
 	var b strings.Builder
 	s := r.rotation.GetSpec()
 	fmt.Fprintf(&b, "# %s\n\n", r.rotation.GetName())
-	fmt.Fprintf(&b, "- state: %s\n- tasks: %s\n- new certificate: %s\n- plan digest: %s\n- created %s, started %s, ended %s\n- nothing removed before %s\n\n",
+	fmt.Fprintf(&b, "- state: %s\n- tasks: %s\n- new certificate: %s\n- plan digest: %s\n- created %s, started %s, ended %s\n- nothing removed before %s\n",
 		stateText(r.rotation), countsText(r.rotation.GetCounts()), strings.TrimPrefix(s.GetCertificate(), "certificates/"), r.rotation.GetPlanDigest(),
 		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), instant(s.GetRetireNotBefore()))
+	for _, line := range [][2]string{
+		{"schedule", scheduleText(r.rotation)}, {"open", openText(r.rotation)}, {"forecast", forecastText(r.rotation)}, {"stage deadline", deadlineText(r.rotation)},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(&b, "- %s: %s\n", line[0], line[1])
+		}
+	}
 	tenants := r.tenants()
-	b.WriteString("## Tenants that need somebody\n\n")
+	b.WriteString("\n## Tenants that need somebody\n\n")
 	n := 0
 	for _, t := range tenants {
 		if v := t.verdict(); v != "done" && v != "skipped" {

@@ -35,6 +35,7 @@ type rotateFlags struct {
 	lane             string
 	perTenant        int32
 	perSecond        int32
+	times            scheduleFlags
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -52,7 +53,9 @@ before --retire-not-before.`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
-  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only`,
+  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only
+  crossfade rotate --certificate new.cer --deadline 2026-12-18T18:00:00Z --freeze holidays.ics \
+      --window 'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(f.tenants) > 0 && f.selected != "" {
 				return usage("--tenant and --select: only one of them can say for whom")
@@ -76,6 +79,7 @@ before --retire-not-before.`,
 	fl.StringSliceVar(&f.waves, "wave", nil, "`SIZE` of a wave after the start, a number of tasks or a percentage; may be repeated")
 	fl.DurationVar(&f.bake, "bake", 0, "how long a wave that is done is left alone before the next")
 	f.limitFlags(c)
+	f.times.add(c)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -187,6 +191,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		return nil, err
 	}
 	s.Limits = f.limits()
+	if s.Schedule, err = f.times.schedule(); err != nil {
+		return nil, err
+	}
 	s.Certificate, err = a.certificateName(ctx, cl, f.certificate)
 	return s, err
 }

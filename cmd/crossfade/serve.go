@@ -130,7 +130,10 @@ func (n *node) standings() []daemon.Standing {
 	views := n.mirror.Rotations()
 	out := make([]daemon.Standing, len(views))
 	for i, v := range views {
-		out[i] = daemon.Standing{Kind: v.Rotation.Spec.Kind, State: v.Rotation.State, Counts: v.Counts}
+		out[i] = daemon.Standing{
+			Kind: v.Rotation.Spec.Kind, State: v.Rotation.State, Counts: v.Counts,
+			AtRisk: !v.Rotation.AtRiskSince.IsZero() && !v.Rotation.State.Ended(),
+		}
 	}
 	return out
 }

@@ -73,6 +73,7 @@ func (v *plainView) say(r *crossfadev1.Rotation) {
 	if w := r.GetWave(); w != nil {
 		line += fmt.Sprintf("; wave %d of %d", w.GetNumber(), len(r.GetWaveSizes()))
 	}
+	line += leftText(r)
 	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED {
 		line += ": " + d.GetMessage()
 	}
@@ -111,6 +112,8 @@ type barView struct {
 	state string
 
 	detail string // of a pause, as last printed
+	warned string // of the deadline, as last printed
+	waits  string // why its schedule is closed, as last printed
 }
 
 func (v *barView) rotation(r *crossfadev1.Rotation, _ bool) {
@@ -126,7 +129,15 @@ func (v *barView) rotation(r *crossfadev1.Rotation, _ bool) {
 		}
 		v.start()
 	}
-	v.state = fmt.Sprintf("%s · %s", state, countsText(c))
+	v.state = fmt.Sprintf("%s · %s%s", state, countsText(c), leftText(r))
+	if warning := deadlineText(r); r.GetForecast().GetAtRiskSince() != nil && warning != v.warned {
+		v.warned = warning
+		_, _ = fmt.Fprintf(v.p, "deadline %s\n", warning) // Lost only with the terminal.
+	}
+	if st := r.GetScheduleStatus(); st.GetReason() != v.waits {
+		v.waits = st.GetReason()
+		_, _ = fmt.Fprintf(v.p, "%s: %s\n", state, openText(r)) // As above.
+	}
 	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED && v.detail != d.GetMessage() {
 		v.detail = d.GetMessage()
 		_, _ = fmt.Fprintf(v.p, "%s: %s\n", state, v.detail) // Lost only with the terminal.

@@ -151,7 +151,7 @@ func TestNewTasks_SumsByKindAndNothingElse(t *testing.T) {
 	r := daemon.NewRegistry()
 	r.MustRegister(daemon.NewTasks(func() []daemon.Standing {
 		return []daemon.Standing{
-			{Kind: "acs-x509", State: rollover.StateRunning, Counts: rollover.Counts{
+			{Kind: "acs-x509", State: rollover.StateRunning, AtRisk: true, Counts: rollover.Counts{
 				Phases: map[rollover.Phase]int{rollover.Staged: 2}, Outcomes: map[rollover.Outcome]int{rollover.HandedOver: 1}, Retrying: 1,
 			}},
 			{Kind: "acs-x509", State: rollover.StateRunning, Counts: rollover.Counts{
@@ -167,6 +167,7 @@ func TestNewTasks_SumsByKindAndNothingElse(t *testing.T) {
 		`rotation_tasks{kind="acs-x509",phase="` + string(rollover.Planned) + `"} 4`,
 		`rotation_tasks_ended{kind="acs-x509",outcome="` + string(rollover.HandedOver) + `"} 6`,
 		`rotation_tasks_retrying{kind="acs-x509"} 1`,
+		`crossfade_rotations_deadline_at_risk{kind="acs-x509"} 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("GET /metrics lacks %s", want)

@@ -14,6 +14,7 @@ type Standing struct {
 	Kind   string // of its credentials
 	State  rollover.RotationState
 	Counts rollover.Counts
+	AtRisk bool // its stage deadline is at risk or was missed, and it has not ended
 }
 
 // NewTasks returns gauges of all rotations together, folded anew by each scrape
@@ -23,6 +24,7 @@ type Standing struct {
 //	rotation_tasks{kind,phase}       open tasks by how far they have come
 //	rotation_tasks_ended{kind,outcome}
 //	rotation_tasks_retrying{kind}    open tasks whose last try failed
+//	crossfade_rotations_deadline_at_risk{kind}
 //
 // Every process shows the same numbers, so take the greatest and not the sum.
 func NewTasks(read func() []Standing) prometheus.Collector {
@@ -35,27 +37,33 @@ func NewTasks(read func() []Standing) prometheus.Collector {
 		open:      gauge("rotation_tasks", "Open tasks by phase.", "kind", "phase"),
 		ended:     gauge("rotation_tasks_ended", "Ended tasks by outcome.", "kind", "outcome"),
 		retrying:  gauge("rotation_tasks_retrying", "Open tasks whose last try failed.", "kind"),
+		atRisk:    gauge("crossfade_rotations_deadline_at_risk", "Rotations under way whose stage deadline is at risk or was missed.", "kind"),
 	}
 }
 
 type taskGauges struct {
 	read                             func() []Standing
 	rotations, open, ended, retrying *prometheus.Desc
+	atRisk                           *prometheus.Desc
 }
 
 // Describe sends what there is to measure.
 func (g *taskGauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.rotations, g.open, g.ended, g.retrying} {
+	for _, d := range []*prometheus.Desc{g.rotations, g.open, g.ended, g.retrying, g.atRisk} {
 		ch <- d
 	}
 }
 
 // Collect sends the sums of now.
 func (g *taskGauges) Collect(ch chan<- prometheus.Metric) {
-	sums := map[*prometheus.Desc]map[[2]string]int{g.rotations: {}, g.open: {}, g.ended: {}, g.retrying: {}}
+	sums := map[*prometheus.Desc]map[[2]string]int{g.rotations: {}, g.open: {}, g.ended: {}, g.retrying: {}, g.atRisk: {}}
 	for _, s := range g.read() {
 		sums[g.rotations][[2]string{s.Kind, string(s.State)}]++
 		sums[g.retrying][[2]string{s.Kind}] += s.Counts.Retrying
+		sums[g.atRisk][[2]string{s.Kind}] += 0 // There from the first rotation on, so that an alert has something to look at.
+		if s.AtRisk {
+			sums[g.atRisk][[2]string{s.Kind}]++
+		}
 		for p, n := range s.Counts.Phases {
 			sums[g.open][[2]string{s.Kind, string(p)}] += n
 		}
@@ -66,7 +74,7 @@ func (g *taskGauges) Collect(ch chan<- prometheus.Metric) {
 	for d, values := range sums {
 		for _, labels := range slices.SortedFunc(maps.Keys(values), compare) {
 			l := labels[:]
-			if d == g.retrying {
+			if d == g.retrying || d == g.atRisk {
 				l = l[:1]
 			}
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(values[labels]), l...)

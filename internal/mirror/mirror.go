@@ -27,6 +27,7 @@ type View struct {
 	Rotation rollover.Rotation
 	Counts   rollover.Counts
 	Seq      uint64 // version of the newest task state in Counts
+	Trail    rollover.Trail
 }
 
 // Mirror folds the feed. Make it with [New], and call Run.
@@ -248,7 +249,7 @@ func (m *Mirror) entry(id string) *entry {
 func (m *Mirror) view(e *entry) View {
 	v := View{Rotation: e.rotation, Seq: e.seq}
 	if e.board != nil {
-		v.Counts = e.board.Counts()
+		v.Counts, v.Trail = e.board.Counts(), e.board.Trail()
 		v.Counts.Slowed = 100 - m.pace.Percent()
 	}
 	return v

@@ -35,9 +35,10 @@ type Row struct {
 // skipping one, changes nothing in the end: the latest by version wins. It is
 // not safe for concurrent use; its owner guards it.
 type Board struct {
-	rows []Row
-	c    Counts // the fold of rows, moved on by each Apply
-	low  int    // all rows before it have ended; due begins there
+	rows  []Row
+	c     Counts // the fold of rows, moved on by each Apply
+	low   int    // all rows before it have ended; due begins there
+	trail Trail
 }
 
 // NewBoard returns the board of a plan of which nothing has run.
@@ -83,9 +84,13 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	if ord < 0 || ord >= len(b.rows) || seq <= b.rows[ord].Seq {
 		return false
 	}
+	before := b.c.Past()
 	b.c.add(b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p, Seq: seq}
 	b.c.add(b.rows[ord], 1)
+	if n := b.c.Past(); n != before {
+		b.trail.Note(n, p.UpdatedAt)
+	}
 	if p.Outcome == Open { // An end may be taken back.
 		b.low = min(b.low, ord)
 	}
@@ -112,6 +117,15 @@ func (b *Board) Counts() Counts {
 	c := b.c
 	c.Phases, c.Outcomes = maps.Clone(c.Phases), maps.Clone(c.Outcomes)
 	return c
+}
+
+// Trail returns when tasks got past their risk.
+func (b *Board) Trail() Trail { return b.trail }
+
+// Past returns how many of the tasks to be worked on are past their risk in the
+// stage phase: they wait in the overlap, or have ended.
+func (c Counts) Past() int {
+	return c.Workable - c.Phases[Planned] - c.Phases[Staged] - c.Phases[Verified]
 }
 
 // add counts r n times, n being 1 or -1.

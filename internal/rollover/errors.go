@@ -23,6 +23,8 @@ var (
 	ErrState = errors.New("not allowed in this state")
 	// ErrStalePlan: the digest names another plan than the one that is frozen.
 	ErrStalePlan = errors.New("the plan is not the one that was shown")
+	// ErrDeadline: the plan cannot be carried out until its stage deadline.
+	ErrDeadline = errors.New("the deadline cannot be kept")
 	// ErrUnavailable: the store or broker cannot be reached now.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrFull: a bound of the store is reached.

@@ -23,7 +23,7 @@ func Next(k Task, now time.Time) Step {
 	switch {
 	case k.Outcome != Open:
 		return StepNothing
-	case k.Orders.Hold, now.Before(k.NextAt):
+	case k.Orders.Hold, now.Before(k.NextAt), k.Orders.Scheduled && !now.Before(k.Orders.OpenUntil):
 		return StepWait
 	case k.Orders.Undo:
 		return StepUndo

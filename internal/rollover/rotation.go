@@ -63,6 +63,8 @@ type Spec struct {
 	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1
 	Tolerance       Tolerance    `json:"tolerance,omitzero"`
 	Strategy        Strategy     `json:"strategy,omitzero"`
+	StageDeadline   time.Time    `json:"stage_deadline,omitzero"` // every target is to hold New by then; zero: none
+	Schedule        Schedule     `json:"schedule,omitzero"`
 	Reason          string       `json:"reason,omitempty"`
 	Lane            Lane         `json:"lane,omitempty"`
 	Limits          Limits       `json:"limits,omitzero"`
@@ -100,7 +102,10 @@ type Rotation struct {
 	Accepted    int               `json:"accepted,omitempty"`     // failures that a person took note of; they count no more
 	WaveNumber  int               `json:"wave,omitempty"`         // of the wave that was opened last; 0: the first
 	WaveBase    int               `json:"wave_base,omitempty"`    // failures when it was opened
+	WaveAt      time.Time         `json:"wave_at,omitzero"`       // when it was opened; zero: it is the first
 	BakeUntil   time.Time         `json:"bake_until,omitzero"`    // the wave is done and the next waits for this instant
+	Opening     Opening           `json:"opening,omitzero"`       // what its schedule allows now
+	AtRiskSince time.Time         `json:"at_risk_since,omitzero"` // since when the stage deadline is at risk, or was missed
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	CreatedAt   time.Time         `json:"created_at"`
@@ -260,8 +265,12 @@ func (r Rotation) End(c Counts, now time.Time) Rotation {
 func (r Rotation) Orders(newCert Credential) Orders {
 	o := Orders{
 		New: newCert, Margin: Margin, EvidenceMaxAge: EvidenceMaxAge, MaxTries: r.Spec.MaxTries,
-		Hold:   r.State != StateRunning,
-		Retire: r.State == StateRunning && r.Phase == PhaseRetire,
+		Hold:      r.State != StateRunning,
+		Retire:    r.State == StateRunning && r.Phase == PhaseRetire,
+		Scheduled: !r.Spec.Schedule.Empty(), OpenUntil: r.Opening.OpenUntil,
+	}
+	if o.Retire && r.Opening.OffHours { // The deadline is one for staging.
+		o.OpenUntil = time.Time{}
 	}
 	if r.Spec.Retires() {
 		o.RetireNotBefore = r.Spec.RetireNotBefore

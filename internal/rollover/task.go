@@ -153,6 +153,8 @@ type Orders struct {
 	Hold            bool          // no new steps: not started, paused, or cancelling
 	Retire          bool          // the rotation is in its retire phase
 	Undo            bool          // go back instead of forward
+	Scheduled       bool          // steps are begun before OpenUntil only
+	OpenUntil       time.Time     // zero: not at all; see [Opening]
 }
 
 // Start returns the progress that a task has before anything was saved: what

@@ -117,6 +117,7 @@ func (r Rotation) NextWave(c Counts, now time.Time) (Rotation, bool) {
 		return r, false
 	default:
 		r.WaveNumber, r.WaveBase, r.BakeUntil = w.Number+1, c.Broken, time.Time{}
+		r.WaveAt = now
 	}
 	r.UpdatedAt = now
 	return r, true

@@ -55,6 +55,7 @@ func TestProblemOf_EverySentinelHasALine(t *testing.T) {
 		"ErrNoEvidence":  {rollover.ErrNoEvidence, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_NO_EVIDENCE},
 		"ErrState":       {rollover.ErrState, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED},
 		"ErrStalePlan":   {rollover.ErrStalePlan, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_PLAN_CHANGED},
+		"ErrDeadline":    {rollover.ErrDeadline, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_DEADLINE_IMPOSSIBLE},
 		"ErrUnavailable": {rollover.ErrUnavailable, codes.Unavailable, pb.ErrorReason_ERROR_REASON_STORAGE_UNAVAILABLE},
 		"ErrFull":        {rollover.ErrFull, codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_STORAGE_FULL},
 	}

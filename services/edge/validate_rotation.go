@@ -45,6 +45,7 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	v.tolerance(at+"tolerance", s.GetTolerance())
 	v.strategy(at+"strategy", s.GetStrategy())
 	v.limits(at, s)
+	v.schedule(at+"schedule", s.GetSchedule())
 
 	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
 		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")

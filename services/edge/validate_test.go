@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -66,6 +67,11 @@ func fine() *pb.CreateRotationRequest {
 			},
 		},
 	}
+}
+
+// goodWindow is a window with nothing wrong.
+func goodWindow() *pb.MaintenanceWindow {
+	return &pb.MaintenanceWindow{Rrule: "FREQ=DAILY", Start: "2026-01-01T01:00", TimeZone: "UTC", Duration: durationpb.New(time.Hour)}
 }
 
 func TestValidate_CreateRotation(t *testing.T) {
@@ -139,6 +145,36 @@ func TestValidate_CreateRotation(t *testing.T) {
 		},
 		"rotation.spec.strategy.waves[0].tasks": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
 			s.Strategy = &pb.Strategy{Waves: []*pb.WaveSize{{Size: &pb.WaveSize_Tasks{}}}}
+		},
+		"rotation.spec.schedule.policy": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.Schedule = &pb.Schedule{Policy: 9} },
+		"rotation.spec.schedule.stage_deadline": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Schedule = &pb.Schedule{Policy: pb.Schedule_POLICY_DEADLINE_WINS}
+		},
+		"rotation.spec.schedule.windows": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Schedule = &pb.Schedule{}
+			for range 21 {
+				s.Schedule.Windows = append(s.Schedule.Windows, goodWindow())
+			}
+		},
+		"rotation.spec.schedule.windows[0].duration": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			w := goodWindow()
+			w.Duration = nil
+			s.Schedule = &pb.Schedule{Windows: []*pb.MaintenanceWindow{w}}
+		},
+		"rotation.spec.schedule.windows[1].time_zone": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			w := goodWindow()
+			w.TimeZone = ""
+			s.Schedule = &pb.Schedule{Windows: []*pb.MaintenanceWindow{goodWindow(), w}}
+		},
+		"rotation.spec.schedule.freezes": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			half := &pb.Freeze{Calendar: strings.Repeat("x", 40<<10)}
+			s.Schedule = &pb.Schedule{Freezes: []*pb.Freeze{half, half}}
+		},
+		"rotation.spec.schedule.freezes[0].calendar": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Schedule = &pb.Schedule{Freezes: []*pb.Freeze{{}}}
+		},
+		"rotation.spec.schedule.freezes[0].display_name": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Schedule = &pb.Schedule{Freezes: []*pb.Freeze{{Calendar: "x", DisplayName: strings.Repeat("x", 64)}}}
 		},
 		"rotation.spec.retire_policy": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.RetirePolicy = 9 },
 		"rotation.spec.retire_not_before": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {

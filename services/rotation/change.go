@@ -31,10 +31,18 @@ type transition struct {
 
 // StartRotation begins the plan that the digest names.
 func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationRequest) (*pb.StartRotationResponse, error) {
+	workable, err := s.workable(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			return r.Start(req.GetPlanDigest(), now)
+			next, err := r.Start(req.GetPlanDigest(), now)
+			if err == nil && r.State != next.State {
+				err = s.inTime(r.Spec, workable, now)
+			}
+			return next, err
 		},
 		happened: func(r rollover.Rotation) bool { return !r.StartedAt.IsZero() && r.Digest == req.GetPlanDigest() },
 	})
@@ -136,7 +144,7 @@ func (s *Service) change(ctx context.Context, t transition) (*pb.Rotation, error
 	if err != nil {
 		return nil, edge.About(t.name, err)
 	}
-	return rotationProto(v.Rotation, v.Counts), nil
+	return s.show(v), nil
 }
 
 // apply stores what the rule makes of the rotation. It begins anew where it lost

@@ -29,6 +29,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 		Lane: laneOf(p.GetLane()), Limits: limitsOf(p.GetLimits()),
 	}
+	s.StageDeadline, s.Schedule = scheduleOf(p.GetSchedule())
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
 	}
@@ -64,7 +65,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Target:   &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{}}},
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
-		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy),
+		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy), Schedule: scheduleProto(s),
 		Lane: laneProto(s.Lane), Limits: limitsProto(s.Limits),
 	}
 	if s.Filter != "" {

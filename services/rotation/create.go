@@ -66,7 +66,7 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 	stored, err := s.c.Store.CreateRotation(ctx, r, selected)
 	if errors.Is(err, rollover.ErrExists) { // Another server was faster with the same request.
 		v, err := s.view(ctx, r.ID)
-		return rotationProto(v.Rotation, v.Counts), err
+		return s.show(v), err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("creating rotation: %w", err)
@@ -100,7 +100,7 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 		return nil, err
 	}
 	s.finish(ctx, q)
-	return rotationProto(v.Rotation, v.Counts), nil
+	return s.show(v), nil
 }
 
 // draft returns the rotation that is asked for and the ids of its tenants,
@@ -122,8 +122,11 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	if spec.Retires() && spec.RetireNotBefore.IsZero() {
 		spec.RetireNotBefore = later(now, cert.NotBefore).Add(overlap).UTC().Truncate(time.Second)
 	}
-	if vs = append(vs, against(spec)...); len(vs) > 0 {
+	if vs = append(append(vs, against(spec)...), untimely(spec, now)...); len(vs) > 0 {
 		return rollover.Rotation{}, nil, edge.Invalid(vs...)
+	}
+	if err := s.inTime(spec, 1, now); err != nil { // How many tasks there are is not known yet.
+		return rollover.Rotation{}, nil, err
 	}
 	selected, err := s.tenants(ctx, req.GetRotation().GetSpec().GetTarget())
 	if err != nil {

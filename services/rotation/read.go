@@ -21,7 +21,7 @@ func (s *Service) GetRotation(ctx context.Context, req *pb.GetRotationRequest) (
 	if err != nil {
 		return nil, edge.About(req.GetName(), err)
 	}
-	return &pb.GetRotationResponse{Rotation: rotationProto(v.Rotation, v.Counts)}, nil
+	return &pb.GetRotationResponse{Rotation: s.show(v)}, nil
 }
 
 func rotationFields() edge.FilterFields {
@@ -79,7 +79,7 @@ func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsReques
 			resp.NextPageToken = edge.PageToken(last, args...)
 			break
 		}
-		resp.Rotations = append(resp.Rotations, rotationProto(v.Rotation, v.Counts))
+		resp.Rotations = append(resp.Rotations, s.show(v))
 		last = v.Rotation.ID
 	}
 	return resp, nil

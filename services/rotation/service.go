@@ -64,11 +64,12 @@ type Config struct {
 	SlowAfter time.Duration
 }
 
-// Service answers the calls of RotationService. It keeps no state: any number of
-// servers may stand before one store.
+// Service answers the calls of RotationService. It keeps no state but schedules that
+// it has read: any number of servers may stand before one store.
 type Service struct {
 	pb.UnimplementedRotationServiceServer
-	c Config
+	c     Config
+	shelf *shelf
 }
 
 // New returns the service.
@@ -79,7 +80,7 @@ func New(c Config) *Service {
 	if c.SlowAfter <= 0 {
 		c.SlowAfter = 30 * time.Second
 	}
-	return &Service{c: c}
+	return &Service{c: c, shelf: newShelf()}
 }
 
 // Register adds the service to a server.

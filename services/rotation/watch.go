@@ -165,7 +165,7 @@ func (t *teller) toldAll(v mirror.View) bool {
 func (t *teller) quiet(ctx context.Context) (done bool, err error) {
 	v, err := t.s.c.Mirror.Rotation(ctx, t.last.rotation)
 	if err == nil && t.toldAll(v) {
-		r := rotationProto(v.Rotation, v.Counts)
+		r := t.s.show(v)
 		return true, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Rotation{Rotation: r}})
 	}
 	return false, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Checkpoint{Checkpoint: &pb.Checkpoint{}}})

@@ -24,18 +24,19 @@ type (
 // batch sends a batch. What many readers are told is made and encoded once for
 // all that stand at the same place.
 func (t *teller) batch(ctx context.Context, b mirror.Batch) error {
-	r, err := once(ctx, b, rotationOf{}, func() (*pb.Rotation, error) { return rotationProto(b.View.Rotation, b.View.Counts), nil })
+	// The forecast is new each time, and no news: it is left out of what is compared.
+	plain, err := once(ctx, b, rotationOf{}, func() (*pb.Rotation, error) { return rotationProto(b.View.Rotation, b.View.Counts), nil })
 	if err != nil {
 		return err
 	}
 	quiet := false // The rotation was shown just so, and is not sent again.
 	if !b.Reset && !b.Ended {
-		quiet, err = once(ctx, b, isStill{t.shown}, func() (bool, error) { return proto.Equal(r, t.shown), nil })
+		quiet, err = once(ctx, b, isStill{t.shown}, func() (bool, error) { return proto.Equal(plain, t.shown), nil })
 		if err != nil {
 			return err
 		}
 	}
-	messages, err := once(ctx, b, saidAfter{t.last, quiet}, func() ([]*edge.Encoded, error) { return t.compose(b, r, quiet) })
+	messages, err := once(ctx, b, saidAfter{t.last, quiet}, func() ([]*edge.Encoded, error) { return t.compose(b, quiet) })
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func (t *teller) batch(ctx context.Context, b mirror.Batch) error {
 			return err
 		}
 	}
-	t.shown, t.last.pos = r, b.Pos
+	t.shown, t.last.pos = plain, b.Pos
 	return nil
 }
 
@@ -60,13 +61,13 @@ func once[T any](ctx context.Context, b mirror.Batch, key any, make func() (T, e
 
 // compose makes of a batch one message, or two. A cursor stands behind all that
 // it covers: the first of two still carries the one before.
-func (t *teller) compose(b mirror.Batch, r *pb.Rotation, quiet bool) ([]*edge.Encoded, error) {
+func (t *teller) compose(b mirror.Batch, quiet bool) ([]*edge.Encoded, error) {
 	next := t.last
 	next.pos = b.Pos
 	var ms []*pb.WatchRotationResponse
 	withTasks := t.tasks && len(b.Tasks) > 0
 	if !quiet {
-		at := next
+		r, at := t.s.show(*b.View), next
 		if withTasks {
 			at = t.last
 			if b.Reset {

@@ -131,6 +131,7 @@ type turn struct {
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
+	times   map[string]*times       // schedules that were read, by rotation
 
 	settling tempo // of tasks
 	finding  tempo // of plans

@@ -170,6 +170,13 @@ func (t *turn) run(ctx context.Context, v mirror.View) (bool, error) {
 	if next, changed := t.phase(v); changed {
 		return false, t.save(ctx, next)
 	}
+	if written, err := t.schedule(ctx, v); written || err != nil {
+		return false, err
+	}
+	if v.Rotation.Closed(t.Now()) {
+		t.forget(v.Rotation.ID)
+		return false, nil
+	}
 	return true, t.recall(ctx, v)
 }
 
@@ -178,15 +185,21 @@ func (t *turn) run(ctx context.Context, v mirror.View) (bool, error) {
 // due is sent anew as soon as it is resumed. A rotation whose last tasks were in
 // hand and have ended is closed.
 func (t *turn) hold(ctx context.Context, v mirror.View) error {
-	for id := range t.tasks {
-		if id.Rotation == v.Rotation.ID {
-			delete(t.tasks, id)
-		}
-	}
+	t.forget(v.Rotation.ID)
 	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 {
 		return t.save(ctx, v.Rotation.End(v.Counts, t.Now()))
 	}
-	return nil
+	_, err := t.schedule(ctx, v)
+	return err
+}
+
+// forget forgets the nudges of a rotation that are out.
+func (t *turn) forget(rotation string) {
+	for id := range t.tasks {
+		if id.Rotation == rotation {
+			delete(t.tasks, id)
+		}
+	}
 }
 
 // phase returns the rotation as the fold of its tasks, its tolerance, its waves and
@@ -194,7 +207,7 @@ func (t *turn) hold(ctx context.Context, v mirror.View) error {
 func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	r, now := v.Rotation, t.Now()
 	if v.Counts.OpenTasks == 0 {
-		return r.End(v.Counts, now), true
+		return t.judged(v, now).End(v.Counts, now), true
 	}
 	if b := r.Budget(v.Counts); b.Exceeded() {
 		next, err := r.Exceed(b, now)

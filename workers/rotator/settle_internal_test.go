@@ -29,6 +29,7 @@ func rows() map[string]struct {
 		"ErrConflict":    {rollover.ErrConflict, again},
 		"ErrTooEarly":    {rollover.ErrTooEarly, done},
 		"ErrNoEvidence":  {rollover.ErrNoEvidence, done},
+		"ErrDeadline":    {rollover.ErrDeadline, done},
 		"ErrState":       {rollover.ErrState, done},
 		"ErrStalePlan":   {rollover.ErrStalePlan, done},
 		"ErrUnavailable": {rollover.ErrUnavailable, again},

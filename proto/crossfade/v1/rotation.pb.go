@@ -687,7 +687,14 @@ type Rotation struct {
 	Wave *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
 	// What holds it up besides its own targets. Output only; absent while nothing
 	// does.
-	Throttle      *Throttle `protobuf:"bytes,24,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	Throttle *Throttle `protobuf:"bytes,24,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// Whether work may be begun now. Output only; absent without windows and freezes,
+	// and when it has ended.
+	ScheduleStatus *ScheduleStatus `protobuf:"bytes,22,opt,name=schedule_status,json=scheduleStatus,proto3" json:"schedule_status,omitempty"`
+	// When every target will have the new credential. Output only; absent while
+	// PLANNING. Without its times from when all have it; absent then if there is no
+	// deadline. It changes with time and is not told in a watch by itself.
+	Forecast      *Forecast `protobuf:"bytes,23,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -869,6 +876,20 @@ func (x *Rotation) GetThrottle() *Throttle {
 	return nil
 }
 
+func (x *Rotation) GetScheduleStatus() *ScheduleStatus {
+	if x != nil {
+		return x.ScheduleStatus
+	}
+	return nil
+}
+
+func (x *Rotation) GetForecast() *Forecast {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -909,7 +930,9 @@ type RotationSpec struct {
 	// How soon its tasks are begun beside those of other rotations. Absent: BULK.
 	Lane Lane `protobuf:"varint,15,opt,name=lane,proto3,enum=crossfade.v1.Lane" json:"lane,omitempty"`
 	// Bounds in favour of others. Absent: none.
-	Limits        *Limits `protobuf:"bytes,16,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *Limits `protobuf:"bytes,16,opt,name=limits,proto3" json:"limits,omitempty"`
+	// By when, and when. Absent: no deadline, at any time.
+	Schedule      *Schedule `protobuf:"bytes,14,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1045,6 +1068,13 @@ func (x *RotationSpec) GetLane() Lane {
 func (x *RotationSpec) GetLimits() *Limits {
 	if x != nil {
 		return x.Limits
+	}
+	return nil
+}
+
+func (x *RotationSpec) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
 	}
 	return nil
 }
@@ -3731,8 +3761,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\n" +
-	"\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\v\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -3760,7 +3789,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
 	"wave_sizes\x18\x13 \x03(\x03R\twaveSizes\x12,\n" +
 	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x122\n" +
-	"\bthrottle\x18\x18 \x01(\v2\x16.crossfade.v1.ThrottleR\bthrottle\x1a9\n" +
+	"\bthrottle\x18\x18 \x01(\v2\x16.crossfade.v1.ThrottleR\bthrottle\x12E\n" +
+	"\x0fschedule_status\x18\x16 \x01(\v2\x1c.crossfade.v1.ScheduleStatusR\x0escheduleStatus\x122\n" +
+	"\bforecast\x18\x17 \x01(\v2\x16.crossfade.v1.ForecastR\bforecast\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
@@ -3779,7 +3810,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\x80\x06\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xb4\x06\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -3796,7 +3827,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\ttolerance\x18\f \x01(\v2\x17.crossfade.v1.ToleranceR\ttolerance\x122\n" +
 	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\x12&\n" +
 	"\x04lane\x18\x0f \x01(\x0e2\x12.crossfade.v1.LaneR\x04lane\x12,\n" +
-	"\x06limits\x18\x10 \x01(\v2\x14.crossfade.v1.LimitsR\x06limits\"h\n" +
+	"\x06limits\x18\x10 \x01(\v2\x14.crossfade.v1.LimitsR\x06limits\x122\n" +
+	"\bschedule\x18\x0e \x01(\v2\x16.crossfade.v1.ScheduleR\bschedule\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
@@ -4120,9 +4152,12 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*OperationError)(nil),            // 49: crossfade.v1.OperationError
 	(*timestamppb.Timestamp)(nil),     // 50: google.protobuf.Timestamp
 	(*Throttle)(nil),                  // 51: crossfade.v1.Throttle
-	(Lane)(0),                         // 52: crossfade.v1.Lane
-	(*Limits)(nil),                    // 53: crossfade.v1.Limits
-	(*durationpb.Duration)(nil),       // 54: google.protobuf.Duration
+	(*ScheduleStatus)(nil),            // 52: crossfade.v1.ScheduleStatus
+	(*Forecast)(nil),                  // 53: crossfade.v1.Forecast
+	(Lane)(0),                         // 54: crossfade.v1.Lane
+	(*Limits)(nil),                    // 55: crossfade.v1.Limits
+	(*Schedule)(nil),                  // 56: crossfade.v1.Schedule
+	(*durationpb.Duration)(nil),       // 57: google.protobuf.Duration
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	48, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
@@ -4139,74 +4174,77 @@ var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
 	51, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
-	16, // 14: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	50, // 15: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 16: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 17: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 18: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	52, // 19: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	53, // 20: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	3,  // 21: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 22: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	54, // 23: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	50, // 24: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 25: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 26: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 27: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 28: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 29: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 30: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 31: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	50, // 32: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 33: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 34: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	50, // 35: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	50, // 36: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 37: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 38: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 39: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 40: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 41: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 42: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	50, // 43: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 44: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 45: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 46: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 47: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 48: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 49: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 50: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 51: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 52: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 53: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 54: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 55: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 56: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 57: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 58: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 59: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 60: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 61: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 62: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 63: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 64: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 65: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	24, // 66: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 67: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 68: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 69: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 70: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 71: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 72: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 73: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 74: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 75: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 76: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	66, // [66:77] is the sub-list for method output_type
-	55, // [55:66] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	52, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
+	53, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
+	16, // 16: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	50, // 17: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 18: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 19: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 20: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	54, // 21: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	55, // 22: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	56, // 23: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	3,  // 24: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 25: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	57, // 26: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	50, // 27: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 28: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 29: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 30: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 31: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 32: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 33: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 34: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	50, // 35: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 36: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 37: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	50, // 38: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	50, // 39: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 40: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 41: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 42: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 43: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 44: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 45: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	50, // 46: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 47: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 48: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 49: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 50: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 51: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 52: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 53: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 54: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 55: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 56: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 57: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 58: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 59: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 60: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 61: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 62: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 63: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 64: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 65: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 66: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 67: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 68: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	24, // 69: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 70: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 71: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 72: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 73: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 74: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 75: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 76: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 77: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 78: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 79: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	69, // [69:80] is the sub-list for method output_type
+	58, // [58:69] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -4216,6 +4254,7 @@ func file_crossfade_v1_rotation_proto_init() {
 	}
 	file_crossfade_v1_common_proto_init()
 	file_crossfade_v1_limits_proto_init()
+	file_crossfade_v1_schedule_proto_init()
 	file_crossfade_v1_rotation_proto_msgTypes[3].OneofWrappers = []any{
 		(*WaveSize_Tasks)(nil),
 		(*WaveSize_Percent)(nil),
