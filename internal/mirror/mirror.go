@@ -40,6 +40,7 @@ type Mirror struct {
 	findings  map[string]*findings
 	watches   map[*Watch]struct{}
 	taskSeq   uint64 // the newest task state folded, of any rotation
+	checks    map[string]*checks
 	changed   chan struct{}
 	failure   error
 }
@@ -56,7 +57,7 @@ type entry struct {
 func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
-		findings: map[string]*findings{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
+		findings: map[string]*findings{}, checks: map[string]*checks{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -119,6 +120,8 @@ func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
 		m.foldRotation(ctx, *c.Rotation)
 	case c.Task != nil:
 		m.foldTask(c)
+	case c.Check != nil:
+		m.foldCheck(c)
 	case c.Finding != nil:
 		m.mu.Lock()
 		if m.findings[c.Finding.Rotation] == nil {
@@ -215,10 +218,13 @@ func (m *Mirror) entry(id string) *entry {
 }
 
 // view returns what is known of e. The caller holds mu.
-func (e *entry) view() View {
+func (e *entry) view(m *Mirror) View {
 	v := View{Rotation: e.rotation, Seq: e.seq}
 	if e.board != nil {
 		v.Counts = e.board.Counts()
+	}
+	if k := m.checks[e.rotation.ID]; k != nil {
+		v.Counts.Drift = k.counts.Clone()
 	}
 	return v
 }
@@ -241,7 +247,7 @@ func (m *Mirror) Rotation(_ context.Context, id string) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return e.view(), nil
+	return e.view(m), nil
 }
 
 // Rotations returns all rotations, newest first.
@@ -250,7 +256,7 @@ func (m *Mirror) Rotations() []View {
 	out := make([]View, 0, len(m.rotations))
 	for _, e := range m.rotations {
 		if e.rotation.ID != "" {
-			out = append(out, e.view())
+			out = append(out, e.view(m))
 		}
 	}
 	m.mu.Unlock()

@@ -199,7 +199,7 @@ func (w *Watch) take() (Batch, bool) {
 		w.told.Tasks = max(w.told.Tasks, row.Seq)
 	}
 	whole := len(w.dirty) == 0
-	v := e.view()
+	v := e.view(w.m)
 	b.View = &v
 	w.told.Epoch, w.told.Rotation, w.told.Planned = w.m.epoch, e.rotation.Rev, e.board != nil
 	if whole {
@@ -210,7 +210,7 @@ func (w *Watch) take() (Batch, bool) {
 	if w.fresh {
 		b.Pos.Epoch = ""
 	}
-	b.Ended = whole && e.rotation.State.Ended() && v.Counts.OpenTasks == 0
+	b.Ended = whole && e.rotation.State.Ended() && v.Counts.OpenTasks == 0 && e.rotation.CheckSettled(v.Counts)
 	if !whole {
 		w.poke()
 	}

@@ -39,6 +39,8 @@ const (
 	NotACS   Reason = "not_acs"  // the endpoint does not sign in through ACS
 	Disabled Reason = "disabled" // the tenant is disabled in the inventory
 	NoTarget Reason = "nothing_to_do"
+	// NotSelected: the rotation is for some targets of the tenant only.
+	NotSelected Reason = "not_selected"
 
 	// Handed over.
 	NoAccess             Reason = "no_access"              // nobody gave us a way in, or it was refused
@@ -105,6 +107,7 @@ func Reasons() []Reason {
 		Rotated, AlreadyPresent, RotatedOldKept, NotACS, Disabled, NoTarget,
 		NoAccess, IdentityMissing, IdentityAmbiguous, NamespaceUnknown, FederatedHalfMissing,
 		ChangedSincePlan, NewMissing, TriesUsedUp, Refused, InventoryUnreadable, VerificationFailed, ByRequest,
+		NotSelected,
 	}
 }
 

@@ -64,6 +64,8 @@ type Spec struct {
 	Tolerance       Tolerance    `json:"tolerance,omitzero"`
 	Strategy        Strategy     `json:"strategy,omitzero"`
 	Reason          string       `json:"reason,omitempty"`
+	Drift           DriftPolicy  `json:"drift,omitzero"`
+	DriftedOf       string       `json:"drifted_of,omitempty"` // rotation whose drifted targets these are
 }
 
 // Retires reports whether old credentials are to be removed at all. Nothing
@@ -106,6 +108,7 @@ type Rotation struct {
 	StartedAt   time.Time         `json:"started_at,omitzero"`
 	EndedAt     time.Time         `json:"ended_at,omitzero"`
 	UpdatedAt   time.Time         `json:"updated_at"`
+	Check       Check             `json:"check,omitzero"` // the last one for drift
 
 	Rev uint64 `json:"-"` // version in the store; 0: never saved
 }

@@ -33,6 +33,7 @@ type Config struct {
 	Store  Store
 	Mirror *mirror.Mirror
 	Queue  Queue
+	Checks CheckQueue // nil: no checks for drift are led
 	// Elect runs lead while this process is the one conductor, again and again
 	// until ctx ends. lead's context ends when the lease is lost.
 	Elect func(ctx context.Context, lead func(context.Context)) error
@@ -44,6 +45,9 @@ type Config struct {
 	Window int
 	// PlanWindow is the same for planning. Default 64.
 	PlanWindow int
+	// CheckWindow is how many parts of checks for drift may be out at once. Default
+	// 16.
+	CheckWindow int
 	// Tick is how often due times are looked at when nothing changes. Default
 	// 100 ms of real time.
 	Tick time.Duration
@@ -63,6 +67,9 @@ func New(c Config) *Conductor {
 	}
 	if c.PlanWindow == 0 {
 		c.PlanWindow = 64
+	}
+	if c.CheckWindow == 0 {
+		c.CheckWindow = defaultCheckWindow
 	}
 	if c.Tick == 0 {
 		c.Tick = 100 * time.Millisecond
@@ -91,7 +98,7 @@ const rest = 10 * time.Millisecond
 // is read from the queue at the start, and a mistake in it costs a nudge.
 func (c *Conductor) lead(ctx context.Context) {
 	c.c.Log.InfoContext(ctx, "conducting")
-	t := &turn{Config: c.c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}}
+	t := &turn{Config: c.c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}, parts: outbox[rollover.TaskID]{}}
 	tick := time.NewTicker(c.c.Tick)
 	defer tick.Stop()
 	for {
@@ -119,6 +126,7 @@ type turn struct {
 	tenants map[string][]string // selections read so far, of rotations in planning
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
+	parts   outbox[rollover.TaskID] // of checks; Ord is the part's position
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
 }
 
@@ -128,6 +136,7 @@ func (t *turn) all(ctx context.Context) {
 	t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.HasFinding(id) })
 	views := t.Mirror.Rotations()
 	slices.Reverse(views)
+	defer t.checks(ctx, slices.Clone(views))
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() })
 	for i, v := range views {
 		var err error
