@@ -147,6 +147,9 @@ func (r *report) markdown(w io.Writer) error {
 	fmt.Fprintf(&b, "- state: %s\n- tasks: %s\n- new certificate: %s\n- plan digest: %s\n- created %s, started %s, ended %s\n- nothing removed before %s\n\n",
 		stateText(r.rotation), countsText(r.rotation.GetCounts()), strings.TrimPrefix(s.GetCertificate(), "certificates/"), r.rotation.GetPlanDigest(),
 		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), instant(s.GetRetireNotBefore()))
+	if k := checkText(r.rotation.GetCheck()); k != "" {
+		fmt.Fprintf(&b, "Drift: %s.\n\n", k)
+	}
 	tenants := r.tenants()
 	b.WriteString("## Tenants that need somebody\n\n")
 	n := 0

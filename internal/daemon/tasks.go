@@ -14,6 +14,8 @@ type Standing struct {
 	Kind   string // of its credentials
 	State  rollover.RotationState
 	Counts rollover.Counts
+	// Checking says that a check for drift is under way.
+	Checking bool
 }
 
 // NewTasks returns gauges of all rotations together, folded anew by each scrape
