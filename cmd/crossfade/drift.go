@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -154,7 +153,8 @@ func driftLine(d *crossfadev1.Drift) string {
 }
 
 // driftFlags adds what "rotate" takes for drift.
-func (f *rotateFlags) driftFlags(fl *pflag.FlagSet) {
+func (f *rotateFlags) driftFlags(c *cobra.Command) {
+	fl := c.Flags()
 	fl.StringVar(&f.driftedOf, "drifted-of", "", "only the targets that the last check of this `ROTATION` found drifted and that a rotation mends")
 	fl.DurationVar(&f.checkEvery, "check-every", 0, "check for drift so often after the end, 1h or longer (default as the service is configured)")
 	fl.DurationVar(&f.checkFor, "check-for", 0, "how long after the end to go on checking; needed with --check-every")
@@ -165,7 +165,7 @@ func (f *rotateFlags) checkDrift() error {
 	switch {
 	case f.driftedOf != "" && (len(f.tenants) > 0 || f.selected != ""):
 		return usage("--drifted-of, --tenant and --select: only one of them can say for whom")
-	case (f.checkEvery > 0) != (f.checkFor > 0):
+	case (f.checkEvery == 0) != (f.checkFor == 0):
 		return usage("--check-every and --check-for: one needs the other")
 	default:
 		return nil
@@ -177,7 +177,7 @@ func (f *rotateFlags) drift(s *crossfadev1.RotationSpec) {
 	if f.driftedOf != "" {
 		s.Target.Selection = &crossfadev1.TargetSelector_DriftedOf{DriftedOf: rotationName(f.driftedOf)}
 	}
-	if f.checkEvery > 0 {
+	if f.checkEvery != 0 {
 		s.Drift = &crossfadev1.DriftPolicy{Every: durationpb.New(f.checkEvery), For: durationpb.New(f.checkFor)}
 	}
 }

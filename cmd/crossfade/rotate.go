@@ -68,7 +68,7 @@ before --retire-not-before.`,
 	fl.StringSliceVar(&f.replaces, "replaces", nil, "`THUMBPRINT` of an old certificate to remove (SHA-1 or SHA-256), or \"same-subject\"")
 	fl.StringSliceVar(&f.tenants, "tenant", nil, "only this `TENANT`; may be repeated (default all tenants)")
 	fl.StringVar(&f.selected, "select", "", "only tenants that this `FILTER` selects, such as 'labels.tier = \"gold\" AND region = \"crm4\"'")
-	f.driftFlags(fl)
+	f.driftFlags(c)
 	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
 	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")

@@ -63,6 +63,7 @@ workers:
   per_host_rate: 2.5
   per_host_burst: 6
   ack_wait: 45s
+drift: {every: 12h, for: 720h, max_rate: 7.5}
 secrets: {dir: secrets, env_prefix: OUR_}
 network:
   ca_file: roots.pem
@@ -94,6 +95,7 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 			Replicas: 5, MaxStore: 2 << 30,
 		},
 		Workers: daemon.Workers{PlanSlots: 3, TaskSlots: 4, PerHostRate: 2.5, PerHostBurst: 6, AckWait: 45 * time.Second},
+		Drift:   daemon.Drift{Every: 12 * time.Hour, For: 720 * time.Hour, MaxRate: 7.5},
 		Secrets: daemon.Secrets{Dir: in("secrets"), EnvPrefix: "OUR_"},
 		Network: daemon.Network{CAFile: in("roots.pem"), Dial: map[string]string{
 			"*.accesscontrol.windows.net": "127.0.0.1:9443", "login.microsoftonline.com": "127.0.0.1:9443",

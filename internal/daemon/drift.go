@@ -48,16 +48,16 @@ func (k *checker) drift(d Drift) {
 // NewDrifts returns gauges of what checks found on the targets of all rotations
 // together, as last seen:
 //
-//	drifts{kind,drift}     how often a kind of drift stands
-//	checks_running{kind}   checks for drift that are under way
+//	rotation_drifts{kind,drift}     how often a kind of drift stands
+//	rotation_checks_running{kind}   checks for drift that are under way
 //
 // kind is that of the credentials. Every process shows the same numbers, so take
 // the greatest and not the sum.
 func NewDrifts(read func() []Standing) prometheus.Collector {
 	return &driftGauges{
 		read:    read,
-		drifts:  prometheus.NewDesc("drifts", "Drifts as last seen by kind.", []string{"kind", "drift"}, nil),
-		running: prometheus.NewDesc("checks_running", "Checks for drift under way.", []string{"kind"}, nil),
+		drifts:  prometheus.NewDesc("rotation_drifts", "Drifts as last seen by kind.", []string{"kind", "drift"}, nil),
+		running: prometheus.NewDesc("rotation_checks_running", "Checks for drift under way.", []string{"kind"}, nil),
 	}
 }
 

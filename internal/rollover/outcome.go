@@ -73,6 +73,8 @@ func (r Reason) Hint() string {
 		return "The endpoint does not use ACS; rotate its own credential (SAS key, webhook secret) instead."
 	case Disabled:
 		return "Enable the tenant in the inventory and rotate again if it should take part."
+	case NotSelected:
+		return "The rotation is for some targets of the tenant only; make one for the others if they should take part."
 	case NoAccess:
 		return "Give Crossfade the namespace's management key, or ask the owner of the namespace to add the certificate."
 	case IdentityMissing:
