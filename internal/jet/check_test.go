@@ -95,5 +95,7 @@ func TestNudgeCheck_HasASlotForEachPart(t *testing.T) {
 		t.Errorf("consumed %v and %v, want both parts", a, b)
 	}
 	cancel()
-	<-done
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Consume = %v, want the end of its context", err)
+	}
 }

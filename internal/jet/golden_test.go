@@ -67,7 +67,7 @@ func TestRecords_AreReadAsTheyWereWritten(t *testing.T) {
 		Endpoints: []rollover.Endpoint{{Tenant: "contoso", ID: "e1", Name: "orders", AuthType: "acs", Contract: "queue", Federated: true}},
 	})
 	golden(t, "check.json", rollover.CheckPart{V: 1, Check: 2, Looked: 64, At: at, Targets: []rollover.Drifted{{
-		Ord: 7, Tenant: "contoso", Others: []string{"fabrikam"}, Target: target,
+		Ord: 7, Tenant: "contoso", Target: target,
 		Drifts: []rollover.Drift{{Kind: rollover.DriftOldBack, SHA256: c.SHA256, SHA1: c.SHA1, Subject: c.Subject, Detail: "stands again", Since: at}},
 	}}})
 	golden(t, "checked.json", rollover.Rotation{

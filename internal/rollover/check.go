@@ -157,11 +157,10 @@ type CheckPart struct {
 // Drifted is a target on which something is other than the rotation left it, or
 // that could not be read.
 type Drifted struct {
-	Ord    int      `json:"ord"`              // position in the plan
-	Tenant string   `json:"tenant"`           // whose management access is used
-	Others []string `json:"others,omitempty"` // further tenants whose endpoints stand behind it
-	Target Target   `json:"target"`           //
-	Drifts []Drift  `json:"drifts"`           // at least one
+	Ord    int     `json:"ord"`    // position in the plan
+	Tenant string  `json:"tenant"` // whose management access is used
+	Target Target  `json:"target"` //
+	Drifts []Drift `json:"drifts"` // at least one
 }
 
 // Repairable reports whether a new rotation mends anything of it.

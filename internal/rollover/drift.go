@@ -3,6 +3,7 @@ package rollover
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -65,8 +66,15 @@ type Drift struct {
 	Since   time.Time `json:"since,omitzero"`   // the first check without a break that saw it
 }
 
+// maxSubject bounds what is kept of a credential's subject, in bytes: whoever made
+// a foreign one chose it.
+const maxSubject = 200
+
 // about returns a drift of a credential.
 func about(k DriftKind, c Credential, format string, args ...any) Drift {
+	if len(c.Subject) > maxSubject {
+		c.Subject = strings.ToValidUTF8(c.Subject[:maxSubject], "") + "…"
+	}
 	return Drift{Kind: k, SHA256: c.SHA256, SHA1: c.SHA1, Subject: c.Subject, Detail: fmt.Sprintf(format, args...)}
 }
 
@@ -169,8 +177,8 @@ func (l Look) oldDrift() []Drift {
 }
 
 // otherDrift compares the credentials that are neither new nor old with those that
-// stood at planning. Of these only a digest is known, so it looks for the fewest
-// that have to be left out for the digest to come out right: they were added.
+// stood at planning. Of these only a digest is known, so it looks for those that
+// have to be left out for the digest to come out right: they were added.
 // Where a later rotation has been at work its own check compares.
 func (l Look) otherDrift() []Drift {
 	if len(l.later()) > 0 {
@@ -178,7 +186,7 @@ func (l Look) otherDrift() []Drift {
 	}
 	added, ok := l.added()
 	if !ok {
-		return []Drift{{Kind: DriftOthersChanged, Detail: "besides the new and the old certificate there are not those that stood at planning: one was removed or altered"}}
+		return []Drift{{Kind: DriftOthersChanged, Detail: "besides the new and the old certificate there are not those that stood at planning: one was removed or altered, or more were added than can be told apart"}}
 	}
 	var out []Drift
 	for _, s := range added {
@@ -190,11 +198,11 @@ func (l Look) otherDrift() []Drift {
 }
 
 // maxGuesses bounds how many sets of credentials are tried for one target: all
-// sets of ten, and the small ones of more.
+// sets of eleven, and of more the smallest and the largest.
 const maxGuesses = 2048
 
-// added returns the fewest standing credentials without which the target is as at
-// planning, and false if there are none such.
+// added returns the standing credentials without which the target is as at
+// planning, and false if none such are found.
 func (l Look) added() ([]Standing, bool) {
 	var rest []Standing
 	for _, s := range l.Now.Standing {
@@ -204,7 +212,7 @@ func (l Look) added() ([]Standing, bool) {
 	}
 	olds := l.oldsAtPlanning()
 	guesses := 0
-	for size := 0; size <= len(rest); size++ {
+	for _, size := range fromBothEnds(len(rest)) {
 		pick := make([]int, size)
 		for i := range pick {
 			pick[i] = i
@@ -223,6 +231,18 @@ func (l Look) added() ([]Standing, bool) {
 		}
 	}
 	return nil, false
+}
+
+// fromBothEnds returns 0, n, 1, n-1, … until all of 0 to n were named: few are added
+// as a rule, or few stood before.
+func fromBothEnds(n int) []int {
+	out := make([]int, 0, n+1)
+	for low, high := 0, n; low <= high; low, high = low+1, high-1 {
+		if out = append(out, low); high > low {
+			out = append(out, high)
+		}
+	}
+	return out
 }
 
 // old reports whether the plan names the credential as an old one.
@@ -247,6 +267,7 @@ func (l Look) oldsAtPlanning() [][]Standing {
 			if keep {
 				set = slices.Clone(now)
 			}
+			asNow := len(set)
 			for _, c := range l.Item.Retire {
 				if keep && slices.ContainsFunc(now, func(s Standing) bool { return s.SHA256 == c.SHA256 }) {
 					continue
@@ -255,7 +276,9 @@ func (l Look) oldsAtPlanning() [][]Standing {
 					set = append(set, Standing{Credential: c, Start: c.NotBefore, End: c.NotAfter})
 				}
 			}
-			out = append(out, set)
+			if out = append(out, set); len(set) == asNow {
+				break // More copies of none are none.
+			}
 		}
 	}
 	return out

@@ -1,7 +1,9 @@
 package rollover_test
 
 import (
+	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -219,7 +221,7 @@ func TestLook_NamesExactlyWhatWasAdded(t *testing.T) {
 func TestLook_ManyAddedAreBounded(t *testing.T) {
 	c := newDriftCase(t)
 	for i := range 40 {
-		x, _ := rollovertest.Certificate(t, "CN=flood", rollovertest.Epoch, rollovertest.Epoch.AddDate(1, 0, i))
+		x, _ := rollovertest.Certificate(t, "CN="+strings.Repeat("ü", 2000), rollovertest.Epoch, rollovertest.Epoch.AddDate(1, 0, i))
 		c.add(rollovertest.Stand(x))
 	}
 	begun := time.Now()
@@ -227,8 +229,15 @@ func TestLook_ManyAddedAreBounded(t *testing.T) {
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("Drifts took %s", took)
 	}
-	if len(got) == 0 || len(got) > 12 {
-		t.Errorf("Drifts has %d entries, want 1 to 12: %v", len(got), got)
+	if len(got) != 12 || got[11].Kind != rollover.DriftForeignAdded || !strings.Contains(got[11].Detail, "28 more") {
+		t.Errorf("Drifts has %d entries, want 12, the last of which stands for 28 more: %v", len(got), got)
+	}
+	part := rollover.CheckPart{}
+	for range rollover.CheckChunk {
+		part.Targets = append(part.Targets, rollover.Drifted{Drifts: got})
+	}
+	if b, err := json.Marshal(part); err != nil || len(b) > 700<<10 {
+		t.Errorf("a part full of such targets has %d bytes, %v, want it to fit into a message of 768 KiB", len(b), err)
 	}
 }
 

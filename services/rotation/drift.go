@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -188,14 +189,16 @@ func (s *Service) drifted(ctx context.Context, name string) ([]string, error) {
 		if !t.Repairable() {
 			continue
 		}
-		for _, tenant := range append([]string{t.Tenant}, t.Others...) {
-			behind[tenant] = true
+		ks, err := s.c.Mirror.Tasks(ctx, id, t.Ord, t.Ord+1)
+		if err != nil {
+			return nil, edge.About(name, err)
+		}
+		behind[t.Tenant] = true
+		for _, k := range ks {
+			for _, e := range k.Item.Endpoints {
+				behind[e.Tenant] = true
+			}
 		}
 	}
-	ids := make([]string, 0, len(behind))
-	for tenant := range behind {
-		ids = append(ids, tenant)
-	}
-	slices.Sort(ids)
-	return ids, nil
+	return slices.Sorted(maps.Keys(behind)), nil
 }

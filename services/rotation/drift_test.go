@@ -203,20 +203,18 @@ func TestCreateRotation_DriftedOf(t *testing.T) {
 	h.found(t, name, target(0, "contoso", rollover.DriftForeignAdded), target(1, "adatum", rollover.DriftUnreadable))
 	refuse("nothing that a rotation mends")
 	h.checkRotation(t, 0, name, "")
-	shared := target(3, "fabrikam", rollover.DriftNewMissing)
-	shared.Others = []string{"contoso"}
-	h.found(t, name, shared, target(4, "adatum", rollover.DriftUnreadable))
+	h.found(t, name, target(3, "fabrikam", rollover.DriftNewMissing), target(4, "adatum", rollover.DriftUnreadable))
 	resp, err := h.client().CreateRotation(t.Context(), req)
 	if err != nil {
 		t.Fatalf("CreateRotation = %v", err)
 	}
 	r := resp.GetRotation()
 	if r.GetTenantCount() != 2 || r.GetSpec().GetTarget().GetDriftedOf() != name {
-		t.Errorf("%d tenants for %v, want fabrikam and contoso, and of what it is the repair", r.GetTenantCount(), r.GetSpec().GetTarget())
+		t.Errorf("%d tenants for %v, want fabrikam and the one behind the target, and of what it is the repair", r.GetTenantCount(), r.GetSpec().GetTarget())
 	}
 	id, _ := edge.ParseRotation(r.GetName())
-	if ids, err := h.store.SelectedTenants(t.Context(), id); err != nil || !slices.Equal(ids, []string{"contoso", "fabrikam"}) {
-		t.Errorf("selected %v, %v, want contoso and fabrikam", ids, err)
+	if ids, err := h.store.SelectedTenants(t.Context(), id); err != nil || !slices.Equal(ids, []string{"fabrikam", "tenant-3"}) {
+		t.Errorf("selected %v, %v, want fabrikam, whose access is used, and tenant-3, whose endpoint stands behind the target", ids, err)
 	}
 	req.GetRotation().GetSpec().GetTarget().Selection = &pb.TargetSelector_DriftedOf{DriftedOf: "rotations/" + checkID}
 	_, err = h.client().CreateRotation(t.Context(), req)

@@ -61,7 +61,7 @@ func (k *Checker) target(ctx context.Context, id rollover.TaskID, others *marks)
 		if !t.Checkable() {
 			return rollover.Drifted{}, false, nil
 		}
-		d := rollover.Drifted{Ord: id.Ord, Tenant: t.Item.Tenant, Others: otherTenants(t.Item), Target: t.Item.Target}
+		d := rollover.Drifted{Ord: id.Ord, Tenant: t.Item.Tenant, Target: t.Item.Target}
 		if d.Drifts, err = k.drifts(ctx, t, others); err != nil {
 			return d, false, err
 		}
@@ -79,18 +79,6 @@ func (k *Checker) target(ctx context.Context, id rollover.TaskID, others *marks)
 			return d, false, fmt.Errorf("task %s moved %d times while it was looked at: %w", id, moves, rollover.ErrConflict)
 		}
 	}
-}
-
-// otherTenants returns the tenants behind a target but the one whose access is
-// used.
-func otherTenants(it rollover.Item) []string {
-	var out []string
-	for _, e := range it.Endpoints {
-		if e.Tenant != it.Tenant && !slices.Contains(out, e.Tenant) {
-			out = append(out, e.Tenant)
-		}
-	}
-	return out
 }
 
 // drifts reads the target and compares. A target that cannot be read is a result;
