@@ -281,8 +281,8 @@ func TestCheck_AStoreThatFailsOrAnEndStoresNothing(t *testing.T) {
 	k := h.checker(func(c *checker.Config) {
 		c.Driver = func(string) (rollover.Driver, error) {
 			return observer{h.cloud, func(ctx context.Context, _ rollover.Work) (rollover.Observation, error) {
-				cancel()
-				return rollover.Observation{}, ctx.Err()
+				cancel() // Whatever the driver makes of its end says nothing of the target.
+				return rollover.Observation{}, rollover.HandOver(rollover.NoAccess, ctx.Err())
 			}}, nil
 		}
 	})
