@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -147,5 +148,37 @@ func TestDrift_CheckSaysWhatIsOtherAndARotationMendsIt(t *testing.T) {
 	}
 	if out, status := f.run(f.rotateFlags("--drifted-of", name)...); status != 3 || !strings.Contains(out, "nothing that a rotation mends") {
 		t.Errorf("a second repair ended with %d: %s, want 3 and why", status, out)
+	}
+}
+
+// The service is killed in the middle of a check. Started again it goes on with the
+// same check and looks at every target.
+func TestDrift_ACheckOutlivesAKilledProcess(t *testing.T) {
+	f := newFleet(t, emulator.Config{Tenants: 60, Uniform: 5, Seed: 8})
+	config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Drift.MaxRate = 100 })
+	p := f.serve("--config", config)
+	f.setUp()
+	out := f.ok("rotate", "--certificate", f.file("new.cer"), "--watch")
+	name := regexp.MustCompile(`plan of (rotations/\S+):`).FindStringSubmatch(out)[1]
+	victim := f.cloud.World().Expected()[250]
+	f.edit(victim, func([]acs.Key) []acs.Key { return nil })
+	f.ok("rotation", "check", name)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for strings.Contains(f.ok("rotation", "show", name), "check 1 running, 0 of 300") {
+		<-tick.C
+	}
+	if out := f.ok("rotation", "show", name); !strings.Contains(out, "check 1 running") {
+		t.Fatalf("the check was over before it could be interrupted:\n%s", out)
+	}
+	p.kill()
+	f.serve("--config", config)
+	out, status := f.run("rotation", "check", name, "--wait")
+	if status != 1 || !strings.Contains(out, "check 1 done, 300 of 300 targets checked, 1 drifted, 0 unreadable") {
+		t.Errorf("the check ended with %d and said %q, want check 1 over all 300 and one drifted", status, out)
+	}
+	want := []string{"KIND_NEW_MISSING " + victim.Host, "KIND_OTHERS_CHANGED " + victim.Host}
+	if got := f.drifts(name); !slices.Equal(got, want) {
+		t.Errorf("drifts = %v, want %v", got, want)
 	}
 }
