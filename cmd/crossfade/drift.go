@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -55,13 +56,26 @@ func (c *client) checked(ctx context.Context, r *crossfadev1.Rotation) (*crossfa
 		k := r.GetCheck()
 		return k.GetNumber() > number || (k.GetNumber() == number && k.GetState() != crossfadev1.CheckStatus_STATE_RUNNING)
 	}
-	if !over(r) {
+	for !over(r) {
+		// The watch may end first, with the rotation.
 		if _, err := c.follow(ctx, watching{name: r.GetName(), until: over}, silent{}); err != nil {
 			return nil, err
+		}
+		var err error
+		if r, err = c.rotation(ctx, r.GetName()); err != nil || over(r) {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errStopped
+		case <-time.After(askEvery):
 		}
 	}
 	return c.rotation(ctx, r.GetName())
 }
+
+// askEvery is the pause between two questions where a watch tells no more.
+const askEvery = time.Second
 
 // checkVerdict turns the end of a check into the command's end.
 func checkVerdict(r *crossfadev1.Rotation) error {

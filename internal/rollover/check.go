@@ -105,12 +105,14 @@ func (r Rotation) MoveCheck(c Counts, now time.Time) (Rotation, bool) {
 	return r, true
 }
 
-// CheckSettled reports whether no check runs, and, going by the counts, all that
-// the last one stored was told.
+// CheckSettled reports whether whoever watches the ended rotation has no news of a
+// check to wait for: none that was begun after the end is running, and, going by the
+// counts, all that the last one stored was told. One that was begun before the end
+// holds nobody up who waits for the rotation.
 func (r Rotation) CheckSettled(c Counts) bool {
 	switch r.Check.State {
 	case CheckRunning:
-		return false
+		return r.Check.StartedAt.Before(r.EndedAt)
 	case CheckDone:
 		return c.Drift.Parts(r.Check.Number) == r.CheckParts()
 	default:

@@ -63,7 +63,7 @@ func TestBeginCheck_OnlyWhereTargetsHoldWhatWePutThere(t *testing.T) {
 
 func TestMoveCheck_EndsWithTheLastPart(t *testing.T) {
 	r, c := endedRotation(130)
-	r, err := r.BeginCheck(c, rollover.Check{}, rollovertest.Epoch)
+	r, err := r.BeginCheck(c, rollover.Check{}, r.EndedAt.Add(time.Second))
 	if err != nil || r.CheckParts() != 3 {
 		t.Fatalf("BeginCheck = %v with %d parts, want 3", err, r.CheckParts())
 	}
@@ -76,6 +76,10 @@ func TestMoveCheck_EndsWithTheLastPart(t *testing.T) {
 	done, moved := r.MoveCheck(c, rollovertest.Epoch)
 	if !moved || done.Check.State != rollover.CheckDone || !done.CheckSettled(c) || r.CheckSettled(c) {
 		t.Errorf("MoveCheck = %+v, %v, want done", done.Check, moved)
+	}
+	early := r
+	if early.Check.StartedAt = r.EndedAt.Add(-time.Second); !early.CheckSettled(c) {
+		t.Error("a check that was begun before the end holds up those who wait for the end")
 	}
 	r.State, r.Phase = rollover.StateRunning, rollover.PhaseStage
 	stopped, moved := r.MoveCheck(c, rollovertest.Epoch)

@@ -64,8 +64,8 @@ type RotationServiceClient interface {
 	// snapshot, unless a cursor was sent from which the server can go on. Messages
 	// come in order and at least once. Changes are coalesced: of each task the
 	// latest state is told, not every one. The stream ends with OK after the
-	// event of the state in which the rotation ends, or of the end of a check that is
-	// running then. On any other end, watch
+	// event of the state in which the rotation ends, or of the end of a check that
+	// was begun after it and is running. On any other end, watch
 	// again with the last cursor.
 	WatchRotation(ctx context.Context, in *WatchRotationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRotationResponse], error)
 	// StartRotation begins a planned rotation. Starting a running one with the same
@@ -272,8 +272,8 @@ type RotationServiceServer interface {
 	// snapshot, unless a cursor was sent from which the server can go on. Messages
 	// come in order and at least once. Changes are coalesced: of each task the
 	// latest state is told, not every one. The stream ends with OK after the
-	// event of the state in which the rotation ends, or of the end of a check that is
-	// running then. On any other end, watch
+	// event of the state in which the rotation ends, or of the end of a check that
+	// was begun after it and is running. On any other end, watch
 	// again with the last cursor.
 	WatchRotation(*WatchRotationRequest, grpc.ServerStreamingServer[WatchRotationResponse]) error
 	// StartRotation begins a planned rotation. Starting a running one with the same
