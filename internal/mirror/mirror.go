@@ -218,7 +218,7 @@ func (m *Mirror) entry(id string) *entry {
 }
 
 // view returns what is known of e. The caller holds mu.
-func (e *entry) view(m *Mirror) View {
+func (m *Mirror) view(e *entry) View {
 	v := View{Rotation: e.rotation, Seq: e.seq}
 	if e.board != nil {
 		v.Counts = e.board.Counts()
@@ -247,7 +247,7 @@ func (m *Mirror) Rotation(_ context.Context, id string) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return e.view(m), nil
+	return m.view(e), nil
 }
 
 // Rotations returns all rotations, newest first.
@@ -256,7 +256,7 @@ func (m *Mirror) Rotations() []View {
 	out := make([]View, 0, len(m.rotations))
 	for _, e := range m.rotations {
 		if e.rotation.ID != "" {
-			out = append(out, e.view(m))
+			out = append(out, m.view(e))
 		}
 	}
 	m.mu.Unlock()

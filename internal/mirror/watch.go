@@ -199,7 +199,7 @@ func (w *Watch) take() (Batch, bool) {
 		w.told.Tasks = max(w.told.Tasks, row.Seq)
 	}
 	whole := len(w.dirty) == 0
-	v := e.view(w.m)
+	v := w.m.view(e)
 	b.View = &v
 	w.told.Epoch, w.told.Rotation, w.told.Planned = w.m.epoch, e.rotation.Rev, e.board != nil
 	if whole {
