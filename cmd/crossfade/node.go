@@ -30,6 +30,7 @@ import (
 	"github.com/crossfade-project/crossfade/services/edge"
 	"github.com/crossfade-project/crossfade/services/inventory"
 	"github.com/crossfade-project/crossfade/services/rotation"
+	"github.com/crossfade-project/crossfade/workers/checker"
 	"github.com/crossfade-project/crossfade/workers/conductor"
 	"github.com/crossfade-project/crossfade/workers/planner"
 	"github.com/crossfade-project/crossfade/workers/rotator"
@@ -51,6 +52,8 @@ type nodeConfig struct {
 	hostRate             float64 // calls a second to one host
 	hostBurst            int
 	planSlots, taskSlots int
+	drift                rollover.DriftPolicy // of rotations that say nothing of it
+	checkRate            float64              // targets a second that checks read; 0: the default
 
 	reflection bool
 	tls        *tls.Config
@@ -141,7 +144,7 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 	})
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
-		Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log,
+		Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift,
 	}).Register(s)
 	inventory.New(n.inventory).Register(s)
 	certificate.New(certificate.Config{Store: n.certs, Now: n.c.clock.Now}).Register(s)
@@ -159,7 +162,13 @@ func (n *node) work(ctx context.Context) error {
 	}
 	p, err := planner.New(planner.Config{
 		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
-		Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
+		Drifts: n.broker, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
+	})
+	if err != nil {
+		return err
+	}
+	k, err := checker.New(checker.Config{
+		Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Log: n.c.log, Rate: n.c.checkRate,
 	})
 	if err != nil {
 		return err
@@ -173,8 +182,13 @@ func (n *node) work(ctx context.Context) error {
 	return all(ctx,
 		func(ctx context.Context) error { return p.Run(ctx, n.broker, n.c.planSlots) },
 		r.Run,
+		func(ctx context.Context) error { return k.Run(ctx, n.broker, checkSlots) },
 	)
 }
+
+// checkSlots is how many parts of checks for drift one process has in hand at
+// once. Their pace is drift.max_rate.
+const checkSlots = 4
 
 // leaseTime is how long a conductor that died is waited for.
 const leaseTime = 5 * time.Second
@@ -187,7 +201,7 @@ func (n *node) conduct(ctx context.Context) error {
 	}
 	owner := fmt.Sprintf("%s-%d-%x", host, os.Getpid(), rand.Uint32()) //nolint:gosec // A name, not a secret.
 	return conductor.New(conductor.Config{
-		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Now: n.c.clock.Now, Log: n.c.log,
+		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Now: n.c.clock.Now, Log: n.c.log,
 		Status: func(s conductor.Status) { n.metrics.Conducting(s.Urgent, s.Bulk, s.Slowed, s.Open, s.Pace) },
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return n.broker.Elect(ctx, "conductor", owner, leaseTime, lead)

@@ -149,6 +149,7 @@ func (r *report) markdown(w io.Writer) error {
 		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), instant(s.GetRetireNotBefore()))
 	for _, line := range [][2]string{
 		{"schedule", scheduleText(r.rotation)}, {"open", openText(r.rotation)}, {"forecast", forecastText(r.rotation)}, {"stage deadline", deadlineText(r.rotation)},
+		{"drift", checkText(r.rotation.GetCheck())},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "- %s: %s\n", line[0], line[1])

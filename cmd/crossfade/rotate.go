@@ -22,6 +22,9 @@ type rotateFlags struct {
 	replaces         []string
 	tenants          []string
 	selected         string
+	driftedOf        string
+	checkEvery       time.Duration
+	checkFor         time.Duration
 	identity         string
 	retireNotBefore  string
 	retireOnRequest  bool
@@ -60,6 +63,9 @@ before --retire-not-before.`,
 			if len(f.tenants) > 0 && f.selected != "" {
 				return usage("--tenant and --select: only one of them can say for whom")
 			}
+			if err := f.checkDrift(); err != nil {
+				return err
+			}
 			return a.with(func(cl *client) error { return a.rotate(c.Context(), cl, f) })
 		},
 	}
@@ -68,6 +74,7 @@ before --retire-not-before.`,
 	fl.StringSliceVar(&f.replaces, "replaces", nil, "`THUMBPRINT` of an old certificate to remove (SHA-1 or SHA-256), or \"same-subject\"")
 	fl.StringSliceVar(&f.tenants, "tenant", nil, "only this `TENANT`; may be repeated (default all tenants)")
 	fl.StringVar(&f.selected, "select", "", "only tenants that this `FILTER` selects, such as 'labels.tier = \"gold\" AND region = \"crm4\"'")
+	f.driftFlags(c)
 	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
 	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
@@ -162,6 +169,7 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 	if f.selected != "" {
 		s.Target.Selection = &crossfadev1.TargetSelector_Filter{Filter: f.selected}
 	}
+	f.drift(s)
 	if i := slices.Index(f.replaces, "same-subject"); i >= 0 {
 		s.ReplacesSameSubject = true
 		f.replaces = slices.Delete(slices.Clone(f.replaces), i, i+1)

@@ -16,6 +16,7 @@ func (a *app) rotationCommand() *cobra.Command {
 	return group("rotation", "Look at rotations and steer them",
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
 		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
+		a.rotationCheckCommand(), a.rotationDriftsCommand(),
 	)
 }
 
@@ -133,6 +134,7 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 		row("replaces", "all with the same subject")
 	}
 	row("retire not before", instant(r.GetSpec().GetRetireNotBefore()))
+	row("drift", checkText(r.GetCheck()))
 	row("plan digest", r.GetPlanDigest())
 	row("created", instant(r.GetCreateTime())+" by "+r.GetCreator())
 	row("planned", instant(r.GetPlanTime()))

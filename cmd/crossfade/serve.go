@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
+	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
 // serveFlags is what "serve" and "work" were told.
@@ -105,7 +106,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		ports.close()
 		return err
 	}
-	nc.registry.MustRegister(daemon.NewTasks(n.standings))
+	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings))
 	for _, w := range c.Warnings() {
 		nc.log.Warn(w)
 	}
@@ -132,7 +133,8 @@ func (n *node) standings() []daemon.Standing {
 	for i, v := range views {
 		out[i] = daemon.Standing{
 			Kind: v.Rotation.Spec.Kind, State: v.Rotation.State, Counts: v.Counts,
-			AtRisk: !v.Rotation.AtRiskSince.IsZero() && !v.Rotation.State.Ended(),
+			AtRisk:   !v.Rotation.AtRiskSince.IsZero() && !v.Rotation.State.Ended(),
+			Checking: v.Rotation.Check.State == rollover.CheckRunning,
 		}
 	}
 	return out
@@ -183,6 +185,7 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 		jet: c.Broker(), secrets: c.Resolver(), outbound: c.Outbound(),
 		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
+		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate,
 		reflection: c.Reflection, log: log, registry: daemon.NewRegistry(),
 	}
 	n.jet.Name = "crossfade"

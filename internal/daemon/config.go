@@ -29,6 +29,8 @@ type Config struct {
 	NATS NATS `yaml:"nats"`
 	// Workers says how much this process does at once, and how fast.
 	Workers Workers `yaml:"workers"`
+	// Drift says how often rotations that have ended are checked, and how fast.
+	Drift Drift `yaml:"drift"`
 	// Secrets says where references to tenants' management secrets lead.
 	Secrets Secrets `yaml:"secrets"`
 	// Network says how other people's servers are reached.
@@ -194,6 +196,7 @@ func Default() Config {
 		Workers: Workers{
 			PlanSlots: 16, TaskSlots: 32, PerHostRate: 10, PerHostBurst: 10, AckWait: 8 * time.Second,
 		},
+		Drift:   Drift{MaxRate: 50},
 		Secrets: Secrets{EnvPrefix: "CROSSFADE_SECRET_"},
 		Log:     Log{Format: "text", Level: "info"},
 	}

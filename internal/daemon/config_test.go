@@ -63,6 +63,7 @@ workers:
   per_host_rate: 2.5
   per_host_burst: 6
   ack_wait: 45s
+drift: {every: 12h, for: 720h, max_rate: 7.5}
 secrets: {dir: secrets, env_prefix: OUR_}
 network:
   ca_file: roots.pem
@@ -95,6 +96,7 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 			Replicas: 5, MaxStore: 2 << 30,
 		},
 		Workers: daemon.Workers{PlanSlots: 3, TaskSlots: 4, PerHostRate: 2.5, PerHostBurst: 6, AckWait: 45 * time.Second},
+		Drift:   daemon.Drift{Every: 12 * time.Hour, For: 720 * time.Hour, MaxRate: 7.5},
 		Secrets: daemon.Secrets{Dir: in("secrets"), EnvPrefix: "OUR_"},
 		Network: daemon.Network{CAFile: in("roots.pem"), Dial: map[string]string{
 			"*.accesscontrol.windows.net": "127.0.0.1:9443", "login.microsoftonline.com": "127.0.0.1:9443",
@@ -203,6 +205,10 @@ func TestLoad_Refuses(t *testing.T) {
 		{"a size beyond all", "nats: {max_store: 9000000000TiB}\n", "nats.max_store"},
 		{"no slots", "workers: {task_slots: 0}\n", "workers.task_slots"},
 		{"a rate that is no number", "workers: {per_host_rate: .nan}\n", "workers.per_host_rate"},
+		{"checks too often", "drift: {every: 30m, for: 24h}\n", "drift.every"},
+		{"checks without an end", "drift: {every: 24h}\n", "drift.for"},
+		{"an end without checks", "drift: {for: 24h}\n", "drift.for"},
+		{"checks too fast", "drift: {max_rate: 100000}\n", "drift.max_rate"},
 		{"an ack wait too short", "workers: {ack_wait: 10ms}\n", "workers.ack_wait"},
 		{"any variable as a secret", "secrets: {env_prefix: ''}\n", "secrets.env_prefix"},
 		{"a name to dial", "network: {dial: {a.example: 'localhost:1'}}\n", "network.dial.a.example"},

@@ -147,6 +147,26 @@ func TestNewLogger_WritesAsConfigured(t *testing.T) {
 	}
 }
 
+func TestNewDrifts_SumsByKindAndTellsZeroes(t *testing.T) {
+	var some rollover.Counts
+	some.Drift.Add(rollover.CheckPart{Targets: []rollover.Drifted{{Drifts: []rollover.Drift{{Kind: rollover.DriftNewMissing}, {Kind: rollover.DriftForeignAdded}}}}}, 1)
+	r := daemon.NewRegistry()
+	r.MustRegister(daemon.NewDrifts(func() []daemon.Standing {
+		return []daemon.Standing{{Kind: "acs-x509", Counts: some, Checking: true}, {Kind: "acs-x509", Counts: some}, {Kind: "other"}}
+	}))
+	url := serveOps(t, daemon.Ops{Metrics: r, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }}, "127.0.0.1")
+	_, text := get(t, url+"/metrics")
+	for _, want := range []string{
+		`rotation_drifts{drift="new_missing",kind="acs-x509"} 2`, `rotation_drifts{drift="foreign_added",kind="acs-x509"} 2`,
+		`rotation_drifts{drift="unreadable",kind="acs-x509"} 0`, `rotation_drifts{drift="new_missing",kind="other"} 0`,
+		`rotation_checks_running{kind="acs-x509"} 1`, `rotation_checks_running{kind="other"} 0`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("GET /metrics lacks %s", want)
+		}
+	}
+}
+
 func TestNewTasks_SumsByKindAndNothingElse(t *testing.T) {
 	r := daemon.NewRegistry()
 	r.MustRegister(daemon.NewTasks(func() []daemon.Standing {

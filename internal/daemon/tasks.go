@@ -15,6 +15,8 @@ type Standing struct {
 	State  rollover.RotationState
 	Counts rollover.Counts
 	AtRisk bool // its stage deadline is at risk or was missed, and it has not ended
+	// Checking says that a check for drift is under way.
+	Checking bool
 }
 
 // NewTasks returns gauges of all rotations together, folded anew by each scrape

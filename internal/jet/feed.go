@@ -48,7 +48,7 @@ func (b *Broker) Tail(ctx context.Context, fn func(rollover.Change)) error {
 		case <-ctx.Done():
 			return
 		}
-		r := &reader{b: b, stream: streamState, filters: []string{statePrefix + ".*.*.*", findingPrefix + ".*.*.*"}}
+		r := &reader{b: b, stream: streamState, filters: []string{statePrefix + ".*.*.*", findingPrefix + ".*.*.*", checkPrefix + ".*.*.*"}}
 		fail <- b.follow(ctx, r, out, func() error { return send(ctx, out, rollover.Change{CaughtUp: true}) })
 	}()
 	for {
@@ -129,6 +129,10 @@ func change(e event) (rollover.Change, error) {
 	case findingPrefix:
 		c.Finding = &rollover.FindingChange{Rotation: a.rotation, Tenant: a.n}
 		return c, nil
+	case checkPrefix:
+		p, err := decode[rollover.CheckPart](e.data)
+		c.Check = &rollover.CheckChange{Rotation: a.rotation, Part: a.n, Result: p}
+		return c, err
 	default:
 		return c, fmt.Errorf("nothing is kept under %q", a.prefix)
 	}

@@ -66,6 +66,17 @@ func TestRecords_AreReadAsTheyWereWritten(t *testing.T) {
 		V: 1, Tenant: "contoso", Version: "8.2", Items: []rollover.Item{item},
 		Endpoints: []rollover.Endpoint{{Tenant: "contoso", ID: "e1", Name: "orders", AuthType: "acs", Contract: "queue", Federated: true}},
 	})
+	golden(t, "check.json", rollover.CheckPart{V: 1, Check: 2, Looked: 64, At: at, Targets: []rollover.Drifted{{
+		Ord: 7, Tenant: "contoso", Target: target,
+		Drifts: []rollover.Drift{{Kind: rollover.DriftOldBack, SHA256: c.SHA256, SHA1: c.SHA1, Subject: c.Subject, Detail: "stands again", Since: at}},
+	}}})
+	golden(t, "checked.json", rollover.Rotation{
+		V: 1, ID: "r1", Spec: rollover.Spec{
+			Kind: "acs-x509", New: c, DriftedOf: "r0", MaxInFlight: 1, MaxTries: 1, Drift: rollover.DriftPolicy{Every: 24 * time.Hour, For: 48 * time.Hour},
+		},
+		State: rollover.StateSucceeded, CreatedAt: at, UpdatedAt: at,
+		Check: rollover.Check{Number: 2, State: rollover.CheckStopped, Scheduled: true, RequestID: "q", StartedAt: at, EndedAt: at, Detail: "why"},
+	})
 	golden(t, "plan.json", planRecord{V: 1, Items: []rollover.Item{item}})
 	golden(t, "selection.json", selectionRecord{V: 1, Tenants: []string{"contoso", "fabrikam"}})
 	golden(t, "nudge.json", nudgeRecord{V: 1, Nudge: rollover.Nudge{Rotation: "r1", Ord: 7}})

@@ -3,6 +3,7 @@ package jet
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,8 +13,8 @@ import (
 // The streams.
 const (
 	streamRotations = "ROT"   // r.<shard>.<rot>, sel.<shard>.<rot>.<n>, m.<shard>.<rot>.<n>
-	streamState     = "STATE" // s.<shard>.<rot>.<ord>, f.<shard>.<rot>.<ord>
-	streamWork      = "WORK"  // w.t.<host>, w.p.<tenant>
+	streamState     = "STATE" // s.<shard>.<rot>.<ord>, f.<shard>.<rot>.<ord>, d.<shard>.<rot>.<n>
+	streamWork      = "WORK"  // w.t.<host>, w.p.<tenant>, w.c.<rot>/<n>
 	streamLeases    = "LEASE" // l.<key>
 	bucketPrefix    = "B_"    // stream of a bucket; subjects b.<bucket>.<key>
 )
@@ -25,6 +26,7 @@ const (
 	planPrefix      = "m"
 	statePrefix     = "s"
 	findingPrefix   = "f"
+	checkPrefix     = "d"
 	workPrefix      = "w"
 	leasePrefix     = "l"
 	keyPrefix       = "b"
@@ -49,20 +51,27 @@ const (
 // BucketNames lists the buckets that exist.
 func BucketNames() []string { return []string{"tenants", "endpoints", "certificates", "requests"} }
 
-// Queue names one of the two kinds of work.
+// Queue names one of the kinds of work.
 type Queue string
 
-// The queues: tasks are keyed by ACS host, plans by tenant.
+// The queues: tasks are keyed by ACS host, plans by tenant, checks by rotation and
+// part.
 const (
-	Tasks Queue = "t"
-	Plans Queue = "p"
+	Tasks  Queue = "t"
+	Plans  Queue = "p"
+	Checks Queue = "c"
 )
 
+// queues lists them.
+func queues() []Queue { return []Queue{Tasks, Plans, Checks} }
+
 // durable returns the name of the consumer that all workers of a queue share.
-func (q Queue) durable() string { return map[Queue]string{Tasks: "tasks", Plans: "plans"}[q] }
+func (q Queue) durable() string {
+	return map[Queue]string{Tasks: "tasks", Plans: "plans", Checks: "checks"}[q]
+}
 
 // valid reports whether q is one of the queues.
-func (q Queue) valid() bool { return q == Tasks || q == Plans }
+func (q Queue) valid() bool { return slices.Contains(queues(), q) }
 
 // names makes the subjects of one deployment.
 type names struct{ shards int }
@@ -102,6 +111,10 @@ func beats(q Queue) string { return beatPrefix + "." + string(q) }
 
 // asks returns the subject on which they are asked to say it now.
 func asks(q Queue) string { return beatPrefix + ".ask." + string(q) }
+
+func (n names) check(rotation string, part int) string {
+	return n.of(checkPrefix, rotation) + "." + strconv.Itoa(part)
+}
 
 // slot returns the subject of a queue's slot. It has no shard and no lane: two
 // rotations that touch one host must meet in the same slot.

@@ -50,6 +50,7 @@ func FuzzNames_SubjectsAreReadBack(f *testing.F) {
 			n.state(rollover.TaskID{Rotation: rotation, Ord: ord}): {statePrefix, rotation, ord, 0},
 			part(n.finding(rotation, ord), p):                      {findingPrefix, rotation, ord, p},
 			part(n.plan(rotation, ord), p):                         {planPrefix, rotation, ord, p},
+			n.check(rotation, ord):                                 {checkPrefix, rotation, ord, 0},
 			n.selection(rotation, ord):                             {selectionPrefix, rotation, ord, 0},
 		} {
 			if !server.IsValidLiteralSubject(subject) {
@@ -59,7 +60,7 @@ func FuzzNames_SubjectsAreReadBack(f *testing.F) {
 				t.Errorf("parseAddress(%q) = %+v, %v, want %+v", subject, got, err, want)
 			}
 		}
-		for _, q := range []Queue{Tasks, Plans} {
+		for _, q := range queues() {
 			if gq, key, err := parseSlot(slot(q, rotation)); err != nil || gq != q || key != rotation {
 				t.Errorf("parseSlot(%q) = %q, %q, %v", slot(q, rotation), gq, key, err)
 			}

@@ -39,7 +39,7 @@ func shares() map[string]int64 {
 func (b *Broker) lasting() []jetstream.StreamConfig {
 	out := []jetstream.StreamConfig{
 		{Name: streamRotations, Subjects: []string{recordPrefix + ".>", selectionPrefix + ".>", planPrefix + ".>"}, AllowAtomicPublish: true},
-		{Name: streamState, Subjects: []string{statePrefix + ".>", findingPrefix + ".>"}, AllowAtomicPublish: true},
+		{Name: streamState, Subjects: []string{statePrefix + ".>", findingPrefix + ".>", checkPrefix + ".>"}, AllowAtomicPublish: true},
 	}
 	for _, name := range BucketNames() {
 		c := jetstream.StreamConfig{Name: bucketStream(name), Subjects: []string{keyPrefix + "." + name + ".*"}}
@@ -124,7 +124,7 @@ func (b *Broker) ensureVolatile(ctx context.Context) error {
 			return fmt.Errorf("setting up stream %s: %w", want.Name, err)
 		}
 	}
-	for _, q := range []Queue{Tasks, Plans} {
+	for _, q := range queues() {
 		if _, err := b.consumer(ctx, q); err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ type Mirror struct {
 	watches   map[*Watch]struct{} // those that are told apart, and the lead of each crowd
 	taskSeq   uint64              // the newest task state folded, of any rotation
 	pace      rollover.Pace       // of everything, by the answers in the task states
+	checks    map[string]*checks
 	changed   chan struct{}
 	failure   error
 }
@@ -61,7 +62,7 @@ type entry struct {
 func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
-		findings: map[string]*findings{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
+		findings: map[string]*findings{}, checks: map[string]*checks{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
 		stirred: make(chan struct{}, 1),
 	}
 }
@@ -130,6 +131,8 @@ func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
 		m.foldRotation(ctx, *c.Rotation)
 	case c.Task != nil:
 		m.foldTask(c)
+	case c.Check != nil:
+		m.foldCheck(c)
 	case c.Finding != nil:
 		m.mu.Lock()
 		if m.findings[c.Finding.Rotation] == nil {
@@ -251,6 +254,9 @@ func (m *Mirror) view(e *entry) View {
 	if e.board != nil {
 		v.Counts, v.Trail = e.board.Counts(), e.board.Trail()
 		v.Counts.Slowed = 100 - m.pace.Percent()
+	}
+	if k := m.checks[e.rotation.ID]; k != nil {
+		v.Counts.Drift = k.counts.Clone()
 	}
 	return v
 }

@@ -254,7 +254,7 @@ func (w *Watch) news(e *entry) (Batch, bool) {
 	if w.fresh {
 		b.Pos.Epoch = ""
 	}
-	b.Ended = whole && e.rotation.State.Ended() && v.Counts.OpenTasks == 0
+	b.Ended = whole && e.rotation.State.Ended() && v.Counts.OpenTasks == 0 && e.rotation.CheckSettled(v.Counts)
 	if !whole {
 		w.poke()
 	}

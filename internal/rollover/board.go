@@ -20,6 +20,8 @@ type Counts struct {
 	OpenTasks int
 	Workable  int // tasks that the plan left to be worked on
 	Broken    int // of those: failed
+
+	Drift DriftCounts // folded from checks by the mirror; a board leaves it empty
 }
 
 // Outcome returns how many ended so.

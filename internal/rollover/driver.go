@@ -26,7 +26,8 @@ import (
 //   - It keeps no state that matters between calls. It is safe for concurrent
 //     use; calls for one host do not overlap unless a lease was lost.
 type Driver interface {
-	// Observe reads what stands on the target now. Planning uses it.
+	// Observe reads what stands on the target now. Planning and checks for drift
+	// use it.
 	Observe(ctx context.Context, w Work) (Observation, error)
 
 	// Stage makes Work.New stand on the target exactly once, beside what is

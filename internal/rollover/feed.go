@@ -3,8 +3,8 @@ package rollover
 import "time"
 
 // Change is one thing that the store tells those who follow it: a rotation's
-// new record, a task's new progress, or a finding of planning. Exactly one of
-// Rotation, Task and Finding is set, or CaughtUp is true.
+// new record, a task's new progress, a finding of planning, or a part of a check.
+// Exactly one of Rotation, Task, Finding and Check is set, or CaughtUp is true.
 type Change struct {
 	Seq  uint64    // version in its stream; rotations have one stream, tasks and findings another
 	Time time.Time // when the store took it in
@@ -12,6 +12,7 @@ type Change struct {
 	Rotation *Rotation   // its record, with Rev set
 	Task     *TaskChange //
 	Finding  *FindingChange
+	Check    *CheckChange
 	// CaughtUp is sent once for each follower: all that was stored when it began
 	// to follow has been told.
 	CaughtUp bool

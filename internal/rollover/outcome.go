@@ -39,6 +39,8 @@ const (
 	NotACS   Reason = "not_acs"  // the endpoint does not sign in through ACS
 	Disabled Reason = "disabled" // the tenant is disabled in the inventory
 	NoTarget Reason = "nothing_to_do"
+	// NotSelected: the rotation is for some targets of the tenant only.
+	NotSelected Reason = "not_selected"
 
 	// Handed over.
 	NoAccess             Reason = "no_access"              // nobody gave us a way in, or it was refused
@@ -71,6 +73,8 @@ func (r Reason) Hint() string {
 		return "The endpoint does not use ACS; rotate its own credential (SAS key, webhook secret) instead."
 	case Disabled:
 		return "Enable the tenant in the inventory and rotate again if it should take part."
+	case NotSelected:
+		return "The rotation is for some targets of the tenant only; make one for the others if they should take part."
 	case NoAccess:
 		return "Give Crossfade the namespace's management key, or ask the owner of the namespace to add the certificate."
 	case IdentityMissing:
@@ -105,6 +109,7 @@ func Reasons() []Reason {
 		Rotated, AlreadyPresent, RotatedOldKept, NotACS, Disabled, NoTarget,
 		NoAccess, IdentityMissing, IdentityAmbiguous, NamespaceUnknown, FederatedHalfMissing,
 		ChangedSincePlan, NewMissing, TriesUsedUp, Refused, InventoryUnreadable, VerificationFailed, ByRequest,
+		NotSelected,
 	}
 }
 

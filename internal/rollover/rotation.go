@@ -68,6 +68,8 @@ type Spec struct {
 	Reason          string       `json:"reason,omitempty"`
 	Lane            Lane         `json:"lane,omitempty"`
 	Limits          Limits       `json:"limits,omitzero"`
+	Drift           DriftPolicy  `json:"drift,omitzero"`
+	DriftedOf       string       `json:"drifted_of,omitempty"` // rotation whose drifted targets these are
 }
 
 // Retires reports whether old credentials are to be removed at all. Nothing
@@ -113,6 +115,7 @@ type Rotation struct {
 	StartedAt   time.Time         `json:"started_at,omitzero"`
 	EndedAt     time.Time         `json:"ended_at,omitzero"`
 	UpdatedAt   time.Time         `json:"updated_at"`
+	Check       Check             `json:"check,omitzero"` // the last one for drift
 
 	Rev uint64 `json:"-"` // version in the store; 0: never saved
 }

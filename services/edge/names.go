@@ -58,6 +58,9 @@ func ParseTask(name string) (rotation string, ord int, ok bool) {
 	return parts[1], ord, true
 }
 
+// AllRotations stands for all rotations where a request says so; see AIP-159.
+const AllRotations = rotations + "/-"
+
 // AllTenants stands for all tenants where a request says so; see AIP-159.
 const AllTenants = tenants + "/-"
 

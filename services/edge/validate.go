@@ -49,6 +49,11 @@ func Validate(m proto.Message) []*Violation {
 		v.steer(m)
 	case *pb.RetireRotationRequest:
 		v.steer(m)
+	case *pb.CheckRotationRequest:
+		v.steer(m)
+	case *pb.ListDriftsRequest:
+		v.name("parent", m.GetParent(), isRotationOrAll)
+		v.page(m)
 	case *pb.ImportTenantsRequest:
 		v.count("tenants", len(m.GetTenants()), 1, MaxImport)
 	case *pb.GetTenantRequest:
@@ -126,6 +131,10 @@ func (v *violations) name(path, name string, want func() form) {
 
 func isRotation() form {
 	return form{"rotations/{id}", func(n string) bool { _, ok := ParseRotation(n); return ok }}
+}
+
+func isRotationOrAll() form {
+	return form{"rotations/{id}, or rotations/- for all", func(n string) bool { _, ok := ParseRotation(n); return ok || n == AllRotations }}
 }
 
 func isTask() form {

@@ -3,6 +3,7 @@ package edge
 import (
 	"fmt"
 
+	"github.com/crossfade-project/crossfade/internal/rollover"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -46,6 +47,7 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	v.strategy(at+"strategy", s.GetStrategy())
 	v.limits(at, s)
 	v.schedule(at+"schedule", s.GetSchedule())
+	v.drift(at+"drift", s.GetDrift())
 
 	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
 		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")
@@ -106,6 +108,26 @@ func (v *violations) strategy(path string, s *pb.Strategy) {
 	}
 }
 
+func (v *violations) drift(path string, d *pb.DriftPolicy) {
+	if d == nil {
+		return
+	}
+	every, span := d.GetEvery(), d.GetFor()
+	most := rollover.MaxCheckFor
+	switch {
+	case every == nil:
+		v.add(path+".every", "REQUIRED", "must be set")
+	case every.CheckValid() != nil || every.AsDuration() < rollover.MinCheckEvery || every.AsDuration() > most:
+		v.add(path+".every", "RANGE", "must be from 1 hour to 365 days")
+	}
+	switch {
+	case span == nil:
+		v.add(path+".for", "REQUIRED", "must be set")
+	case span.CheckValid() != nil || span.AsDuration() < every.AsDuration() || span.AsDuration() > most:
+		v.add(path+".for", "RANGE", "must be from every to 365 days")
+	}
+}
+
 func (v *violations) selector(path string, t *pb.TargetSelector) {
 	switch sel := t.GetSelection().(type) {
 	case *pb.TargetSelector_AllTenants:
@@ -129,7 +151,9 @@ func (v *violations) selector(path string, t *pb.TargetSelector) {
 		}
 	case *pb.TargetSelector_Filter:
 		v.required(path+".filter", sel.Filter)
+	case *pb.TargetSelector_DriftedOf:
+		v.name(path+".drifted_of", sel.DriftedOf, isRotation)
 	default:
-		v.add(path, "REQUIRED", "must be set: all_tenants, tenants or filter")
+		v.add(path, "REQUIRED", "must be set: all_tenants, tenants, filter or drifted_of")
 	}
 }

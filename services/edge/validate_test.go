@@ -42,8 +42,8 @@ func requests(t *testing.T) []proto.Message {
 // zero is refused.
 func TestValidate_KnowsEveryRequest(t *testing.T) {
 	all := requests(t)
-	if len(all) != 18 {
-		t.Errorf("the contract has %d methods, want 18", len(all))
+	if len(all) != 20 {
+		t.Errorf("the contract has %d methods, want 20", len(all))
 	}
 	for _, m := range all {
 		if f := m.ProtoReflect().Descriptor().Fields().ByName("page_size"); f != nil {
@@ -106,6 +106,15 @@ func TestValidate_CreateRotation(t *testing.T) {
 		},
 		"rotation.spec.target.filter": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
 			s.Target = &pb.TargetSelector{Selection: &pb.TargetSelector_Filter{}}
+		},
+		"rotation.spec.target.drifted_of": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Target = &pb.TargetSelector{Selection: &pb.TargetSelector_DriftedOf{DriftedOf: "rotations/1"}}
+		},
+		"rotation.spec.drift.every": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Drift = &pb.DriftPolicy{Every: durationpb.New(time.Hour - 1), For: durationpb.New(24 * time.Hour)}
+		},
+		"rotation.spec.drift.for": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {
+			s.Drift = &pb.DriftPolicy{Every: durationpb.New(24 * time.Hour), For: durationpb.New(23 * time.Hour)}
 		},
 		"rotation.spec.target.tenants.names": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) { s.Target = names(1001) },
 		"rotation.spec.target.tenants.names[2]": func(_ *pb.CreateRotationRequest, s *pb.RotationSpec) {

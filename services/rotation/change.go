@@ -163,7 +163,7 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 			return edge.Stale(t.name, etagOf(r))
 		case err != nil:
 			return explain(t.name, r, err)
-		case next.State == r.State && next.Phase == r.Phase:
+		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check:
 			return nil
 		}
 		_, err = s.c.Store.SaveRotation(ctx, next)

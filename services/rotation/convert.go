@@ -71,9 +71,13 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 	if s.Filter != "" {
 		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}
 	}
+	if s.DriftedOf != "" {
+		p.Target.Selection = &pb.TargetSelector_DriftedOf{DriftedOf: edge.RotationName(s.DriftedOf)}
+	}
 	if s.AllTenants {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}
 	}
+	p.Drift = driftPolicyProto(s.Drift)
 	switch s.RetirePolicy {
 	case rollover.RetireAutomatic:
 		p.RetirePolicy = pb.RotationSpec_RETIRE_POLICY_AUTOMATIC
@@ -100,6 +104,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 		p.FailureBudget = budgetProto(r, c)
 		p.WaveSizes, p.Wave = wavesProto(r, c)
 		p.Throttle = throttleProto(r, c)
+		p.Check = checkProto(r, c)
 	}
 	return p
 }

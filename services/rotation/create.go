@@ -108,6 +108,8 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rollover.Rotation, []string, error) {
 	now := s.c.Now().UTC()
 	spec, vs := specOf(req.GetRotation().GetSpec())
+	spec.Drift = s.driftPolicyOf(req.GetRotation().GetSpec().GetDrift())
+	spec.DriftedOf, _ = edge.ParseRotation(req.GetRotation().GetSpec().GetTarget().GetDriftedOf())
 	if !slices.Contains(s.c.Kinds, spec.Kind) {
 		known := strings.Join(slices.Sorted(slices.Values(s.c.Kinds)), ", ")
 		p := edge.InvalidFor(pb.ErrorReason_ERROR_REASON_UNKNOWN_KIND,
@@ -186,6 +188,9 @@ const maxMissing = 20
 func (s *Service) tenants(ctx context.Context, t *pb.TargetSelector) ([]string, error) {
 	if sel, ok := t.GetSelection().(*pb.TargetSelector_Filter); ok {
 		return s.matching(ctx, sel.Filter)
+	}
+	if sel, ok := t.GetSelection().(*pb.TargetSelector_DriftedOf); ok {
+		return s.drifted(ctx, sel.DriftedOf)
 	}
 	if !t.GetAllTenants() {
 		return s.named(ctx, t.GetTenants().GetNames())

@@ -31,6 +31,7 @@ type Mirror interface {
 	Rotation(ctx context.Context, id string) (mirror.View, error)
 	Rotations() []mirror.View
 	Tasks(ctx context.Context, id string, from, to int) ([]rollover.Task, error)
+	Drifts(id string) []mirror.Seen
 	Watch(id string, since *mirror.Position) (*mirror.Watch, error)
 }
 
@@ -56,6 +57,9 @@ type Config struct {
 	Now          func() time.Time
 	Log          *slog.Logger
 
+	// Drift is how often rotations are checked for drift that say nothing of it.
+	// Default: never.
+	Drift rollover.DriftPolicy
 	// Checkpoint is how often a watch without news says that it is alive.
 	// Default 15 s, below the minute after which proxies cut idle streams.
 	Checkpoint time.Duration

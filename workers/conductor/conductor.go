@@ -37,6 +37,7 @@ type Config struct {
 	Store  Store
 	Mirror *mirror.Mirror
 	Queue  Queue
+	Checks CheckQueue // nil: no checks for drift are led
 	// Elect runs lead while this process is the one conductor, again and again
 	// until ctx ends. lead's context ends when the lease is lost.
 	Elect func(ctx context.Context, lead func(context.Context)) error
@@ -51,6 +52,9 @@ type Config struct {
 	PlanWindow int
 	// Status is told how things stand, once a tick. Nil: nobody is told.
 	Status func(Status)
+	// CheckWindow is how many parts of checks for drift may be out at once. Default
+	// 16.
+	CheckWindow int
 	// Tick is how often due times are looked at when nothing changes. Default
 	// 100 ms of real time.
 	Tick time.Duration
@@ -70,6 +74,9 @@ func New(c Config) *Conductor {
 	}
 	if c.PlanWindow == 0 {
 		c.PlanWindow = 1024
+	}
+	if c.CheckWindow == 0 {
+		c.CheckWindow = defaultCheckWindow
 	}
 	if c.Tick == 0 {
 		c.Tick = 100 * time.Millisecond
@@ -130,6 +137,7 @@ type turn struct {
 	tenants map[string][]string // selections read so far, of rotations in planning
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
+	parts   outbox[rollover.TaskID] // of checks; Ord is the part's position
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
 	times   map[string]*times       // schedules that were read, by rotation
 
@@ -148,7 +156,7 @@ type turn struct {
 
 func newTurn(c Config) *turn {
 	return &turn{
-		Config: c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{},
+		Config: c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}, parts: outbox[rollover.TaskID]{},
 		hosts: hosts{}, recalled: map[string]bool{}, scans: map[string]scan{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
 	}
 }
@@ -162,6 +170,7 @@ func (t *turn) all(ctx context.Context) {
 	t.sweep(ctx)
 	views := t.Mirror.Rotations()
 	slices.Reverse(views)
+	defer t.checks(ctx, slices.Clone(views))
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() })
 	slices.SortStableFunc(views, func(a, b mirror.View) int { return rank(a.Rotation.Spec.Lane) - rank(b.Rotation.Spec.Lane) })
 	var planning, running []mirror.View

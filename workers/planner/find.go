@@ -41,6 +41,9 @@ func (p *Planner) find(ctx context.Context, r rollover.Rotation, id string, a *a
 	if err := p.c.Tenants.SaveEndpoints(ctx, id, f.Endpoints); err != nil {
 		return f, fmt.Errorf("saving the endpoints of tenant %s: %w", id, err)
 	}
+	if err := p.leaveOut(ctx, r, targets); err != nil {
+		return f, err
+	}
 	if err := p.observe(ctx, r, targets, a); err != nil {
 		return f, fmt.Errorf("reading the targets of tenant %s: %w", id, err)
 	}

@@ -57,6 +57,9 @@ type Config struct {
 	// when either clock says so, since a test clock may stand still. Default
 	// time.Now.
 	Real func() time.Time
+	// Drifts says which targets of a rotation drifted. Default: nobody does, and
+	// rotations over drifted targets are not planned.
+	Drifts drifts
 	// Log is told of tenants that end other than well. Default: nothing.
 	Log *slog.Logger
 	// Parallel is how many targets of one tenant are read at once. Default 4:
@@ -77,12 +80,17 @@ type Config struct {
 	Jitter func() float64
 }
 
+// rememberRepairs is of how many rotations the drifted targets are kept.
+const rememberRepairs = 8
+
 // Planner plans tenants. It is safe for concurrent use.
 type Planner struct {
 	c Config
 
 	mu     sync.Mutex // guards memory and the busy and done of what is in it
 	memory *lru.Cache[rollover.Nudge, *attempt]
+
+	repairs *lru.Cache[string, map[rollover.Target]bool] // drifted targets by the rotation that repairs them
 }
 
 // New returns a planner.
@@ -117,7 +125,11 @@ func New(c Config) (*Planner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a planner: %w", err)
 	}
-	return &Planner{c: c, memory: memory}, nil
+	repairs, err := lru.New[string, map[rollover.Target]bool](rememberRepairs)
+	if err != nil {
+		return nil, fmt.Errorf("making a planner: %w", err)
+	}
+	return &Planner{c: c, memory: memory, repairs: repairs}, nil
 }
 
 // Plan plans the tenant at the nudge's position of the rotation's selection and

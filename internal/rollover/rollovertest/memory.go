@@ -27,6 +27,7 @@ type Memory struct {
 	plans     map[string][][]byte
 	findings  map[string]map[int][]byte
 	tasks     map[rollover.TaskID]record
+	checks    map[string]map[int]record
 	followers []func(rollover.Change)
 }
 
@@ -48,6 +49,7 @@ func NewMemory(certs ...rollover.Credential) *Memory {
 		},
 		rotations: map[string]record{}, tenants: map[string][]string{}, plans: map[string][][]byte{},
 		findings: map[string]map[int][]byte{}, tasks: map[rollover.TaskID]record{},
+		checks: map[string]map[int]record{},
 	}
 }
 
@@ -246,6 +248,11 @@ func (m *Memory) Tail(ctx context.Context, fn func(rollover.Change)) error {
 	for id, rec := range m.tasks {
 		p := decode[rollover.Progress](rec.json)
 		queue <- rollover.Change{Seq: rec.rev, Time: p.UpdatedAt, Task: &rollover.TaskChange{ID: id, Progress: p}}
+	}
+	for id, parts := range m.checks {
+		for n, rec := range parts {
+			queue <- rollover.Change{Seq: rec.rev, Check: &rollover.CheckChange{Rotation: id, Part: n, Result: decode[rollover.CheckPart](rec.json)}}
+		}
 	}
 	queue <- rollover.Change{CaughtUp: true}
 	m.followers = append(m.followers, func(c rollover.Change) { queue <- c })

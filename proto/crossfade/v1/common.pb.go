@@ -103,6 +103,9 @@ const (
 	// FAILED_PRECONDITION: the plan cannot be carried out until its stage_deadline;
 	// the message has the arithmetic.
 	ErrorReason_ERROR_REASON_DEADLINE_IMPOSSIBLE ErrorReason = 40
+	// FAILED_PRECONDITION: the rotation whose drifted targets were asked for has no
+	// check that has ended, or it found nothing that a rotation mends.
+	ErrorReason_ERROR_REASON_NOT_CHECKED ErrorReason = 45
 )
 
 // Enum value maps for ErrorReason.
@@ -141,6 +144,7 @@ var (
 		30: "ERROR_REASON_PAUSED_BY_REQUEST",
 		31: "ERROR_REASON_TOLERANCE_EXCEEDED",
 		40: "ERROR_REASON_DEADLINE_IMPOSSIBLE",
+		45: "ERROR_REASON_NOT_CHECKED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -176,6 +180,7 @@ var (
 		"ERROR_REASON_PAUSED_BY_REQUEST":      30,
 		"ERROR_REASON_TOLERANCE_EXCEEDED":     31,
 		"ERROR_REASON_DEADLINE_IMPOSSIBLE":    40,
+		"ERROR_REASON_NOT_CHECKED":            45,
 	}
 )
 
@@ -268,7 +273,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xd0\b\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xee\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -303,7 +308,8 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"!ERROR_REASON_CANCELLED_BY_REQUEST\x10\x1b\x12\"\n" +
 	"\x1eERROR_REASON_PAUSED_BY_REQUEST\x10\x1e\x12#\n" +
 	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1f\x12$\n" +
-	" ERROR_REASON_DEADLINE_IMPOSSIBLE\x10(BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	" ERROR_REASON_DEADLINE_IMPOSSIBLE\x10(\x12\x1c\n" +
+	"\x18ERROR_REASON_NOT_CHECKED\x10-BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

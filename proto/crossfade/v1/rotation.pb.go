@@ -512,6 +512,9 @@ const (
 	RotationTask_REASON_VERIFICATION_FAILED RotationTask_Reason = 17
 	// Cancelled or undone: someone asked for it.
 	RotationTask_REASON_BY_REQUEST RotationTask_Reason = 18
+	// Skipped: the rotation is for some targets of the tenant only, and this is
+	// none of them.
+	RotationTask_REASON_NOT_SELECTED RotationTask_Reason = 19
 )
 
 // Enum value maps for RotationTask_Reason.
@@ -536,6 +539,7 @@ var (
 		16: "REASON_INVENTORY_UNREADABLE",
 		17: "REASON_VERIFICATION_FAILED",
 		18: "REASON_BY_REQUEST",
+		19: "REASON_NOT_SELECTED",
 	}
 	RotationTask_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":            0,
@@ -557,6 +561,7 @@ var (
 		"REASON_INVENTORY_UNREADABLE":   16,
 		"REASON_VERIFICATION_FAILED":    17,
 		"REASON_BY_REQUEST":             18,
+		"REASON_NOT_SELECTED":           19,
 	}
 )
 
@@ -694,7 +699,10 @@ type Rotation struct {
 	// When every target will have the new credential. Output only; absent while
 	// PLANNING. Without its times from when all have it; absent then if there is no
 	// deadline. It changes with time and is not told in a watch by itself.
-	Forecast      *Forecast `protobuf:"bytes,23,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	Forecast *Forecast `protobuf:"bytes,23,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	// How the checks for drift stand. Output only; absent where there was none and
+	// none will begin by itself.
+	Check         *CheckStatus `protobuf:"bytes,28,opt,name=check,proto3" json:"check,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -890,6 +898,13 @@ func (x *Rotation) GetForecast() *Forecast {
 	return nil
 }
 
+func (x *Rotation) GetCheck() *CheckStatus {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -932,7 +947,10 @@ type RotationSpec struct {
 	// Bounds in favour of others. Absent: none.
 	Limits *Limits `protobuf:"bytes,16,opt,name=limits,proto3" json:"limits,omitempty"`
 	// By when, and when. Absent: no deadline, at any time.
-	Schedule      *Schedule `protobuf:"bytes,14,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Schedule *Schedule `protobuf:"bytes,14,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// How often the targets are checked for drift after the end. Absent: as the
+	// server is configured, which is never by default.
+	Drift         *DriftPolicy `protobuf:"bytes,20,opt,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1075,6 +1093,13 @@ func (x *RotationSpec) GetLimits() *Limits {
 func (x *RotationSpec) GetSchedule() *Schedule {
 	if x != nil {
 		return x.Schedule
+	}
+	return nil
+}
+
+func (x *RotationSpec) GetDrift() *DriftPolicy {
+	if x != nil {
+		return x.Drift
 	}
 	return nil
 }
@@ -1518,6 +1543,7 @@ type TargetSelector struct {
 	//	*TargetSelector_AllTenants
 	//	*TargetSelector_Tenants
 	//	*TargetSelector_Filter
+	//	*TargetSelector_DriftedOf
 	Selection     isTargetSelector_Selection `protobuf_oneof:"selection"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1587,6 +1613,15 @@ func (x *TargetSelector) GetFilter() string {
 	return ""
 }
 
+func (x *TargetSelector) GetDriftedOf() string {
+	if x != nil {
+		if x, ok := x.Selection.(*TargetSelector_DriftedOf); ok {
+			return x.DriftedOf
+		}
+	}
+	return ""
+}
+
 type isTargetSelector_Selection interface {
 	isTargetSelector_Selection()
 }
@@ -1611,11 +1646,21 @@ type TargetSelector_Filter struct {
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3,oneof"`
 }
 
+type TargetSelector_DriftedOf struct {
+	// rotations/{id}: the targets on which the last check of that rotation found
+	// something that a rotation mends (Drift.repairable), with the other targets
+	// of the same endpoints. They are planned anew; all others of their tenants
+	// are skipped as NOT_SELECTED. The check must have ended and have found some.
+	DriftedOf string `protobuf:"bytes,7,opt,name=drifted_of,json=driftedOf,proto3,oneof"`
+}
+
 func (*TargetSelector_AllTenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Tenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Filter) isTargetSelector_Selection() {}
+
+func (*TargetSelector_DriftedOf) isTargetSelector_Selection() {}
 
 // TenantNames is a list of tenants.
 type TenantNames struct {
@@ -3757,11 +3802,121 @@ func (x *RetireRotationResponse) GetRotation() *Rotation {
 	return nil
 }
 
+// CheckRotationRequest asks to check a rotation for drift.
+type CheckRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A UUID that names this request for 24 hours. Absent: none.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRotationRequest) Reset() {
+	*x = CheckRotationRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRotationRequest) ProtoMessage() {}
+
+func (x *CheckRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRotationRequest.ProtoReflect.Descriptor instead.
+func (*CheckRotationRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *CheckRotationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CheckRotationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CheckRotationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// CheckRotationResponse answers CheckRotation.
+type CheckRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRotationResponse) Reset() {
+	*x = CheckRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRotationResponse) ProtoMessage() {}
+
+func (x *CheckRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRotationResponse.ProtoReflect.Descriptor instead.
+func (*CheckRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *CheckRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
 var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\v\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\v\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -3791,7 +3946,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x122\n" +
 	"\bthrottle\x18\x18 \x01(\v2\x16.crossfade.v1.ThrottleR\bthrottle\x12E\n" +
 	"\x0fschedule_status\x18\x16 \x01(\v2\x1c.crossfade.v1.ScheduleStatusR\x0escheduleStatus\x122\n" +
-	"\bforecast\x18\x17 \x01(\v2\x16.crossfade.v1.ForecastR\bforecast\x1a9\n" +
+	"\bforecast\x18\x17 \x01(\v2\x16.crossfade.v1.ForecastR\bforecast\x12/\n" +
+	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
@@ -3810,7 +3966,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xb4\x06\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xe5\x06\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -3828,7 +3984,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\x12&\n" +
 	"\x04lane\x18\x0f \x01(\x0e2\x12.crossfade.v1.LaneR\x04lane\x12,\n" +
 	"\x06limits\x18\x10 \x01(\v2\x14.crossfade.v1.LimitsR\x06limits\x122\n" +
-	"\bschedule\x18\x0e \x01(\v2\x16.crossfade.v1.ScheduleR\bschedule\"h\n" +
+	"\bschedule\x18\x0e \x01(\v2\x16.crossfade.v1.ScheduleR\bschedule\x12/\n" +
+	"\x05drift\x18\x14 \x01(\v2\x19.crossfade.v1.DriftPolicyR\x05drift\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
@@ -3869,12 +4026,14 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bworkable\x18\x01 \x01(\x03R\bworkable\x12\x1c\n" +
 	"\ttolerated\x18\x02 \x01(\x03R\ttolerated\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x03R\x06failed\x12\x1a\n" +
-	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\x91\x01\n" +
+	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\xb2\x01\n" +
 	"\x0eTargetSelector\x12!\n" +
 	"\vall_tenants\x18\x01 \x01(\bH\x00R\n" +
 	"allTenants\x125\n" +
 	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenants\x12\x18\n" +
-	"\x06filter\x18\x03 \x01(\tH\x00R\x06filterB\v\n" +
+	"\x06filter\x18\x03 \x01(\tH\x00R\x06filter\x12\x1f\n" +
+	"\n" +
+	"drifted_of\x18\a \x01(\tH\x00R\tdriftedOfB\v\n" +
 	"\tselection\"#\n" +
 	"\vTenantNames\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"\xca\x03\n" +
@@ -3897,7 +4056,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\tcancelled\x18\r \x01(\x03R\tcancelled\x12\x16\n" +
 	"\x06undone\x18\x0e \x01(\x03R\x06undone\x12\x18\n" +
 	"\aretired\x18\x0f \x01(\x03R\aretired\x12\x18\n" +
-	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xde\r\n" +
+	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xf7\r\n" +
 	"\fRotationTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x128\n" +
@@ -3939,7 +4098,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10OUTCOME_CONFLICT\x10\x05\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x06\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\a\x12\x12\n" +
-	"\x0eOUTCOME_UNDONE\x10\b\"\x80\x04\n" +
+	"\x0eOUTCOME_UNDONE\x10\b\"\x99\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_ROTATED\x10\x01\x12\x1a\n" +
@@ -3960,7 +4119,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0eREASON_REFUSED\x10\x0f\x12\x1f\n" +
 	"\x1bREASON_INVENTORY_UNREADABLE\x10\x10\x12\x1e\n" +
 	"\x1aREASON_VERIFICATION_FAILED\x10\x11\x12\x15\n" +
-	"\x11REASON_BY_REQUEST\x10\x12\"8\n" +
+	"\x11REASON_BY_REQUEST\x10\x12\x12\x17\n" +
+	"\x13REASON_NOT_SELECTED\x10\x13\"8\n" +
 	"\x06Advice\x12\x16\n" +
 	"\x12ADVICE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ADVICE_MOVE_TO_SAS\x10\x01\"c\n" +
@@ -4071,7 +4231,14 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\"L\n" +
 	"\x16RetireRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\x89\b\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"]\n" +
+	"\x14CheckRotationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\"K\n" +
+	"\x15CheckRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xb4\t\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -4083,7 +4250,10 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
 	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
 	"\x0eCancelRotation\x12#.crossfade.v1.CancelRotationRequest\x1a$.crossfade.v1.CancelRotationResponse\x12[\n" +
-	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12X\n" +
+	"\rCheckRotation\x12\".crossfade.v1.CheckRotationRequest\x1a#.crossfade.v1.CheckRotationResponse\x12O\n" +
+	"\n" +
+	"ListDrifts\x12\x1f.crossfade.v1.ListDriftsRequest\x1a .crossfade.v1.ListDriftsResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_rotation_proto_rawDescOnce sync.Once
@@ -4098,7 +4268,7 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
@@ -4148,103 +4318,116 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*CancelRotationResponse)(nil),    // 45: crossfade.v1.CancelRotationResponse
 	(*RetireRotationRequest)(nil),     // 46: crossfade.v1.RetireRotationRequest
 	(*RetireRotationResponse)(nil),    // 47: crossfade.v1.RetireRotationResponse
-	nil,                               // 48: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 49: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 50: google.protobuf.Timestamp
-	(*Throttle)(nil),                  // 51: crossfade.v1.Throttle
-	(*ScheduleStatus)(nil),            // 52: crossfade.v1.ScheduleStatus
-	(*Forecast)(nil),                  // 53: crossfade.v1.Forecast
-	(Lane)(0),                         // 54: crossfade.v1.Lane
-	(*Limits)(nil),                    // 55: crossfade.v1.Limits
-	(*Schedule)(nil),                  // 56: crossfade.v1.Schedule
-	(*durationpb.Duration)(nil),       // 57: google.protobuf.Duration
+	(*CheckRotationRequest)(nil),      // 48: crossfade.v1.CheckRotationRequest
+	(*CheckRotationResponse)(nil),     // 49: crossfade.v1.CheckRotationResponse
+	nil,                               // 50: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),            // 51: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),     // 52: google.protobuf.Timestamp
+	(*Throttle)(nil),                  // 53: crossfade.v1.Throttle
+	(*ScheduleStatus)(nil),            // 54: crossfade.v1.ScheduleStatus
+	(*Forecast)(nil),                  // 55: crossfade.v1.Forecast
+	(*CheckStatus)(nil),               // 56: crossfade.v1.CheckStatus
+	(Lane)(0),                         // 57: crossfade.v1.Lane
+	(*Limits)(nil),                    // 58: crossfade.v1.Limits
+	(*Schedule)(nil),                  // 59: crossfade.v1.Schedule
+	(*DriftPolicy)(nil),               // 60: crossfade.v1.DriftPolicy
+	(*durationpb.Duration)(nil),       // 61: google.protobuf.Duration
+	(*ListDriftsRequest)(nil),         // 62: crossfade.v1.ListDriftsRequest
+	(*ListDriftsResponse)(nil),        // 63: crossfade.v1.ListDriftsResponse
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	48, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	50, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	49, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	51, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	50, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	50, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	50, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	50, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	50, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	52, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	52, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	52, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	52, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	52, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	51, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
-	52, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
-	53, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
-	16, // 16: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	50, // 17: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 18: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 19: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 20: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	54, // 21: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	55, // 22: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	56, // 23: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	3,  // 24: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 25: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	57, // 26: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	50, // 27: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 28: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 29: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 30: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 31: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 32: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 33: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 34: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	50, // 35: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 36: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 37: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	50, // 38: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	50, // 39: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 40: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 41: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 42: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 43: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 44: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 45: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	50, // 46: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 47: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 48: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 49: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 50: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 51: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 52: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 53: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 54: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 55: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 56: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 57: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 58: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 59: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 60: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 61: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 62: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 63: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 64: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 65: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 66: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 67: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 68: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	24, // 69: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 70: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 71: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 72: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 73: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 74: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 75: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 76: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 77: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 78: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 79: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	69, // [69:80] is the sub-list for method output_type
-	58, // [58:69] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	53, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
+	54, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
+	55, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
+	56, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
+	16, // 17: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	52, // 18: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 19: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 20: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 21: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	57, // 22: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	58, // 23: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	59, // 24: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	60, // 25: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	3,  // 26: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 27: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	61, // 28: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	52, // 29: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 30: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 31: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 32: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 33: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 34: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 35: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 36: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	52, // 37: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 38: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 39: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	52, // 40: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	52, // 41: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 42: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 43: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 44: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 45: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 46: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 47: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	52, // 48: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 49: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 50: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 51: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 52: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 53: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 54: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 55: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 56: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 57: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 58: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 59: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 60: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 61: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 62: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 63: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 64: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 65: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 66: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 67: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 68: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 69: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 70: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 71: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	48, // 72: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	62, // 73: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	24, // 74: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 75: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 76: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 77: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 78: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 79: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 80: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 81: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 82: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 83: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 84: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	49, // 85: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	63, // 86: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	74, // [74:87] is the sub-list for method output_type
+	61, // [61:74] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -4255,6 +4438,7 @@ func file_crossfade_v1_rotation_proto_init() {
 	file_crossfade_v1_common_proto_init()
 	file_crossfade_v1_limits_proto_init()
 	file_crossfade_v1_schedule_proto_init()
+	file_crossfade_v1_drift_proto_init()
 	file_crossfade_v1_rotation_proto_msgTypes[3].OneofWrappers = []any{
 		(*WaveSize_Tasks)(nil),
 		(*WaveSize_Percent)(nil),
@@ -4267,6 +4451,7 @@ func file_crossfade_v1_rotation_proto_init() {
 		(*TargetSelector_AllTenants)(nil),
 		(*TargetSelector_Tenants)(nil),
 		(*TargetSelector_Filter)(nil),
+		(*TargetSelector_DriftedOf)(nil),
 	}
 	file_crossfade_v1_rotation_proto_msgTypes[25].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
@@ -4280,7 +4465,7 @@ func file_crossfade_v1_rotation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

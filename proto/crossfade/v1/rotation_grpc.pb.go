@@ -30,6 +30,8 @@ const (
 	RotationService_ResumeRotation_FullMethodName    = "/crossfade.v1.RotationService/ResumeRotation"
 	RotationService_CancelRotation_FullMethodName    = "/crossfade.v1.RotationService/CancelRotation"
 	RotationService_RetireRotation_FullMethodName    = "/crossfade.v1.RotationService/RetireRotation"
+	RotationService_CheckRotation_FullMethodName     = "/crossfade.v1.RotationService/CheckRotation"
+	RotationService_ListDrifts_FullMethodName        = "/crossfade.v1.RotationService/ListDrifts"
 )
 
 // RotationServiceClient is the client API for RotationService service.
@@ -62,7 +64,8 @@ type RotationServiceClient interface {
 	// snapshot, unless a cursor was sent from which the server can go on. Messages
 	// come in order and at least once. Changes are coalesced: of each task the
 	// latest state is told, not every one. The stream ends with OK after the
-	// event of the state in which the rotation ends. On any other end, watch
+	// event of the state in which the rotation ends, or of the end of a check that
+	// was begun after it and is running. On any other end, watch
 	// again with the last cursor.
 	WatchRotation(ctx context.Context, in *WatchRotationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRotationResponse], error)
 	// StartRotation begins a planned rotation. Starting a running one with the same
@@ -82,6 +85,14 @@ type RotationServiceClient interface {
 	// RetireRotation begins to remove the old credentials, from
 	// retire_not_before on and five minutes more, when every target is verified.
 	RetireRotation(ctx context.Context, in *RetireRotationRequest, opts ...grpc.CallOption) (*RetireRotationResponse, error)
+	// CheckRotation begins to read again every target that was rotated, and returns
+	// at once; Rotation.check says how far that is. It changes no target. It is
+	// allowed for rotations that have ended after a start, and in the phases OVERLAP
+	// and RETIRE. While a check runs, asking again changes nothing.
+	CheckRotation(ctx context.Context, in *CheckRotationRequest, opts ...grpc.CallOption) (*CheckRotationResponse, error)
+	// ListDrifts lists what checks found to be other than the rotations left it, as
+	// last seen.
+	ListDrifts(ctx context.Context, in *ListDriftsRequest, opts ...grpc.CallOption) (*ListDriftsResponse, error)
 }
 
 type rotationServiceClient struct {
@@ -211,6 +222,26 @@ func (c *rotationServiceClient) RetireRotation(ctx context.Context, in *RetireRo
 	return out, nil
 }
 
+func (c *rotationServiceClient) CheckRotation(ctx context.Context, in *CheckRotationRequest, opts ...grpc.CallOption) (*CheckRotationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckRotationResponse)
+	err := c.cc.Invoke(ctx, RotationService_CheckRotation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rotationServiceClient) ListDrifts(ctx context.Context, in *ListDriftsRequest, opts ...grpc.CallOption) (*ListDriftsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDriftsResponse)
+	err := c.cc.Invoke(ctx, RotationService_ListDrifts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RotationServiceServer is the server API for RotationService service.
 // All implementations must embed UnimplementedRotationServiceServer
 // for forward compatibility.
@@ -241,7 +272,8 @@ type RotationServiceServer interface {
 	// snapshot, unless a cursor was sent from which the server can go on. Messages
 	// come in order and at least once. Changes are coalesced: of each task the
 	// latest state is told, not every one. The stream ends with OK after the
-	// event of the state in which the rotation ends. On any other end, watch
+	// event of the state in which the rotation ends, or of the end of a check that
+	// was begun after it and is running. On any other end, watch
 	// again with the last cursor.
 	WatchRotation(*WatchRotationRequest, grpc.ServerStreamingServer[WatchRotationResponse]) error
 	// StartRotation begins a planned rotation. Starting a running one with the same
@@ -261,6 +293,14 @@ type RotationServiceServer interface {
 	// RetireRotation begins to remove the old credentials, from
 	// retire_not_before on and five minutes more, when every target is verified.
 	RetireRotation(context.Context, *RetireRotationRequest) (*RetireRotationResponse, error)
+	// CheckRotation begins to read again every target that was rotated, and returns
+	// at once; Rotation.check says how far that is. It changes no target. It is
+	// allowed for rotations that have ended after a start, and in the phases OVERLAP
+	// and RETIRE. While a check runs, asking again changes nothing.
+	CheckRotation(context.Context, *CheckRotationRequest) (*CheckRotationResponse, error)
+	// ListDrifts lists what checks found to be other than the rotations left it, as
+	// last seen.
+	ListDrifts(context.Context, *ListDriftsRequest) (*ListDriftsResponse, error)
 	mustEmbedUnimplementedRotationServiceServer()
 }
 
@@ -303,6 +343,12 @@ func (UnimplementedRotationServiceServer) CancelRotation(context.Context, *Cance
 }
 func (UnimplementedRotationServiceServer) RetireRotation(context.Context, *RetireRotationRequest) (*RetireRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetireRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) CheckRotation(context.Context, *CheckRotationRequest) (*CheckRotationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) ListDrifts(context.Context, *ListDriftsRequest) (*ListDriftsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDrifts not implemented")
 }
 func (UnimplementedRotationServiceServer) mustEmbedUnimplementedRotationServiceServer() {}
 func (UnimplementedRotationServiceServer) testEmbeddedByValue()                         {}
@@ -516,6 +562,42 @@ func _RotationService_RetireRotation_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RotationService_CheckRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckRotationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).CheckRotation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_CheckRotation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).CheckRotation(ctx, req.(*CheckRotationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RotationService_ListDrifts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDriftsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).ListDrifts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_ListDrifts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).ListDrifts(ctx, req.(*ListDriftsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RotationService_ServiceDesc is the grpc.ServiceDesc for RotationService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -562,6 +644,14 @@ var RotationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetireRotation",
 			Handler:    _RotationService_RetireRotation_Handler,
+		},
+		{
+			MethodName: "CheckRotation",
+			Handler:    _RotationService_CheckRotation_Handler,
+		},
+		{
+			MethodName: "ListDrifts",
+			Handler:    _RotationService_ListDrifts_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
