@@ -435,3 +435,45 @@ func TestConductor_AHostThatComesBackIsFinished(t *testing.T) {
 		t.Errorf("counts %+v, %v, want all four activated", v.Counts, err)
 	}
 }
+
+// A conductor that takes over knows from the states of the tasks which hosts are to
+// be left alone.
+func TestConductor_ASuccessorLeavesHostsAlone(t *testing.T) {
+	h := newHouse(t, 12)
+	for p := 8; p < 12; p++ {
+		h.hosts[p] = rollover.Target{Kind: rollovertest.Kind, Host: "dead-sb.accesscontrol.windows.net", Identity: fmt.Sprintf("crm%d", p)}
+		h.cloud.Set(h.hosts[p], rollovertest.Stand(h.ledger.Old))
+	}
+	var mu sync.Mutex
+	asked := 0
+	h.driver = hooked{h.cloud, func(_ context.Context, w rollover.Work) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if w.Target.Host != h.hosts[8].Host {
+			return nil
+		}
+		if asked++; asked == 3 {
+			return rollover.Throttled(rollover.ByHost, time.Hour, errors.New("429"))
+		}
+		return rollover.Throttled(rollover.HostDown, 0, errors.New("silence"))
+	}}
+	first := h.conduct("c1")
+	h.rotate()
+	h.planOf(every, nil)
+	h.someOf("r1", span(0, 12))
+	h.begun("r1")
+	h.until("r1", "held up", func(v mirror.View) bool { return v.Counts.Throttled == 1 && v.Counts.Phases[rollover.Activated] == 8 })
+	first()
+	h.conduct("c2")
+	h.advance(30 * time.Second) // Their own back-off is over.
+	turns := time.NewTicker(20 * time.Millisecond)
+	defer turns.Stop()
+	for range 50 {
+		<-turns.C
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if asked != 3 {
+		t.Errorf("the host was asked %d times, want 3: it wants to be left alone", asked)
+	}
+}
