@@ -52,7 +52,8 @@ before --retire-not-before.`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
-  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only`,
+  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only
+  crossfade rotate --certificate new.cer --tenant contoso --lane urgent --watch`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(f.tenants) > 0 && f.selected != "" {
 				return usage("--tenant and --select: only one of them can say for whom")
