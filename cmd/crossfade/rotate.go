@@ -58,7 +58,8 @@ before --retire-not-before.`,
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
   crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only
   crossfade rotate --certificate new.cer --deadline 2026-12-18T18:00:00Z --freeze holidays.ics \
-      --window 'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'`,
+      --window 'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'
+  crossfade rotate --certificate new.cer --tenant contoso --lane urgent --watch`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(f.tenants) > 0 && f.selected != "" {
 				return usage("--tenant and --select: only one of them can say for whom")

@@ -92,6 +92,13 @@ func TestConsume_WhatWaitsIsGivenBack(t *testing.T) {
 		}
 	}
 	first := wait(t, begun, "one of them")
+	// Nudges are handed out in their order: when this one is, the other one waits here.
+	if err := b.NudgeTask(t.Context(), "urgent", rollover.Nudge{Rotation: "r", Ord: 2, Urgent: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n := wait(t, begun, "the urgent one"); n != 2 {
+		t.Fatalf("nudge %d was begun, want the urgent one", n)
+	}
 	stop()
 	at := time.Now()
 	consuming(t, b, 1, func(ctx context.Context, d *jet.Delivery) { begun <- d.Nudge.Ord; _ = d.Done(ctx) })

@@ -114,6 +114,13 @@ func (h *HostPace) Failed(now time.Time) {
 	h.Breaker.Failed(now)
 }
 
+// Doubt takes in that the host was down when it was last heard of, by someone who
+// knows no more than that: it is left alone as if its breaker had just opened.
+func (h *HostPace) Doubt(now time.Time) {
+	h.heard = now
+	h.failures, h.opened, h.Breaker.until = breakAfter, 1, now.Add(openFirst)
+}
+
 // Succeeded takes in an answer that was none of both.
 func (h *HostPace) Succeeded() {
 	h.slow = max(0, h.slow-hostPaceStep)

@@ -110,6 +110,25 @@ func TestBreaker_OpensProbesAndCloses(t *testing.T) {
 	}
 }
 
+// Who knows only that a host was down leaves it alone, and probes it then.
+func TestHostPace_ADoubtedHostIsProbed(t *testing.T) {
+	var h rollover.HostPace
+	h.Doubt(begin)
+	if got := h.ReadyAt().Sub(begin); !h.Open() || got != 10*time.Second {
+		t.Errorf("ready after %s, want the breaker open for 10s", got)
+	}
+	now := begin.Add(10 * time.Second)
+	h.Begin(now)
+	h.Failed(now)
+	if got := h.ReadyAt().Sub(now); got != 20*time.Second {
+		t.Errorf("after the probe failed ready after %s, want 20s", got)
+	}
+	h.Succeeded()
+	if h.Open() || !h.Idle(now) {
+		t.Error("an answer left the breaker open")
+	}
+}
+
 // A call that was held back by someone else's knowledge was no probe: the host is
 // asked again when that says so, and not when a probe would have been too long.
 func TestHostPace_AHeldProbeIsNone(t *testing.T) {

@@ -167,7 +167,7 @@ func (t *turn) all(ctx context.Context) {
 	if !t.adopt(ctx) {
 		return
 	}
-	t.sweep(ctx)
+	late := t.sweep()
 	views := t.Mirror.Rotations()
 	slices.Reverse(views)
 	defer t.checks(ctx, slices.Clone(views))
@@ -193,6 +193,7 @@ func (t *turn) all(ctx context.Context) {
 		}
 		t.complain(ctx, v.Rotation.ID, err)
 	}
+	t.remind(ctx, late, running, planning)
 	plans := loadOf(t.plans)
 	t.serve(ctx, plans, t.rooms(ctx, jet.Plans, &t.finding, plans.urgent, t.PlanWindow), planning,
 		func(v mirror.View, n int) (int, bool, error) { return t.plan(ctx, v, plans, n) })

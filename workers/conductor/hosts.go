@@ -91,12 +91,11 @@ func (t *turn) recall(ctx context.Context, v mirror.View) error {
 			return err
 		}
 		p := t.Mirror.Row(rollover.TaskID{Rotation: v.Rotation.ID, Ord: ord}).Progress
-		for range max(1, p.Tries) { // As many failures in a row are known.
-			t.hosts.told(it.Target.Host, p, now)
-			if p.Throttle != rollover.HostDown {
-				break
-			}
+		if p.Throttle == rollover.HostDown {
+			t.hosts.of(it.Target.Host).Doubt(now)
+			continue
 		}
+		t.hosts.told(it.Target.Host, p, now)
 	}
 	t.recalled[v.Rotation.ID] = true
 	return nil

@@ -59,12 +59,15 @@ func (o outbox[K]) sweep(patience time.Duration, settled func(K, sent) bool) (n 
 	return n, late
 }
 
-// remind sends late nudges again that still make sense. A slot that is taken says
-// that the nudge is most likely with a worker; then it stays out.
-func (o outbox[K]) remind(late []K, makesSense func(K) bool, send func(K, sent) error) error {
+// remind sends late nudges again that still make sense and may be sent now. A slot
+// that is taken says that the nudge is most likely with a worker; then it stays out.
+func (o outbox[K]) remind(late []K, makesSense, may func(K) bool, send func(K, sent) error) error {
 	for _, k := range late {
 		if !makesSense(k) {
 			delete(o, k)
+			continue
+		}
+		if _, still := o[k]; !still || !may(k) {
 			continue
 		}
 		s := o[k]
@@ -112,30 +115,6 @@ func (t *turn) settled(id rollover.TaskID, s sent) bool {
 func (t *turn) due(v mirror.View, row rollover.Row) bool {
 	step := rollover.Next(rollover.Task{Progress: row.Progress, Orders: v.Rotation.Orders(v.Rotation.Spec.New)}, t.Now())
 	return step != rollover.StepWait && step != rollover.StepNothing
-}
-
-// sweep takes in what was settled, and sends again what was not in time.
-func (t *turn) sweep(ctx context.Context) {
-	now := time.Now()
-	n, late := t.tasks.sweep(t.Patience, t.settled)
-	t.settling.add(n, now)
-	t.moves += n
-	err := t.tasks.remind(late, func(id rollover.TaskID) bool {
-		v, err := t.Mirror.Rotation(ctx, id.Rotation)
-		return err == nil && v.Rotation.State == rollover.StateRunning && t.due(v, t.Mirror.Row(id))
-	}, func(id rollover.TaskID, s sent) error {
-		return t.Queue.NudgeTask(ctx, s.host, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
-	})
-	t.once(ctx, "", "late nudges are not sent again; trying on", err)
-	n, late = t.plans.sweep(t.Patience, func(id rollover.TaskID, _ sent) bool { return t.Mirror.HasFinding(id) })
-	t.finding.add(n, now)
-	err = t.plans.remind(late, func(id rollover.TaskID) bool {
-		v, err := t.Mirror.Rotation(ctx, id.Rotation)
-		return err == nil && v.Rotation.State == rollover.StatePlanning
-	}, func(id rollover.TaskID, s sent) error {
-		return t.Queue.NudgePlan(ctx, s.tenant, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
-	})
-	t.once(ctx, "*", "late nudges of planning are not sent again; trying on", err)
 }
 
 // adopt takes over what is out of the time before this reign, so that no limit is

@@ -345,3 +345,25 @@ func TestNew_NamesNoDefaultForWhatItNeeds(t *testing.T) {
 		t.Error("New of an empty Config: no error")
 	}
 }
+
+// A target whose host wants fewer calls is waited for, without a failed try, for
+// ten minutes; one that was not asked, since it is known to be down, as well.
+func TestPlan_AThrottledTargetUsesNoTry(t *testing.T) {
+	h := newHouse(t)
+	h.look = func(context.Context, rollover.Work) (rollover.Observation, error) {
+		return rollover.Observation{}, rollover.Throttled(rollover.ByHost, time.Minute, errors.New("answer 429"))
+	}
+	p := h.planner()
+	for n, want := range []time.Duration{1, 2, 4, 8} {
+		if got := h.again(p.Plan(t.Context(), nudge(0)), 0); got != want*time.Minute {
+			t.Errorf("wait after refusal %d = %s, want %s", n+1, got, want*time.Minute)
+		}
+	}
+	for range 4 {
+		h.again(p.Plan(t.Context(), nudge(0)), 0)
+	}
+	f := h.plan(p)
+	if got := f.Items[0]; got.Outcome != rollover.Failed || got.Reason != rollover.TriesUsedUp || !strings.Contains(got.Detail, "after 5 tries") {
+		t.Errorf("after a quarter of an hour of refusals and five more: %s (%s) %q, want it failed after 5 tries", got.Outcome, got.Reason, got.Detail)
+	}
+}

@@ -21,7 +21,7 @@ type Config struct {
 	Queue interface {
 		Consume(ctx context.Context, q jet.Queue, slots int, handle func(context.Context, *jet.Delivery)) error
 	}
-	Slots int // tasks worked on at once
+	Slots int // tasks worked on at once; the queue adds a few hands for urgent ones
 	Log   *slog.Logger
 	// Waited is told how long each nudge waited for a hand, for metrics. It may be
 	// nil.
