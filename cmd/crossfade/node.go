@@ -65,6 +65,7 @@ type node struct {
 	broker    *jet.Broker
 	inventory *tenants.Inventory
 	certs     *certs.Store
+	blocks    *certs.Blocks
 	requests  *jet.Bucket
 	mirror    *mirror.Mirror
 	secrets   *secrets.Resolver
@@ -102,6 +103,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	}
 	n.inventory = tenants.New(buckets["tenants"], buckets["endpoints"])
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
+	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.mirror = mirror.New(n.broker)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
 		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access, Observe: n.metrics.Call,
@@ -136,10 +138,12 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 	})
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
-		Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log,
+		Blocks: n.blocks, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log,
 	}).Register(s)
 	inventory.New(n.inventory).Register(s)
-	certificate.New(certificate.Config{Store: n.certs, Now: n.c.clock.Now}).Register(s)
+	certificate.New(certificate.Config{
+		Store: n.certs, Blocks: n.blocks, Requests: n.requests, Now: n.c.clock.Now,
+	}).Register(s)
 	return s.Serve(ctx, lis)
 }
 
@@ -163,6 +167,7 @@ func (n *node) work(ctx context.Context) error {
 		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log,
 		Engine: rollover.NewEngine(rollover.Config{
 			Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64, Done: n.metrics.Step,
+			Blocks: n.blocks,
 		}),
 	})
 	return all(ctx,

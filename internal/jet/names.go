@@ -46,7 +46,9 @@ const (
 )
 
 // BucketNames lists the buckets that exist.
-func BucketNames() []string { return []string{"tenants", "endpoints", "certificates", "requests"} }
+func BucketNames() []string {
+	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets"}
+}
 
 // Queue names one of the two kinds of work.
 type Queue string

@@ -127,7 +127,9 @@ func (v *violations) selector(path string, t *pb.TargetSelector) {
 		}
 	case *pb.TargetSelector_Filter:
 		v.required(path+".filter", sel.Filter)
+	case *pb.TargetSelector_TargetSet:
+		v.name(path+".target_set", sel.TargetSet, isTargetSet)
 	default:
-		v.add(path, "REQUIRED", "must be set: all_tenants, tenants or filter")
+		v.add(path, "REQUIRED", "must be set: all_tenants, tenants, filter or target_set")
 	}
 }

@@ -34,7 +34,11 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			return r.Start(req.GetPlanDigest(), now)
+			next, err := r.Start(req.GetPlanDigest(), now)
+			if err == nil && next.State != r.State {
+				err = s.startable(ctx, r.Spec.New.SHA256)
+			}
+			return next, err
 		},
 		happened: func(r rollover.Rotation) bool { return !r.StartedAt.IsZero() && r.Digest == req.GetPlanDigest() },
 	})

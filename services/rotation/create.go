@@ -173,7 +173,7 @@ func (s *Service) certificate(ctx context.Context, name string, now time.Time) (
 		return c, edge.Refused(pb.ErrorReason_ERROR_REASON_CERTIFICATE_UNUSABLE,
 			"the certificate cannot be rotated to: "+unmet[0].GetDescription(), unmet...)
 	}
-	return c, nil
+	return c, s.unblocked(ctx, c)
 }
 
 // maxMissing bounds how many missing tenants an error names.

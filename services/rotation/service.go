@@ -52,6 +52,7 @@ type Config struct {
 	Requests     Bucket // forgets after 24 hours
 	Certificates Certificates
 	Tenants      Tenants
+	Blocks       rollover.Blocks
 	Kinds        []string // of credentials; there is a driver for each
 	Now          func() time.Time
 	Log          *slog.Logger

@@ -100,6 +100,9 @@ const (
 	ErrorReason_ERROR_REASON_PAUSED_BY_REQUEST ErrorReason = 30
 	// In a rotation: more tasks failed than its tolerance allows, so it was paused.
 	ErrorReason_ERROR_REASON_TOLERANCE_EXCEEDED ErrorReason = 31
+	// FAILED_PRECONDITION: the certificate, or its key, is on the block list;
+	// google.rpc.PreconditionFailure says by which entry.
+	ErrorReason_ERROR_REASON_CERTIFICATE_BLOCKED ErrorReason = 44
 )
 
 // Enum value maps for ErrorReason.
@@ -137,6 +140,7 @@ var (
 		27: "ERROR_REASON_CANCELLED_BY_REQUEST",
 		30: "ERROR_REASON_PAUSED_BY_REQUEST",
 		31: "ERROR_REASON_TOLERANCE_EXCEEDED",
+		44: "ERROR_REASON_CERTIFICATE_BLOCKED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -171,6 +175,7 @@ var (
 		"ERROR_REASON_CANCELLED_BY_REQUEST":   27,
 		"ERROR_REASON_PAUSED_BY_REQUEST":      30,
 		"ERROR_REASON_TOLERANCE_EXCEEDED":     31,
+		"ERROR_REASON_CERTIFICATE_BLOCKED":    44,
 	}
 )
 
@@ -263,7 +268,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xaa\b\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xd0\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -297,7 +302,8 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19ERROR_REASON_TASKS_FAILED\x10\x1a\x12%\n" +
 	"!ERROR_REASON_CANCELLED_BY_REQUEST\x10\x1b\x12\"\n" +
 	"\x1eERROR_REASON_PAUSED_BY_REQUEST\x10\x1e\x12#\n" +
-	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1fBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1f\x12$\n" +
+	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once
