@@ -25,11 +25,13 @@ import (
 	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	"github.com/crossfade-project/crossfade/services/certificate"
 	"github.com/crossfade-project/crossfade/services/edge"
 	"github.com/crossfade-project/crossfade/services/inventory"
 	"github.com/crossfade-project/crossfade/services/rotation"
+	targetsets "github.com/crossfade-project/crossfade/services/targetset"
 	"github.com/crossfade-project/crossfade/workers/conductor"
 	"github.com/crossfade-project/crossfade/workers/planner"
 	"github.com/crossfade-project/crossfade/workers/rotator"
@@ -66,6 +68,7 @@ type node struct {
 	inventory *tenants.Inventory
 	certs     *certs.Store
 	blocks    *certs.Blocks
+	sets      *targetset.Store
 	requests  *jet.Bucket
 	mirror    *mirror.Mirror
 	secrets   *secrets.Resolver
@@ -104,6 +107,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.inventory = tenants.New(buckets["tenants"], buckets["endpoints"])
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
+	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
 	n.mirror = mirror.New(n.broker)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
 		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access, Observe: n.metrics.Call,
@@ -138,11 +142,14 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 	})
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
-		Blocks: n.blocks, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log,
+		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log,
 	}).Register(s)
 	inventory.New(n.inventory).Register(s)
 	certificate.New(certificate.Config{
 		Store: n.certs, Blocks: n.blocks, Requests: n.requests, Now: n.c.clock.Now,
+	}).Register(s)
+	targetsets.New(targetsets.Config{
+		Store: n.sets, Tenants: n.inventory, Mirror: n.mirror, Requests: n.requests, Now: n.c.clock.Now,
 	}).Register(s)
 	return s.Serve(ctx, lis)
 }
@@ -158,7 +165,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 	p, err := planner.New(planner.Config{
 		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
-		Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
+		Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
 	})
 	if err != nil {
 		return err

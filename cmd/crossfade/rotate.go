@@ -22,6 +22,8 @@ type rotateFlags struct {
 	replaces         []string
 	tenants          []string
 	selected         string
+	endpoints        string
+	targets          string
 	identity         string
 	retireNotBefore  string
 	retireOnRequest  bool
@@ -49,10 +51,12 @@ before --retire-not-before.`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
-  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only`,
+  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only
+  crossfade rotate --certificate new.cer --endpoints 'thumbprint:"9A2F…" AND NOT has_new'
+  crossfade rotate --certificate new.cer --targets november`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if len(f.tenants) > 0 && f.selected != "" {
-				return usage("--tenant and --select: only one of them can say for whom")
+			if ways := f.selections(); len(ways) > 1 {
+				return usage("%s: only one of them can say for whom", strings.Join(ways, " and "))
 			}
 			return a.with(func(cl *client) error { return a.rotate(c.Context(), cl, f) })
 		},
@@ -62,6 +66,7 @@ before --retire-not-before.`,
 	fl.StringSliceVar(&f.replaces, "replaces", nil, "`THUMBPRINT` of an old certificate to remove (SHA-1 or SHA-256), or \"same-subject\"")
 	fl.StringSliceVar(&f.tenants, "tenant", nil, "only this `TENANT`; may be repeated (default all tenants)")
 	fl.StringVar(&f.selected, "select", "", "only tenants that this `FILTER` selects, such as 'labels.tier = \"gold\" AND region = \"crm4\"'")
+	f.bindSelection(c)
 	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
 	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
@@ -154,6 +159,7 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 	if f.selected != "" {
 		s.Target.Selection = &crossfadev1.TargetSelector_Filter{Filter: f.selected}
 	}
+	f.narrow(s.Target)
 	if i := slices.Index(f.replaces, "same-subject"); i >= 0 {
 		s.ReplacesSameSubject = true
 		f.replaces = slices.Delete(slices.Clone(f.replaces), i, i+1)

@@ -47,7 +47,7 @@ const (
 
 // BucketNames lists the buckets that exist.
 func BucketNames() []string {
-	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets"}
+	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets", "targetrows"}
 }
 
 // Queue names one of the two kinds of work.

@@ -32,7 +32,7 @@ func shares() map[string]int64 {
 		streamRotations: 300, streamState: 450,
 		bucketStream("tenants"): 60, bucketStream("endpoints"): 120,
 		bucketStream("certificates"): 15, bucketStream("requests"): 30,
-		bucketStream("blocks"): 5, bucketStream("targetsets"): 20,
+		bucketStream("blocks"): 5, bucketStream("targetsets"): 5, bucketStream("targetrows"): 15,
 	}
 }
 

@@ -158,9 +158,9 @@ func TestListEndpoints_OfOneAndOfAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, n := range map[string]int{"a": 3, "c": 2} { // Nobody has looked at b.
-		var es []rollover.Endpoint
+		var es []tenants.Seen
 		for i := range n {
-			es = append(es, rollover.Endpoint{Tenant: id, ID: fmt.Sprintf("e%d", n-i), AuthType: "acs", Federated: true})
+			es = append(es, tenants.Seen{Endpoint: rollover.Endpoint{Tenant: id, ID: fmt.Sprintf("e%d", n-i), AuthType: "acs", Federated: true}})
 		}
 		if err := v.SaveEndpoints(t.Context(), id, es); err != nil {
 			t.Fatal(err)

@@ -125,7 +125,10 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	if vs = append(vs, against(spec)...); len(vs) > 0 {
 		return rollover.Rotation{}, nil, edge.Invalid(vs...)
 	}
-	selected, err := s.tenants(ctx, req.GetRotation().GetSpec().GetTarget())
+	if err := endpointFilter(spec.EndpointFilter); err != nil {
+		return rollover.Rotation{}, nil, err
+	}
+	selected, err := s.selection(ctx, &spec, req.GetRotation().GetSpec().GetTarget())
 	if err != nil {
 		return rollover.Rotation{}, nil, err
 	}
