@@ -75,7 +75,7 @@ func (c *choice) before(f rollover.Finding, targets []*target) {
 	verdicts := c.judge(unread(f, targets), nil)
 	for _, k := range targets {
 		if best(verdicts, k) == filter.No {
-			k.leaveOut("")
+			k.leaveOut("no endpoint behind it is selected")
 		}
 	}
 }
@@ -92,7 +92,7 @@ func (c *choice) after(f rollover.Finding, seen []tenants.Seen, targets []*targe
 	for _, k := range targets {
 		switch v := best(verdicts, k); {
 		case v == filter.No:
-			k.leaveOut("")
+			k.leaveOut("no endpoint behind it is selected")
 		case v == filter.Unknown && k.item.Outcome == rollover.Open:
 			k.leaveOut("the endpoint filter cannot be decided, since another host of the endpoint could not be read")
 		}
