@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -19,4 +20,70 @@ type list struct {
 func (l *list) Blocked(_ context.Context, c rollover.Credential) (string, bool, error) {
 	l.asked = append(l.asked, c)
 	return l.why, l.why != "", l.err
+}
+
+// guarded is an engine of w with a block list.
+func (w *world) guarded(l *list) *rollover.Engine {
+	return rollover.NewEngine(rollover.Config{
+		Store: w.store, Driver: func(string) (rollover.Driver, error) { return w.cloud, nil },
+		Now: func() time.Time { return w.now }, Blocks: l,
+	})
+}
+
+func TestAdvance_BlockedIsNotPutInPlace(t *testing.T) {
+	w := newWorld(t)
+	l := &list{why: "the key was found in a public repository"}
+	for _, it := range w.plan {
+		k, err := w.guarded(l).Advance(t.Context(), rollover.TaskID{Rotation: rotationID, Ord: it.Ord})
+		check(t, err)
+		if k.Outcome != rollover.Failed || k.Reason != rollover.Blocked || !strings.Contains(k.Detail, l.why) || k.Reason.Hint() == "" {
+			t.Errorf("%s ended as %s/%s: %q, want failed/blocked and why", it.Target, k.Outcome, k.Reason, k.Detail)
+		}
+	}
+	if n := len(w.cloud.Journal()); n != 0 {
+		t.Errorf("%d writes, want none", n)
+	}
+	for _, c := range l.asked {
+		if len(c.DER) == 0 {
+			t.Error("the block list was asked without the bytes")
+		}
+	}
+	w.ledger.Check(t, rotationID)
+}
+
+// Blocked when it stands already: it is not made the only one.
+func TestAdvance_BlockedKeepsTheOld(t *testing.T) {
+	w := newWorld(t)
+	w.stageAll(t)
+	w.openRetirePhase(t)
+	w.now = switchAt.Add(time.Hour)
+	before := len(w.cloud.Journal())
+	for _, it := range w.plan {
+		k, err := w.guarded(&list{why: "leaked"}).Advance(t.Context(), rollover.TaskID{Rotation: rotationID, Ord: it.Ord})
+		check(t, err)
+		if k.Outcome != rollover.Failed || k.Reason != rollover.Blocked || len(k.Removed) != 0 {
+			t.Errorf("%s ended as %s/%s and removed %d, want failed/blocked and nothing", it.Target, k.Outcome, k.Reason, len(k.Removed))
+		}
+	}
+	if n := len(w.cloud.Journal()) - before; n != 0 {
+		t.Errorf("%d writes after it was blocked, want none", n)
+	}
+	w.ledger.Check(t, rotationID)
+}
+
+func TestAdvance_BlockListThatCannotBeReadDoesNothing(t *testing.T) {
+	w := newWorld(t)
+	away := errors.New("the store is away")
+	id := rollover.TaskID{Rotation: rotationID}
+	if _, err := w.guarded(&list{err: away}).Advance(t.Context(), id); !errors.Is(err, away) {
+		t.Errorf("Advance = %v, want that the block list cannot be read", err)
+	}
+	k, err := w.store.Task(t.Context(), id)
+	check(t, err)
+	if k.Rev != 0 || k.Tries != 0 || len(w.cloud.Journal()) != 0 {
+		t.Errorf("task at revision %d with %d tries, %d writes; want it untouched", k.Rev, k.Tries, len(w.cloud.Journal()))
+	}
+	if k, err = w.guarded(&list{}).Advance(t.Context(), id); err != nil || k.Phase != rollover.Activated {
+		t.Errorf("Advance with nothing blocked = %s, %v, want activated", k.Phase, err)
+	}
 }
