@@ -87,3 +87,43 @@ func TestAdvance_BlockListThatCannotBeReadDoesNothing(t *testing.T) {
 		t.Errorf("Advance with nothing blocked = %s, %v, want activated", k.Phase, err)
 	}
 }
+
+// A target of which one tenant's endpoints are selected and another's are not is
+// worked on, or told as what it is, whoever comes first.
+func TestAssemble_SelectedWinsOverLeftOut(t *testing.T) {
+	target := rollover.Target{Kind: "k", Host: "h", Identity: "i"}
+	item := func(tenant string, o rollover.Outcome, r rollover.Reason) rollover.Finding {
+		return rollover.Finding{Tenant: tenant, Items: []rollover.Item{{
+			Tenant: tenant, Target: target, Outcome: o, Reason: r, Endpoints: []rollover.EndpointRef{{Tenant: tenant, ID: "e"}},
+		}}}
+	}
+	left := item("left", rollover.Skipped, rollover.NotSelected)
+	for _, other := range []rollover.Finding{
+		item("other", rollover.Open, rollover.NoReason), item("other", rollover.HandedOver, rollover.NoAccess), item("other", rollover.Failed, rollover.TriesUsedUp),
+	} {
+		for _, fs := range [][]rollover.Finding{{left, other}, {other, left}} {
+			plan := rollover.Assemble(fs)
+			want := other.Items[0]
+			if len(plan) != 1 || plan[0].Outcome != want.Outcome || plan[0].Reason != want.Reason || plan[0].Tenant != "other" || len(plan[0].Endpoints) != 2 {
+				t.Errorf("Assemble(%s, %s) = %+v, want %s/%s with both endpoints", fs[0].Tenant, fs[1].Tenant, plan, want.Outcome, want.Reason)
+			}
+		}
+	}
+}
+
+// A request that uses none of it has the digest that it had before.
+func TestDigest_SelectionIsInItOnlyWhereItIsUsed(t *testing.T) {
+	plain := rollover.Spec{Kind: "acs-x509", MaxInFlight: 1, MaxTries: 1}
+	seen := map[string]bool{rollover.Digest(plain, nil): true}
+	for name, s := range map[string]rollover.Spec{
+		"endpoint filter": {Kind: "acs-x509", MaxInFlight: 1, MaxTries: 1, EndpointFilter: "federated"},
+		"target set":      {Kind: "acs-x509", MaxInFlight: 1, MaxTries: 1, TargetSet: "x", TargetSetDigest: "1"},
+		"its rows":        {Kind: "acs-x509", MaxInFlight: 1, MaxTries: 1, TargetSet: "x", TargetSetDigest: "2"},
+	} {
+		d := rollover.Digest(s, nil)
+		if seen[d] {
+			t.Errorf("%s does not change the digest", name)
+		}
+		seen[d] = true
+	}
+}

@@ -132,3 +132,36 @@ func TestCreateRotation_BlockListThatIsAwayRefuses(t *testing.T) {
 	_, err := h.client().CreateRotation(t.Context(), h.request())
 	refused(t, err, codes.Unavailable, "STORAGE_UNAVAILABLE")
 }
+
+// Tenants that are added later are not in a rotation, however it was selected.
+func TestCreateRotation_TenantsAddedLaterAreNotIn(t *testing.T) {
+	inventory := tenants.New(tenantstest.NewBucket(), tenantstest.NewBucket())
+	put := func(id string) {
+		t.Helper()
+		if _, _, err := inventory.Put(t.Context(), tenant(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("contoso")
+	h := open(t, func(c *rotation.Config) { c.Tenants = inventory })
+	var names []string
+	for _, target := range []*pb.TargetSelector{
+		{Selection: &pb.TargetSelector_AllTenants{AllTenants: true}, EndpointFilter: "NOT has_new"},
+		{Selection: &pb.TargetSelector_Filter{Filter: `cloud = "commercial"`}},
+	} {
+		req := h.request()
+		req.RequestId, req.Rotation.Spec.Target = "", target
+		got, err := h.client().CreateRotation(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, got.GetRotation().GetName())
+	}
+	put("fabrikam")
+	for _, n := range names {
+		ids, err := h.store.SelectedTenants(t.Context(), strings.TrimPrefix(n, "rotations/"))
+		if err != nil || !slices.Equal(ids, []string{"contoso"}) {
+			t.Errorf("%s is for %q, %v, want contoso alone", n, ids, err)
+		}
+	}
+}
