@@ -34,22 +34,22 @@ func KeyHash(der []byte) (string, error) {
 // it, or removes another in its favour.
 func putsInPlace(s Step) bool { return s == StepStage || s == StepActivate || s == StepRetire }
 
-// unblocked asks the block list before a step. A credential that is blocked gives a
-// [Permanent] error, with which the task ends. Any other error means that nothing
-// is known, so that nothing may be done and no try is used up.
-func (e *Engine) unblocked(ctx context.Context, k Task, step Step) error {
+// tryUnblocked is try for a credential that the block list is asked about first. One
+// that is blocked ends the task. Where the list cannot be read nothing may be done,
+// and no try is used up.
+func (e *Engine) tryUnblocked(ctx context.Context, k Task, step Step) (Task, error) {
 	if e.c.Blocks == nil || !putsInPlace(step) {
-		return nil
+		return e.try(ctx, k, step)
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.c.StepTimeout)
+	bctx, cancel := context.WithTimeout(ctx, e.c.StepTimeout)
 	defer cancel()
-	why, blocked, err := e.c.Blocks.Blocked(ctx, k.Orders.New)
+	why, blocked, err := e.c.Blocks.Blocked(bctx, k.Orders.New)
 	switch {
 	case err != nil:
-		return fmt.Errorf("asking the block list before %s of task %s: %w", step, k.ID, err)
+		return k, fmt.Errorf("asking the block list before %s of task %s: %w", step, k.ID, err)
 	case blocked:
-		return Permanent(Blocked, errors.New(why))
+		return e.failed(k, Permanent(Blocked, errors.New(why)), e.c.Now()), nil
 	default:
-		return nil
+		return e.try(ctx, k, step)
 	}
 }

@@ -63,14 +63,8 @@ func (e *Engine) Advance(ctx context.Context, id TaskID) (Task, error) {
 		if step == StepWait || step == StepNothing {
 			return k, nil
 		}
-		err = e.unblocked(ctx, k, step)
-		if stop := (*StepError)(nil); err != nil && !errors.As(err, &stop) {
-			return k, err
-		}
-		next := k
+		next, err := e.tryUnblocked(ctx, k, step)
 		if err != nil {
-			next = e.failed(k, err, e.c.Now())
-		} else if next, err = e.try(ctx, k, step); err != nil {
 			return k, err
 		}
 		saved, err := e.c.Store.SaveTask(ctx, next)
