@@ -212,3 +212,27 @@ func TestParseBlockID_TakesOnlyTheOneSpelling(t *testing.T) {
 		}
 	}
 }
+
+// Programs of this version wrote such records.
+func TestBlocks_RecordsStillDecode(t *testing.T) {
+	sha1 := strings.Repeat("ab", 20)
+	record := `{"v":1,"id":"sha1.` + sha1 + `","reason":"leaked","by":"ada","at":"2016-10-30T12:00:00Z","requests":["0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37"]}`
+	bucket := tenantstest.NewBucket()
+	if _, err := bucket.Create(t.Context(), "sha1."+sha1, []byte(record)); err != nil {
+		t.Fatal(err)
+	}
+	b := certs.NewBlocks(bucket, time.Now)
+	list, err := b.List(t.Context())
+	if err != nil || len(list) != 1 || list[0].Reason != "leaked" || list[0].By != "ada" || list[0].At.Format(time.DateOnly) != "2016-10-30" {
+		t.Fatalf("List = %+v, %v", list, err)
+	}
+	other := tenantstest.NewBucket()
+	id := certs.BlockID{Sort: certs.BlockSHA1, Hash: sha1}
+	_, err = certs.NewBlocks(other, time.Now).Block(t.Context(), certs.Block{ID: id, Reason: "leaked", By: "ada", At: list[0].At}, "0190F3A2-7C1E-7B44-9D0A-2F5C8E6B1A37")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := other.Get(t.Context(), id.String()); string(got) != record {
+		t.Errorf("a block is written as\n%s\nwant\n%s", got, record)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/targetset"
@@ -149,5 +150,46 @@ func TestRows_NotWhatWasMeant(t *testing.T) {
 	}
 	if _, err := targetset.NewStore(heads, chunks).Rows(t.Context(), "x", set.Digest); err == nil || errors.Is(err, rollover.ErrNotFound) {
 		t.Errorf("Rows of changed bytes = %v, want an error of its own", err)
+	}
+}
+
+// Programs of this version wrote such records.
+func TestStore_RecordsStillDecode(t *testing.T) {
+	const (
+		chunk  = `{"v":1,"rows":["a","b/1"]}`
+		hash   = "7ebee576b8b2e7ce7ee911828f0f4c3e5d720c072888ffb81103014eb70845c6"
+		digest = "a4c711ae17225fc30e57b1e04abd644356f1ad08ba187af1167854a8c4bef254"
+		head   = `{"v":1,"id":"x","display_name":"November","expected":2,"chunks":["` + hash + `"],"tenants":2,"digest":"` + digest +
+			`","by":"ada","at":"2016-10-30T12:00:00Z","request_id":"r1"}`
+	)
+	heads, chunks := tenantstest.NewBucket(), tenantstest.NewBucket()
+	s := targetset.NewStore(heads, chunks)
+	at := time.Date(2016, 10, 30, 12, 0, 0, 0, time.UTC)
+	if _, err := s.Create(t.Context(), targetset.Set{ID: "x", DisplayName: "November", Expected: 2, By: "ada", At: at}, "R1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Add(t.Context(), "x", 0, []targetset.Row{{"a", ""}, {"b", "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := heads.Get(t.Context(), "x"); string(got) != head {
+		t.Errorf("a set is written as\n%s\nwant\n%s", got, head)
+	}
+	key := "x.14824d76b6d78000.0." + hash
+	if got, _, err := chunks.Get(t.Context(), key); string(got) != chunk {
+		t.Errorf("a chunk is written as\n%s, %v\nwant\n%s", got, err, chunk)
+	}
+
+	heads, chunks = tenantstest.NewBucket(), tenantstest.NewBucket()
+	for key, put := range map[string]struct {
+		in    *tenantstest.Bucket
+		value string
+	}{"x": {heads, head}, key: {chunks, chunk}} {
+		if _, err := put.in.Create(t.Context(), key, []byte(put.value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, err := targetset.NewStore(heads, chunks).Rows(t.Context(), "x", digest)
+	if err != nil || !slices.Equal(rows.Tenants(), []string{"a", "b"}) {
+		t.Errorf("Rows of the golden record = %v, %v", rows, err)
 	}
 }

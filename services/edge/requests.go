@@ -33,6 +33,7 @@ type requestRecord struct {
 	Method   string `json:"method"`
 	Hash     string `json:"hash"`               // SHA-256 of the request without its id
 	Resource string `json:"resource,omitempty"` // the name of what it makes or changes
+	Rotation string `json:"rotation,omitempty"` // id; RotationService writes it in place of Resource
 }
 
 // Claim notes that the request id of m, if it has one, is used for m, which makes or
@@ -72,6 +73,9 @@ func Claim(ctx context.Context, b RequestBucket, m proto.Message, resource strin
 		return false, fmt.Errorf("decoding request record: %w", err)
 	}
 	if got != want {
+		if got.Resource == "" {
+			got.Resource = RotationName(got.Rotation)
+		}
 		return false, Reused(got.Resource)
 	}
 	return true, nil
