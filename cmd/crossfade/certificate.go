@@ -19,7 +19,7 @@ func (a *app) certificateCommand() *cobra.Command {
 			},
 		}
 	}
-	return group("certificate", "Inspect and add certificates",
+	c := group("certificate", "Inspect, add and block certificates",
 		upload("inspect", "Say what a certificate file holds and whether it can be used", `Inspect reads a file (DER, PEM or PKCS#7) and says what the service finds in it.
 Nothing is stored. A file with a private key is refused before it is sent.`, "  crossfade certificate inspect new.p7b", true),
 		upload("add", "Add a certificate to the service", `Add stores a public certificate under its SHA-256. Adding it again changes
@@ -31,6 +31,8 @@ nothing. A file with a private key is refused before it is sent.`, "  crossfade 
 			},
 		},
 	)
+	c.AddCommand(a.blockCommands()...)
+	return c
 }
 
 func (a *app) uploadCertificate(ctx context.Context, cl *client, path string, validateOnly bool) error {

@@ -26,12 +26,16 @@ import (
 // callTimeout bounds one unary call.
 const callTimeout = 30 * time.Second
 
+// uploadTimeout bounds one upload of up to 100,000 rows.
+const uploadTimeout = 5 * time.Minute
+
 // client is a connection to the service.
 type client struct {
 	conn         *grpc.ClientConn
 	rotations    crossfadev1.RotationServiceClient
 	inventory    crossfadev1.InventoryServiceClient
 	certificates crossfadev1.CertificateServiceClient
+	targetSets   crossfadev1.TargetSetServiceClient
 }
 
 // dial returns a client. Nothing is sent before the first call.
@@ -47,6 +51,7 @@ func (a *app) dial() (*client, error) {
 	return &client{
 		conn: conn, rotations: crossfadev1.NewRotationServiceClient(conn),
 		inventory: crossfadev1.NewInventoryServiceClient(conn), certificates: crossfadev1.NewCertificateServiceClient(conn),
+		targetSets: crossfadev1.NewTargetSetServiceClient(conn),
 	}, nil
 }
 

@@ -176,14 +176,10 @@ func (f *rotateFlags) driftFlags(c *cobra.Command) {
 
 // checkDrift says what does not fit together.
 func (f *rotateFlags) checkDrift() error {
-	switch {
-	case f.driftedOf != "" && (len(f.tenants) > 0 || f.selected != ""):
-		return usage("--drifted-of, --tenant and --select: only one of them can say for whom")
-	case (f.checkEvery == 0) != (f.checkFor == 0):
+	if (f.checkEvery == 0) != (f.checkFor == 0) {
 		return usage("--check-every and --check-for: one needs the other")
-	default:
-		return nil
 	}
+	return nil
 }
 
 // drift puts the flags for drift into a request.

@@ -124,7 +124,7 @@ Start with "crossfade demo": the whole of it in one process, in a minute.`,
 	f.StringVar(&a.serverName, "server-name", os.Getenv("CROSSFADE_SERVER_NAME"), "`name` to expect in the service's certificate, if not the address's (CROSSFADE_SERVER_NAME)")
 	root.AddCommand(
 		a.demoCommand(), a.serveCommand(), a.workCommand(), a.emulateCommand(),
-		a.certificateCommand(), a.tenantsCommand(), a.endpointsCommand(),
+		a.certificateCommand(), a.tenantsCommand(), a.endpointsCommand(), a.targetsCommand(),
 		a.rotateCommand(), a.rotationCommand(), a.benchCommand(),
 	)
 	for _, c := range root.Commands() {

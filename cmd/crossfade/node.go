@@ -25,11 +25,13 @@ import (
 	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	"github.com/crossfade-project/crossfade/services/certificate"
 	"github.com/crossfade-project/crossfade/services/edge"
 	"github.com/crossfade-project/crossfade/services/inventory"
 	"github.com/crossfade-project/crossfade/services/rotation"
+	targetsets "github.com/crossfade-project/crossfade/services/targetset"
 	"github.com/crossfade-project/crossfade/workers/checker"
 	"github.com/crossfade-project/crossfade/workers/conductor"
 	"github.com/crossfade-project/crossfade/workers/planner"
@@ -68,6 +70,8 @@ type node struct {
 	broker    *jet.Broker
 	inventory *tenants.Inventory
 	certs     *certs.Store
+	blocks    *certs.Blocks
+	sets      *targetset.Store
 	requests  *jet.Bucket
 	mirror    *mirror.Mirror
 	secrets   *secrets.Resolver
@@ -105,6 +109,8 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	}
 	n.inventory = tenants.New(buckets["tenants"], buckets["endpoints"])
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
+	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
+	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
@@ -144,10 +150,15 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 	})
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
-		Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift,
+		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift,
 	}).Register(s)
 	inventory.New(n.inventory).Register(s)
-	certificate.New(certificate.Config{Store: n.certs, Now: n.c.clock.Now}).Register(s)
+	certificate.New(certificate.Config{
+		Store: n.certs, Blocks: n.blocks, Requests: n.requests, Now: n.c.clock.Now,
+	}).Register(s)
+	targetsets.New(targetsets.Config{
+		Store: n.sets, Tenants: n.inventory, Mirror: n.mirror, Requests: n.requests, Now: n.c.clock.Now,
+	}).Register(s)
 	return s.Serve(ctx, lis)
 }
 
@@ -162,7 +173,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 	p, err := planner.New(planner.Config{
 		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
-		Drifts: n.broker, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
+		Drifts: n.broker, Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
 	})
 	if err != nil {
 		return err
@@ -177,6 +188,7 @@ func (n *node) work(ctx context.Context) error {
 		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited,
 		Engine: rollover.NewEngine(rollover.Config{
 			Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64, Done: n.metrics.Step,
+			Blocks: n.blocks,
 		}),
 	})
 	return all(ctx,

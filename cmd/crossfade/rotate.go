@@ -25,6 +25,8 @@ type rotateFlags struct {
 	driftedOf        string
 	checkEvery       time.Duration
 	checkFor         time.Duration
+	endpoints        string
+	targets          string
 	identity         string
 	retireNotBefore  string
 	retireOnRequest  bool
@@ -59,10 +61,12 @@ before --retire-not-before.`,
   crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only
   crossfade rotate --certificate new.cer --deadline 2026-12-18T18:00:00Z --freeze holidays.ics \
       --window 'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'
-  crossfade rotate --certificate new.cer --tenant contoso --lane urgent --watch`,
+  crossfade rotate --certificate new.cer --tenant contoso --lane urgent --watch
+  crossfade rotate --certificate new.cer --endpoints 'thumbprint:"9A2F…" AND NOT has_new'
+  crossfade rotate --certificate new.cer --targets november`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if len(f.tenants) > 0 && f.selected != "" {
-				return usage("--tenant and --select: only one of them can say for whom")
+			if ways := f.selections(); len(ways) > 1 {
+				return usage("%s: only one of them can say for whom", strings.Join(ways, " and "))
 			}
 			if err := f.checkDrift(); err != nil {
 				return err
@@ -76,6 +80,7 @@ before --retire-not-before.`,
 	fl.StringSliceVar(&f.tenants, "tenant", nil, "only this `TENANT`; may be repeated (default all tenants)")
 	fl.StringVar(&f.selected, "select", "", "only tenants that this `FILTER` selects, such as 'labels.tier = \"gold\" AND region = \"crm4\"'")
 	f.driftFlags(c)
+	f.bindSelection(c)
 	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
 	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
@@ -171,6 +176,7 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		s.Target.Selection = &crossfadev1.TargetSelector_Filter{Filter: f.selected}
 	}
 	f.drift(s)
+	f.narrow(s.Target)
 	if i := slices.Index(f.replaces, "same-subject"); i >= 0 {
 		s.ReplacesSameSubject = true
 		f.replaces = slices.Delete(slices.Clone(f.replaces), i, i+1)

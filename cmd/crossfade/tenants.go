@@ -175,26 +175,27 @@ func (a *app) showTenant(ctx context.Context, cl *client, id string) error {
 }
 
 func (a *app) endpointsCommand() *cobra.Command {
-	var tenant string
+	var tenant, filter string
 	list := &cobra.Command{
 		Use: "list", Short: "List service endpoints as planning last saw them",
-		Example: "  crossfade endpoints list --tenant contoso",
+		Example: "  crossfade endpoints list --tenant contoso\n  crossfade endpoints list --filter 'thumbprint:\"9A2F…\"'",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.with(func(cl *client) error { return a.listEndpoints(c.Context(), cl, tenant) })
+			return a.with(func(cl *client) error { return a.listEndpoints(c.Context(), cl, tenant, filter) })
 		},
 	}
 	list.Flags().StringVar(&tenant, "tenant", "", "only this `TENANT` (default all)")
+	list.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over what was last seen, such as 'thumbprint:\"9A2F…\"', 'expires < \"2016-11-05T00:00:00Z\"', 'NOT observed'")
 	return group("endpoints", "Look at the service endpoints of organisations", list)
 }
 
-func (a *app) listEndpoints(ctx context.Context, cl *client, tenant string) error {
+func (a *app) listEndpoints(ctx context.Context, cl *client, tenant, filter string) error {
 	parent := "tenants/-"
 	if tenant != "" {
 		parent = "tenants/" + strings.TrimPrefix(tenant, "tenants/")
 	}
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
-		res, err := cl.inventory.ListEndpoints(pctx, &crossfadev1.ListEndpointsRequest{Parent: parent, PageSize: 1000, PageToken: token})
+		res, err := cl.inventory.ListEndpoints(pctx, &crossfadev1.ListEndpointsRequest{Parent: parent, PageSize: 1000, PageToken: token, Filter: filter})
 		cancel()
 		if err != nil {
 			return err

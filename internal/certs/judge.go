@@ -35,6 +35,7 @@ const (
 	SameKey         = "same_key"         // a new certificate over the old key
 	SubjectDiffers  = "subject_differs"  // issued to another name
 	ValidityGap     = "validity_gap"     // between old and new there is an instant when neither is valid
+	OnBlockList     = "blocked"          // it, or its key, is on the block list
 	EndsSooner      = "ends_sooner"      // the new one ends before the old one: perhaps they were mixed up
 )
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/crossfade-project/crossfade/internal/crm"
 )
 
 // Cloud is which of Microsoft's clouds an organisation lives in. It is not
@@ -13,11 +15,11 @@ type Cloud string
 
 // The clouds, as the host of the organisation tells them apart.
 const (
-	Commercial Cloud = "commercial"
-	GCC        Cloud = "gcc"      // US government, on the commercial directory
-	GCCHigh    Cloud = "gcc_high" // US government, on its own directory
-	DoD        Cloud = "dod"
-	China      Cloud = "china" // operated by 21Vianet
+	Commercial Cloud = crm.Commercial
+	GCC        Cloud = crm.GCC     // US government, on the commercial directory
+	GCCHigh    Cloud = crm.GCCHigh // US government, on its own directory
+	DoD        Cloud = crm.DoD
+	China      Cloud = crm.China // operated by 21Vianet
 )
 
 // The Service Bus suffixes for which an access control service existed.
@@ -31,39 +33,8 @@ const (
 // "contoso.crm4.dynamics.com" or "contoso.api.crm9.dynamics.com". It reports
 // false for any host that is not below a domain of Dynamics.
 func CloudOf(host string) (Cloud, bool) {
-	labels := strings.Split(strings.ToLower(host), ".")
-	for _, l := range labels {
-		if !isLabel(l) {
-			return "", false
-		}
-	}
-	n := len(labels)
-	if n < 4 || n > 5 || n == 5 && labels[1] != "api" {
-		return "", false
-	}
-	region, domain := labels[n-3], labels[n-2]+"."+labels[n-1]
-	switch {
-	case domain == "dynamics.com" && region == "crm9":
-		return GCC, true
-	case domain == "dynamics.com" && isRegion(region):
-		return Commercial, true
-	case region != "crm":
-		return "", false
-	case domain == "microsoftdynamics.us":
-		return GCCHigh, true
-	case domain == "appsplatform.us":
-		return DoD, true
-	case domain == "dynamics.cn":
-		return China, true
-	default:
-		return "", false
-	}
-}
-
-// isRegion reports whether a label is "crm" with a number or without.
-func isRegion(label string) bool {
-	num, ok := strings.CutPrefix(label, "crm")
-	return ok && len(num) <= 2 && strings.Trim(num, "0123456789") == ""
+	p, ok := crm.PlaceOf(host)
+	return Cloud(p.Cloud), ok
 }
 
 // authority returns where applications of the cloud's tenants sign in.

@@ -49,7 +49,9 @@ const (
 )
 
 // BucketNames lists the buckets that exist.
-func BucketNames() []string { return []string{"tenants", "endpoints", "certificates", "requests"} }
+func BucketNames() []string {
+	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets", "targetrows"}
+}
 
 // Queue names one of the kinds of work.
 type Queue string

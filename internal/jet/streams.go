@@ -31,7 +31,8 @@ func shares() map[string]int64 {
 	return map[string]int64{
 		streamRotations: 300, streamState: 450,
 		bucketStream("tenants"): 60, bucketStream("endpoints"): 120,
-		bucketStream("certificates"): 40, bucketStream("requests"): 30,
+		bucketStream("certificates"): 15, bucketStream("requests"): 30,
+		bucketStream("blocks"): 5, bucketStream("targetsets"): 5, bucketStream("targetrows"): 15,
 	}
 }
 

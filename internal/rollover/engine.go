@@ -13,8 +13,7 @@ type tasks interface {
 	SaveTask(ctx context.Context, k Task) (Task, error)
 }
 
-// Config is what an [Engine] is made of. All fields but StepTimeout and Jitter
-// are required.
+// Config is what an [Engine] is made of. Store, Driver and Now are required.
 type Config struct {
 	Store  tasks
 	Driver func(kind string) (Driver, error) // unknown kinds are an error
@@ -24,6 +23,9 @@ type Config struct {
 	StepTimeout time.Duration
 	// Jitter returns a number in [0,1) for [Backoff]. Default: always 0.
 	Jitter func() float64
+	// Blocks is asked before every step that puts the new credential in place. Nil:
+	// nothing is ever blocked.
+	Blocks Blocks
 	// Done is told of every step, for metrics. It may be nil.
 	Done func(k Task, s Step, took time.Duration, err error)
 }

@@ -48,7 +48,7 @@ func (h *hand) move(ctx context.Context) (done bool, err error) {
 		h.known = false
 		return false, err
 	}
-	next, err := h.e.try(ctx, h.k, step)
+	next, err := h.e.tryUnblocked(ctx, h.k, step)
 	if err != nil {
 		return false, errors.Join(err, h.keep(ctx))
 	}

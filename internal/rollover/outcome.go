@@ -39,7 +39,7 @@ const (
 	NotACS   Reason = "not_acs"  // the endpoint does not sign in through ACS
 	Disabled Reason = "disabled" // the tenant is disabled in the inventory
 	NoTarget Reason = "nothing_to_do"
-	// NotSelected: the rotation is for some targets of the tenant only.
+	// NotSelected: the rotation's selection does not match it.
 	NotSelected Reason = "not_selected"
 
 	// Handed over.
@@ -58,6 +58,7 @@ const (
 	Refused             Reason = "refused"              // the other side will not do it, however often asked
 	InventoryUnreadable Reason = "inventory_unreadable" // the tenant's endpoints could not be listed
 	VerificationFailed  Reason = "verification_failed"  // what was read back is not what was written
+	Blocked             Reason = "blocked"              // the new certificate, or its key, is on the block list
 
 	// Cancelled, Undone.
 	ByRequest Reason = "by_request"
@@ -73,8 +74,6 @@ func (r Reason) Hint() string {
 		return "The endpoint does not use ACS; rotate its own credential (SAS key, webhook secret) instead."
 	case Disabled:
 		return "Enable the tenant in the inventory and rotate again if it should take part."
-	case NotSelected:
-		return "The rotation is for some targets of the tenant only; make one for the others if they should take part."
 	case NoAccess:
 		return "Give Crossfade the namespace's management key, or ask the owner of the namespace to add the certificate."
 	case IdentityMissing:
@@ -97,6 +96,10 @@ func (r Reason) Hint() string {
 		return "The organisation's endpoints could not be listed; mend its login or address, then rotate again."
 	case VerificationFailed:
 		return "What the service reads back differs from what was sent; do not activate it before this is understood."
+	case NotSelected:
+		return "The rotation's selection leaves it out; select it in a new rotation if it should take part."
+	case Blocked:
+		return "The new certificate or its key is on the block list; cancel this rotation and rotate to another certificate."
 	default:
 		return ""
 	}
@@ -109,7 +112,7 @@ func Reasons() []Reason {
 		Rotated, AlreadyPresent, RotatedOldKept, NotACS, Disabled, NoTarget,
 		NoAccess, IdentityMissing, IdentityAmbiguous, NamespaceUnknown, FederatedHalfMissing,
 		ChangedSincePlan, NewMissing, TriesUsedUp, Refused, InventoryUnreadable, VerificationFailed, ByRequest,
-		NotSelected,
+		NotSelected, Blocked,
 	}
 }
 

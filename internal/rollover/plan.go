@@ -57,9 +57,10 @@ func Assemble(findings []Finding) []Item {
 }
 
 // merge adds what a second tenant found of a target to the first one's item. A
-// tenant that can reach the target wins over one that cannot.
+// tenant that can reach the target wins over one that cannot, and one whose
+// endpoints are selected over one whose are not.
 func merge(a, b Item) Item {
-	if a.Outcome != Open && b.Outcome == Open {
+	if a.Outcome != Open && (b.Outcome == Open || a.Reason == NotSelected && b.Reason != NotSelected) {
 		b.Ord = a.Ord
 		a, b = b, a
 	}

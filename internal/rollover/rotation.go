@@ -51,13 +51,16 @@ const (
 // Spec is what was asked for. It never changes once the rotation exists.
 type Spec struct {
 	Kind            string       `json:"kind"`
-	New             Credential   `json:"new"`                        // named only; its bytes are in the certificate bucket
-	Replaces        []string     `json:"replaces,omitempty"`         // SHA-256 or SHA-1 thumbprints, lower-case hex
-	ReplacesSubject bool         `json:"replaces_subject,omitempty"` // all that have the subject of New
-	AllTenants      bool         `json:"all_tenants,omitempty"`      // every tenant of the inventory at creation
-	Filter          string       `json:"filter,omitempty"`           // what selected the tenants at creation, where a filter did
-	Identity        string       `json:"identity,omitempty"`         // overrides the tenants' identity names; empty: theirs
-	RetireNotBefore time.Time    `json:"retire_not_before,omitzero"` // zero: nothing is retired
+	New             Credential   `json:"new"`                         // named only; its bytes are in the certificate bucket
+	Replaces        []string     `json:"replaces,omitempty"`          // SHA-256 or SHA-1 thumbprints, lower-case hex
+	ReplacesSubject bool         `json:"replaces_subject,omitempty"`  // all that have the subject of New
+	AllTenants      bool         `json:"all_tenants,omitempty"`       // every tenant of the inventory at creation
+	Filter          string       `json:"filter,omitempty"`            // what selected the tenants at creation, where a filter did
+	EndpointFilter  string       `json:"endpoint_filter,omitempty"`   // which of their endpoints; empty: all. Read by internal/filter
+	TargetSet       string       `json:"target_set,omitempty"`        // id of the set that names tenants and endpoints; empty: none
+	TargetSetDigest string       `json:"target_set_digest,omitempty"` // of its rows, so that no other set can take its place
+	Identity        string       `json:"identity,omitempty"`          // overrides the tenants' identity names; empty: theirs
+	RetireNotBefore time.Time    `json:"retire_not_before,omitzero"`  // zero: nothing is retired
 	RetirePolicy    RetirePolicy `json:"retire_policy,omitempty"`
 	MaxInFlight     int          `json:"max_in_flight"` // tasks released at once; at least 1
 	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1

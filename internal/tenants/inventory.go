@@ -34,8 +34,8 @@ type tenantRecord struct {
 
 // endpointsRecord is what was found of a tenant as it is stored.
 type endpointsRecord struct {
-	V         int                 `json:"v"`
-	Endpoints []rollover.Endpoint `json:"endpoints"`
+	V         int    `json:"v"`
+	Endpoints []Seen `json:"endpoints"`
 }
 
 // Put stores a tenant under its id, over what is there, and says whether it is
@@ -121,12 +121,12 @@ func decodeTenant(id string, b []byte) (Tenant, error) {
 
 // SaveEndpoints stores what was found of a tenant in place of what was found
 // before. Found the same again, nothing is written.
-func (v *Inventory) SaveEndpoints(ctx context.Context, tenant string, endpoints []rollover.Endpoint) error {
+func (v *Inventory) SaveEndpoints(ctx context.Context, tenant string, endpoints []Seen) error {
 	if !ValidID(tenant) {
 		return fmt.Errorf("storing endpoints: that is no tenant id: %w", rollover.ErrNotFound)
 	}
 	if endpoints == nil {
-		endpoints = []rollover.Endpoint{} // Found none is not the same as never looked.
+		endpoints = []Seen{} // Found none is not the same as never looked.
 	}
 	value, err := json.Marshal(endpointsRecord{V: recordVersion, Endpoints: endpoints})
 	if err != nil {
@@ -141,7 +141,7 @@ func (v *Inventory) SaveEndpoints(ctx context.Context, tenant string, endpoints 
 // Endpoints returns what was last found of a tenant. It returns
 // [rollover.ErrNotFound] where nobody has looked yet, which is not the same as an
 // empty answer.
-func (v *Inventory) Endpoints(ctx context.Context, tenant string) ([]rollover.Endpoint, error) {
+func (v *Inventory) Endpoints(ctx context.Context, tenant string) ([]Seen, error) {
 	if !ValidID(tenant) {
 		return nil, fmt.Errorf("reading endpoints: that is no tenant id: %w", rollover.ErrNotFound)
 	}

@@ -55,13 +55,13 @@ func big(mark string) tenants.Tenant {
 }
 
 // endpoints returns n endpoints; mark makes them differ from others.
-func endpoints(n int, mark string) []rollover.Endpoint {
-	out := make([]rollover.Endpoint, n)
+func endpoints(n int, mark string) []tenants.Seen {
+	out := make([]tenants.Seen, n)
 	for i := range out {
-		out[i] = rollover.Endpoint{
+		out[i] = tenants.Seen{Endpoint: rollover.Endpoint{
 			Tenant: "contoso", ID: fmt.Sprintf("%08x-0000-0000-0000-000000000000", i), Name: mark + " endpoint with a name of some length",
 			AuthType: "acs", Contract: "queue", Path: "orders/incoming", Namespace: fmt.Sprintf("sb://contoso%d.servicebus.windows.net/", i), Federated: i%2 == 0,
-		}
+		}}
 	}
 	return out
 }
@@ -135,7 +135,7 @@ func TestInventory_KeepsEndpoints(t *testing.T) {
 	if _, err := v.Endpoints(t.Context(), "contoso"); !errors.Is(err, rollover.ErrNotFound) {
 		t.Fatalf("Endpoints before any = %v, want ErrNotFound", err)
 	}
-	for _, want := range [][]rollover.Endpoint{endpoints(3, "a"), endpoints(5000, "b"), endpoints(5000, "b"), endpoints(5000, "c"), {}, endpoints(9000, "d"), endpoints(1, "e")} {
+	for _, want := range [][]tenants.Seen{endpoints(3, "a"), endpoints(5000, "b"), endpoints(5000, "b"), endpoints(5000, "c"), {}, endpoints(9000, "d"), endpoints(1, "e")} {
 		if err := v.SaveEndpoints(t.Context(), "contoso", want); err != nil {
 			t.Fatalf("SaveEndpoints of %d = %v", len(want), err)
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/crossfade-project/crossfade/internal/crm"
 	"github.com/crossfade-project/crossfade/internal/secrets"
 )
 
@@ -70,11 +71,11 @@ func (t Tenant) IdentityName() string {
 	if t.Identity != "" {
 		return t.Identity
 	}
-	m := organizationHost.FindStringSubmatch(t.OrganizationHost())
-	if m == nil {
+	p, ok := crm.PlaceOf(t.OrganizationHost())
+	if !ok {
 		return ""
 	}
-	return m[1]
+	return p.Base()
 }
 
 // Namespace returns the tenant's access to host, which is compared without

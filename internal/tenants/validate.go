@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/crossfade-project/crossfade/internal/crm"
 	"github.com/crossfade-project/crossfade/internal/secrets"
 )
 
@@ -33,13 +34,13 @@ var (
 	// The host of an Access Control namespace in any cloud, KB 3200643 and
 	// reference/acs.md, section 1.1.
 	namespaceHost = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.accesscontrol\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)$`)
-
-	// The host of a CRM organisation, of its app or of its API, in any cloud;
-	// the first group is the region. From reference/dataverse-sas-entra.md,
-	// section 1.9.
-	organizationHost = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.api)?\.` +
-		`(crm[0-9]{0,2}\.dynamics\.com|crm\.microsoftdynamics\.us|crm\.appsplatform\.us|crm\.dynamics\.cn)$`)
 )
+
+// isOrganization reports whether host is that of a CRM organisation, in lower case.
+func isOrganization(host string) bool {
+	_, ok := crm.PlaceOf(host)
+	return ok && host == strings.ToLower(host)
+}
 
 // FieldError says what is wrong with one field of a tenant and what to do about
 // it. It never repeats a value, since a secret may stand where a reference
@@ -115,7 +116,7 @@ func (p *problems) organization(s string) {
 		p.add("organization", "holds a port", fix)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#") || (u.Path != "" && u.Path != "/"):
 		p.add("organization", "holds more than a host", fix)
-	case !organizationHost.MatchString(u.Host):
+	case !isOrganization(u.Host):
 		// Our token goes to this host, so it must be one of CRM's.
 		p.add("organization", "is not a host of Dynamics CRM, in lower case", fix)
 	}

@@ -22,10 +22,12 @@ type Store interface {
 	List(ctx context.Context) ([]certs.Certificate, error)
 }
 
-// Config is what a [Service] is made of. Both fields are required.
+// Config is what a [Service] is made of. All fields are required.
 type Config struct {
-	Store Store
-	Now   func() time.Time
+	Store    Store
+	Blocks   Blocks
+	Requests edge.RequestBucket // forgets after 24 hours
+	Now      func() time.Time
 }
 
 // Service answers the calls of CertificateService.
@@ -53,7 +55,11 @@ func (s *Service) UploadCertificate(ctx context.Context, req *pb.UploadCertifica
 			return nil, edge.About(edge.CertificateName(c.SHA256), fmt.Errorf("storing certificate: %w", err))
 		}
 	}
-	return &pb.UploadCertificateResponse{Certificate: certificateProto(c), Findings: findingsProto(certs.Judge(c, s.c.Now()))}, nil
+	findings, err := s.judge(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.UploadCertificateResponse{Certificate: certificateProto(c), Findings: findingsProto(findings)}, nil
 }
 
 // unreadable says why a file was not taken. The errors of certs repeat nothing of
@@ -73,7 +79,11 @@ func (s *Service) GetCertificate(ctx context.Context, req *pb.GetCertificateRequ
 	if err != nil {
 		return nil, edge.About(req.GetName(), err)
 	}
-	return &pb.GetCertificateResponse{Certificate: certificateProto(c), Findings: findingsProto(certs.Judge(c, s.c.Now()))}, nil
+	findings, err := s.judge(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetCertificateResponse{Certificate: certificateProto(c), Findings: findingsProto(findings)}, nil
 }
 
 // ListCertificates lists certificates by name.

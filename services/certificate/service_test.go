@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -30,7 +31,10 @@ import (
 func open(t *testing.T) (pb.CertificateServiceClient, *certificate.Service) {
 	t.Helper()
 	s := edge.NewServer(edge.Config{Log: slog.New(slog.DiscardHandler), Health: func(context.Context) error { return nil }})
-	svc := certificate.New(certificate.Config{Store: certs.NewStore(tenantstest.NewBucket()), Now: rollovertest.Epoch.Local})
+	svc := certificate.New(certificate.Config{
+		Store: certs.NewStore(tenantstest.NewBucket()), Blocks: certs.NewBlocks(tenantstest.NewBucket(), time.Now),
+		Requests: tenantstest.NewBucket(), Now: rollovertest.Epoch.Local,
+	})
 	svc.Register(s)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/crossfade-project/crossfade/internal/certs"
 	tenant "github.com/crossfade-project/crossfade/internal/tenants"
 )
 
@@ -17,6 +18,8 @@ const (
 	tenants      = "tenants"
 	endpoints    = "endpoints"
 	certificates = "certificates"
+	blocks       = "blocks"
+	targetSets   = "targetSets"
 )
 
 // RotationName returns rotations/{id}.
@@ -77,6 +80,35 @@ func ParseCertificate(name string) (string, bool) {
 	return sha, ok && isHex(sha, 64)
 }
 
+// BlockName returns blocks/{sort}.{hash}.
+func BlockName(id certs.BlockID) string { return blocks + "/" + id.String() }
+
+// ParseBlock returns the id in blocks/{sort}.{hash}.
+func ParseBlock(name string) (certs.BlockID, bool) {
+	text, ok := strings.CutPrefix(name, blocks+"/")
+	id, valid := certs.ParseBlockID(text)
+	return id, ok && valid
+}
+
+// TargetSetName returns targetSets/{id}.
+func TargetSetName(id string) string { return targetSets + "/" + id }
+
+// ParseTargetSet returns the id in targetSets/{id}, which looks like a tenant's.
+func ParseTargetSet(name string) (string, bool) {
+	id, ok := strings.CutPrefix(name, targetSets+"/")
+	return id, ok && tenant.ValidID(id)
+}
+
+// ParseEndpoint returns the tenant and the endpoint in
+// tenants/{tenant}/endpoints/{endpoint}: a GUID in lower case.
+func ParseEndpoint(name string) (of, id string, ok bool) {
+	parts := strings.Split(name, "/")
+	if len(parts) != 4 || parts[0] != tenants || parts[2] != endpoints || !tenant.ValidID(parts[1]) || !isUUID(parts[3]) {
+		return "", "", false
+	}
+	return parts[1], parts[3], true
+}
+
 func isUUID(s string) bool {
 	u, err := uuid.Parse(s)
 	return err == nil && u.String() == s
@@ -107,6 +139,10 @@ func resourceType(name string) string {
 		return "crossfade/Tenant"
 	case parts[0] == certificates:
 		return "crossfade/Certificate"
+	case parts[0] == blocks:
+		return "crossfade/Block"
+	case parts[0] == targetSets:
+		return "crossfade/TargetSet"
 	default:
 		return ""
 	}

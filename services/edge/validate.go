@@ -69,6 +69,27 @@ func Validate(m proto.Message) []*Violation {
 		v.name("name", m.GetName(), isCertificate)
 	case *pb.ListCertificatesRequest:
 		v.page(m)
+	case *pb.BlockCertificateRequest:
+		v.block(m)
+	case *pb.UnblockCertificateRequest:
+		v.name("name", m.GetName(), isBlock)
+		v.reason(m.GetReason())
+		v.requestID(m.GetRequestId())
+	case *pb.ListBlocksRequest:
+		v.page(m)
+	case *pb.CreateTargetSetRequest:
+		v.createTargetSet(m)
+	case *pb.AddTargetsRequest:
+		v.name("name", m.GetName(), isTargetSet)
+		v.chunk(m.GetFirstRow(), len(m.GetTargets()))
+	case *pb.UploadTargetsRequest:
+		v.upload(m)
+	case *pb.GetTargetSetRequest:
+		v.name("name", m.GetName(), isTargetSet)
+	case *pb.ListTargetSetsRequest:
+		v.page(m)
+	case *pb.DeleteTargetSetRequest:
+		v.name("name", m.GetName(), isTargetSet)
 	}
 	return v
 }

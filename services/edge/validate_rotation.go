@@ -153,7 +153,9 @@ func (v *violations) selector(path string, t *pb.TargetSelector) {
 		v.required(path+".filter", sel.Filter)
 	case *pb.TargetSelector_DriftedOf:
 		v.name(path+".drifted_of", sel.DriftedOf, isRotation)
+	case *pb.TargetSelector_TargetSet:
+		v.name(path+".target_set", sel.TargetSet, isTargetSet)
 	default:
-		v.add(path, "REQUIRED", "must be set: all_tenants, tenants, filter or drifted_of")
+		v.add(path, "REQUIRED", "must be set: all_tenants, tenants, filter, target_set or drifted_of")
 	}
 }

@@ -23,6 +23,7 @@ func requests(t *testing.T) []proto.Message {
 	var out []proto.Message
 	for _, file := range []protoreflect.FileDescriptor{
 		pb.File_crossfade_v1_rotation_proto, pb.File_crossfade_v1_inventory_proto, pb.File_crossfade_v1_certificate_proto,
+		pb.File_crossfade_v1_target_set_proto,
 	} {
 		for i := range file.Services().Len() {
 			methods := file.Services().Get(i).Methods()
@@ -42,8 +43,8 @@ func requests(t *testing.T) []proto.Message {
 // zero is refused.
 func TestValidate_KnowsEveryRequest(t *testing.T) {
 	all := requests(t)
-	if len(all) != 20 {
-		t.Errorf("the contract has %d methods, want 20", len(all))
+	if len(all) != 29 {
+		t.Errorf("the contract has %d methods, want 29", len(all))
 	}
 	for _, m := range all {
 		if f := m.ProtoReflect().Descriptor().Fields().ByName("page_size"); f != nil {

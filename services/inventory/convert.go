@@ -1,7 +1,6 @@
 package inventory
 
 import (
-	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/secrets"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -41,11 +40,4 @@ func tenantProto(t tenants.Tenant) *pb.Tenant {
 		p.Namespaces = append(p.Namespaces, &pb.Namespace{Host: n.Host, Account: n.Account, Secret: string(n.Secret)})
 	}
 	return p
-}
-
-func endpointProto(e rollover.Endpoint) *pb.Endpoint {
-	return &pb.Endpoint{
-		Name: edge.EndpointName(e.Tenant, e.ID), DisplayName: e.Name, AuthType: e.AuthType, Contract: e.Contract,
-		Path: e.Path, Namespace: e.Namespace, Federated: e.Federated,
-	}
 }

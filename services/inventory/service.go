@@ -3,12 +3,9 @@
 package inventory
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -25,7 +22,8 @@ type Inventory interface {
 	Put(ctx context.Context, t tenants.Tenant) (created, changed bool, err error)
 	Tenant(ctx context.Context, id string) (tenants.Tenant, error)
 	List(ctx context.Context) ([]tenants.Tenant, error)
-	Endpoints(ctx context.Context, tenant string) ([]rollover.Endpoint, error)
+	Endpoints(ctx context.Context, tenant string) ([]tenants.Seen, error)
+	AllEndpoints(ctx context.Context) (map[string][]tenants.Seen, error)
 }
 
 // Service answers the calls of InventoryService.
@@ -212,73 +210,4 @@ func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (
 		resp.Tenants, last = append(resp.Tenants, p), t.ID
 	}
 	return resp, nil
-}
-
-// ListEndpoints lists what planning last saw, tenant by tenant. A page token is
-// tenant/endpoint of the last one told.
-func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsRequest) (*pb.ListEndpointsResponse, error) {
-	args := []string{"ListEndpoints", req.GetParent()}
-	after, err := edge.Position(req.GetPageToken(), args...)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := s.parents(ctx, req.GetParent())
-	if err != nil {
-		return nil, err
-	}
-	size := edge.PageSize(req.GetPageSize(), 100, 1000)
-	afterTenant, afterID, _ := strings.Cut(after, "/")
-	resp := &pb.ListEndpointsResponse{}
-	last := ""
-	for _, id := range ids {
-		if id < afterTenant {
-			continue
-		}
-		es, err := s.endpoints(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range es {
-			if id == afterTenant && e.ID <= afterID {
-				continue
-			}
-			if len(resp.Endpoints) == size {
-				resp.NextPageToken = edge.PageToken(last, args...)
-				return resp, nil
-			}
-			resp.Endpoints, last = append(resp.Endpoints, endpointProto(e)), id+"/"+e.ID
-		}
-	}
-	return resp, nil
-}
-
-// parents returns the ids of the tenants that parent names, sorted.
-func (s *Service) parents(ctx context.Context, parent string) ([]string, error) {
-	if parent != edge.AllTenants {
-		id, _ := edge.ParseTenant(parent)
-		if _, err := s.inventory.Tenant(ctx, id); err != nil {
-			return nil, edge.About(parent, err)
-		}
-		return []string{id}, nil
-	}
-	all, err := s.inventory.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]string, len(all))
-	for i, t := range all {
-		ids[i] = t.ID
-	}
-	return ids, nil
-}
-
-// endpoints returns what was last found of a tenant, sorted by id; nothing where
-// nobody has looked.
-func (s *Service) endpoints(ctx context.Context, tenant string) ([]rollover.Endpoint, error) {
-	es, err := s.inventory.Endpoints(ctx, tenant)
-	if errors.Is(err, rollover.ErrNotFound) {
-		return nil, nil
-	}
-	slices.SortFunc(es, func(a, b rollover.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
-	return es, err
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -158,9 +159,9 @@ func TestListEndpoints_OfOneAndOfAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, n := range map[string]int{"a": 3, "c": 2} { // Nobody has looked at b.
-		var es []rollover.Endpoint
+		var es []tenants.Seen
 		for i := range n {
-			es = append(es, rollover.Endpoint{Tenant: id, ID: fmt.Sprintf("e%d", n-i), AuthType: "acs", Federated: true})
+			es = append(es, tenants.Seen{Endpoint: rollover.Endpoint{Tenant: id, ID: fmt.Sprintf("e%d", n-i), AuthType: "acs", Federated: true}})
 		}
 		if err := v.SaveEndpoints(t.Context(), id, es); err != nil {
 			t.Fatal(err)
@@ -194,5 +195,55 @@ func TestListEndpoints_OfOneAndOfAll(t *testing.T) {
 	_, err := c.ListEndpoints(t.Context(), &pb.ListEndpointsRequest{Parent: "tenants/nobody"})
 	if status.Code(err) != codes.NotFound {
 		t.Errorf("ListEndpoints(nobody) = %v, want NOT_FOUND", err)
+	}
+}
+
+func TestListEndpoints_FilterFindsCarriers(t *testing.T) {
+	c, v := open(t)
+	if _, err := c.ImportTenants(t.Context(), &pb.ImportTenantsRequest{Tenants: []*pb.Tenant{tenant("a"), tenant("b"), tenant("c")}}); err != nil {
+		t.Fatal(err)
+	}
+	old := tenants.Carried{SHA256: strings.Repeat("a", 64), SHA1: strings.Repeat("A", 40), KeyHash: strings.Repeat("b", 64), NotAfter: time.Date(2016, 11, 3, 0, 0, 0, 0, time.UTC)}
+	for id, carries := range map[string][]tenants.Carried{"a": {old}, "b": {}, "c": nil} {
+		es := []tenants.Seen{{
+			Endpoint: rollover.Endpoint{Tenant: id, ID: "e", AuthType: "acs"}, Version: "8.1.0.1",
+			Targets: []tenants.SeenTarget{{Host: id + "-sb.accesscontrol.windows.net", Identity: "crm.dynamics.com", Observed: carries != nil, Carries: carries}},
+		}}
+		if err := v.SaveEndpoints(t.Context(), id, es); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for filter, want := range map[string]string{
+		`thumbprint:"` + old.SHA1 + `"`:         "a",
+		`key_hash:"` + old.KeyHash + `"`:        "a",
+		`expires < "2016-11-05T00:00:00Z"`:      "a",
+		`NOT thumbprint:"` + old.SHA1 + `"`:     "b", // Of c nothing is known.
+		`NOT observed`:                          "c",
+		`version >= "8.1" AND tenant != "b"`:    "a c",
+		`host:"c-sb.accesscontrol.windows.net"`: "c",
+	} {
+		var got []string
+		req := &pb.ListEndpointsRequest{Parent: "tenants/-", Filter: filter, PageSize: 1}
+		for {
+			page, err := c.ListEndpoints(t.Context(), req)
+			if err != nil {
+				t.Fatalf("ListEndpoints(%s) = %v", filter, err)
+			}
+			for _, e := range page.GetEndpoints() {
+				got = append(got, strings.Split(e.GetName(), "/")[1])
+				if on := e.GetTargets(); len(on) != 1 || on[0].GetObserved() && len(on[0].GetCertificates()) > 0 && on[0].GetCertificates()[0].GetSha1Thumbprint() != old.SHA1 {
+					t.Errorf("%s: endpoint is told as %v", filter, e)
+				}
+			}
+			if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
+				break
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("ListEndpoints(%s) = %q, want %q", filter, got, want)
+		}
+	}
+	if _, err := c.ListEndpoints(t.Context(), &pb.ListEndpointsRequest{Parent: "tenants/-", Filter: `has_new`}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("ListEndpoints by what only a rotation knows = %v, want INVALID_ARGUMENT", err)
 	}
 }

@@ -40,6 +40,9 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			next, err := r.Start(req.GetPlanDigest(), now)
 			if err == nil && r.State != next.State {
+				err = s.startable(ctx, r.Spec.New.SHA256)
+			}
+			if err == nil && r.State != next.State {
 				err = s.inTime(r.Spec, workable, now)
 			}
 			return next, err

@@ -24,7 +24,7 @@ const (
 func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	s := rollover.Spec{
 		Kind: p.GetKind(), ReplacesSubject: p.GetReplacesSameSubject(), AllTenants: p.GetTarget().GetAllTenants(),
-		Filter:   p.GetTarget().GetFilter(),
+		Filter: p.GetTarget().GetFilter(), EndpointFilter: p.GetTarget().GetEndpointFilter(),
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 		Lane: laneOf(p.GetLane()), Limits: limitsOf(p.GetLimits()),
@@ -78,6 +78,10 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}
 	}
 	p.Drift = driftPolicyProto(s.Drift)
+	if s.TargetSet != "" {
+		p.Target.Selection = &pb.TargetSelector_TargetSet{TargetSet: edge.TargetSetName(s.TargetSet)}
+	}
+	p.Target.EndpointFilter = s.EndpointFilter
 	switch s.RetirePolicy {
 	case rollover.RetireAutomatic:
 		p.RetirePolicy = pb.RotationSpec_RETIRE_POLICY_AUTOMATIC

@@ -130,7 +130,10 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	if err := s.inTime(spec, 1, now); err != nil { // How many tasks there are is not known yet.
 		return rollover.Rotation{}, nil, err
 	}
-	selected, err := s.tenants(ctx, req.GetRotation().GetSpec().GetTarget())
+	if err := endpointFilter(spec.EndpointFilter); err != nil {
+		return rollover.Rotation{}, nil, err
+	}
+	selected, err := s.selection(ctx, &spec, req.GetRotation().GetSpec().GetTarget())
 	if err != nil {
 		return rollover.Rotation{}, nil, err
 	}
@@ -178,7 +181,7 @@ func (s *Service) certificate(ctx context.Context, name string, now time.Time) (
 		return c, edge.Refused(pb.ErrorReason_ERROR_REASON_CERTIFICATE_UNUSABLE,
 			"the certificate cannot be rotated to: "+unmet[0].GetDescription(), unmet...)
 	}
-	return c, nil
+	return c, s.unblocked(ctx, c)
 }
 
 // maxMissing bounds how many missing tenants an error names.

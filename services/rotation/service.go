@@ -14,6 +14,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/certs"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
@@ -46,6 +47,12 @@ type Tenants interface {
 	List(ctx context.Context) ([]tenants.Tenant, error)
 }
 
+// TargetSets finds target sets.
+type TargetSets interface {
+	Set(ctx context.Context, id string) (targetset.Set, error)
+	Rows(ctx context.Context, id, digest string) (*targetset.Rows, error)
+}
+
 // Config is what a [Service] is made of. Everything up to Now is required.
 type Config struct {
 	Store        Store
@@ -53,6 +60,8 @@ type Config struct {
 	Requests     Bucket // forgets after 24 hours
 	Certificates Certificates
 	Tenants      Tenants
+	Blocks       rollover.Blocks
+	TargetSets   TargetSets
 	Kinds        []string // of credentials; there is a driver for each
 	Now          func() time.Time
 	Log          *slog.Logger

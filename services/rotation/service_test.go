@@ -94,6 +94,7 @@ type house struct {
 	store   *store
 	clock   *clock
 	certs   *certs.Store
+	blocks  *certs.Blocks
 	cert    certs.Certificate
 	clients [2]pb.RotationServiceClient
 	stop    func() // the first server
@@ -129,6 +130,7 @@ func certificate(t *testing.T, from, to time.Time) certs.Certificate {
 func open(t *testing.T, adjust func(*rotation.Config)) *house {
 	t.Helper()
 	h := &house{clock: &clock{now: rollovertest.Epoch}, certs: certs.NewStore(tenantstest.NewBucket())}
+	h.blocks = certs.NewBlocks(tenantstest.NewBucket(), time.Now)
 	h.cert = certificate(t, rollovertest.Epoch.Add(72*time.Hour), rollovertest.Epoch.AddDate(2, 0, 0))
 	if _, err := h.certs.Add(t.Context(), h.cert); err != nil {
 		t.Fatal(err)
@@ -144,7 +146,7 @@ func open(t *testing.T, adjust func(*rotation.Config)) *house {
 	for i := range h.clients {
 		c := rotation.Config{
 			Store: h.store, Mirror: follow(t, h.store), Requests: requests, Certificates: h.certs, Tenants: inventory,
-			Kinds: []string{"acs-x509"}, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),
+			Blocks: h.blocks, Kinds: []string{"acs-x509"}, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),
 		}
 		if adjust != nil {
 			adjust(&c)

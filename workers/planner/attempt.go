@@ -8,6 +8,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/dataverse"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/tenants"
 )
 
 // attempt is what this process remembers of planning one tenant. It only saves
@@ -24,9 +25,10 @@ type attempt struct {
 // read is one target as far as it was read.
 type read struct {
 	tries   int
-	refused int            // times in a row that host or service asked to wait
-	since   time.Time      // of the first of these
-	item    *rollover.Item // set once it is decided; without endpoints and advice
+	refused int               // times in a row that host or service asked to wait
+	since   time.Time         // of the first of these
+	item    *rollover.Item    // set once it is decided; without endpoints and advice
+	seen    []tenants.Carried // what stood there, where it could be read
 }
 
 // begin takes the tenant for one call of Plan. It returns nil if this process

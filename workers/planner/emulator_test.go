@@ -115,11 +115,15 @@ func (r *region) Tenant(_ context.Context, id string) (tenants.Tenant, error) {
 	return tn, nil
 }
 
-func (r *region) SaveEndpoints(_ context.Context, tenant string, es []rollover.Endpoint) error {
+func (r *region) SaveEndpoints(_ context.Context, tenant string, es []tenants.Seen) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.endpoints[tenant] = len(es)
 	return nil
+}
+
+func (r *region) Endpoints(context.Context, string) ([]tenants.Seen, error) {
+	return nil, rollover.ErrNotFound
 }
 
 // planAll plans every tenant, some at once, nudging again as a conductor does.

@@ -26,6 +26,14 @@ func (p *Planner) find(ctx context.Context, r rollover.Rotation, id string, a *a
 		f.Items = whole(r, id, rollover.Skipped, rollover.Disabled, "the tenant is disabled in the inventory")
 		return f, nil
 	}
+	c, err := p.choice(ctx, r, t)
+	if err != nil {
+		return f, fmt.Errorf("reading the selection of tenant %s: %w", id, err)
+	}
+	if c.none != nil {
+		f.Items = whole(r, id, c.none.Outcome, c.none.Reason, c.none.Err.Error())
+		return f, nil
+	}
 	org, err := p.list(ctx, t)
 	if err != nil {
 		s, err := p.notListed(ctx, a, err)
@@ -38,18 +46,22 @@ func (p *Planner) find(ctx context.Context, r rollover.Rotation, id string, a *a
 	a.lists = 0
 	f.Version = org.Version
 	targets := p.sort(&f, r, t, org)
-	if err := p.c.Tenants.SaveEndpoints(ctx, id, f.Endpoints); err != nil {
-		return f, fmt.Errorf("saving the endpoints of tenant %s: %w", id, err)
-	}
 	if err := p.leaveOut(ctx, r, targets); err != nil {
 		return f, err
 	}
+	c.before(f, targets)
 	if err := p.observe(ctx, r, targets, a); err != nil {
 		return f, fmt.Errorf("reading the targets of tenant %s: %w", id, err)
 	}
+	seen, err := p.remember(ctx, f, targets)
+	if err != nil {
+		return f, fmt.Errorf("saving the endpoints of tenant %s: %w", id, err)
+	}
+	c.after(f, seen, targets)
 	for _, g := range targets {
 		f.Items = append(f.Items, g.item)
 	}
+	f.Items = append(f.Items, c.absent(r, f)...)
 	if len(f.Items) == 0 {
 		f.Items = whole(r, id, rollover.Skipped, rollover.NoTarget, "the organisation has no service endpoints")
 	}
@@ -116,7 +128,8 @@ func (p *Planner) notListed(ctx context.Context, a *attempt, err error) (*rollov
 // are decided.
 type target struct {
 	item  rollover.Item
-	plain bool // the host without -sb of federated endpoints
+	plain bool              // the host without -sb of federated endpoints
+	seen  []tenants.Carried // what stood there; nil: it was not read
 }
 
 // sort fills in the endpoints and returns a line for each host, with all

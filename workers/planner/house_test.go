@@ -30,7 +30,7 @@ type house struct {
 	mu        sync.Mutex // guards all below
 	now, real time.Time  // the two clocks
 	tenants   map[string]tenants.Tenant
-	endpoints map[string][]rollover.Endpoint
+	endpoints map[string][]tenants.Seen
 	lists     int
 	logins    []dataverse.Login
 	list      func(ctx context.Context) (dataverse.Org, error)
@@ -52,7 +52,7 @@ func newHouse(t *testing.T) *house {
 			ID: "contoso", Organization: "https://contoso.crm4.dynamics.com", EntraTenant: "dir",
 			Login: tenants.Login{ClientID: "app", Secret: "env:CONTOSO"},
 		}},
-		endpoints: map[string][]rollover.Endpoint{}, looked: map[string]int{},
+		endpoints: map[string][]tenants.Seen{}, looked: map[string]int{},
 		secret: func(secrets.Ref) (secrets.Secret, error) { return secrets.NewSecret("s"), nil },
 	}
 	h.look = func(context.Context, rollover.Work) (rollover.Observation, error) { return h.standing(h.old), nil }
@@ -145,7 +145,7 @@ func (h *house) Tenant(_ context.Context, id string) (tenants.Tenant, error) {
 	return t, nil
 }
 
-func (h *house) SaveEndpoints(_ context.Context, tenant string, es []rollover.Endpoint) error {
+func (h *house) SaveEndpoints(_ context.Context, tenant string, es []tenants.Seen) error {
 	if err := h.broken("endpoints"); err != nil {
 		return err
 	}
@@ -153,6 +153,19 @@ func (h *house) SaveEndpoints(_ context.Context, tenant string, es []rollover.En
 	defer h.mu.Unlock()
 	h.endpoints[tenant] = slices.Clone(es)
 	return nil
+}
+
+func (h *house) Endpoints(_ context.Context, tenant string) ([]tenants.Seen, error) {
+	if err := h.broken("seen"); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	es, ok := h.endpoints[tenant]
+	if !ok {
+		return nil, rollover.ErrNotFound
+	}
+	return slices.Clone(es), nil
 }
 
 func (h *house) Secret(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {

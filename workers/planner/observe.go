@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/tenants"
 )
 
 // observe reads every target that is not decided yet, several at once, and
@@ -28,7 +29,7 @@ func (p *Planner) observe(ctx context.Context, r rollover.Rotation, targets []*t
 		if seen := a.read[host]; seen == nil {
 			a.read[host] = &read{}
 		} else if seen.item != nil {
-			k.take(*seen.item)
+			k.take(seen)
 			continue
 		}
 		seen := a.read[host]
@@ -41,7 +42,7 @@ func (p *Planner) observe(ctx context.Context, r rollover.Rotation, targets []*t
 				return nil // The other targets go on.
 			}
 			seen.item = &it
-			k.take(it)
+			k.take(seen)
 			return nil
 		})
 	}
@@ -55,7 +56,9 @@ func (p *Planner) observe(ctx context.Context, r rollover.Rotation, targets []*t
 }
 
 // take copies what was found on the target into the line.
-func (k *target) take(it rollover.Item) {
+func (k *target) take(seen *read) {
+	it := *seen.item
+	k.seen = seen.seen
 	k.item.Present, k.item.Observed, k.item.Retire = it.Present, it.Observed, it.Retire
 	k.item.Outcome, k.item.Reason, k.item.Detail = it.Outcome, it.Reason, it.Detail
 }
@@ -68,6 +71,7 @@ func (p *Planner) look(ctx context.Context, r rollover.Rotation, k *target, seen
 	if err == nil {
 		_, it.Present = o.Find(r.Spec.New.SHA256)
 		it.Observed, it.Retire = o.Digest(r.Spec.New.SHA256), r.Spec.ToRetire(o)
+		seen.seen = tenants.CarriedOf(o)
 		return it, nil
 	}
 	s := ended(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/dataverse"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 )
 
@@ -31,7 +32,16 @@ type store interface {
 type inventory interface {
 	// Tenant returns rollover.ErrNotFound where there is no such tenant.
 	Tenant(ctx context.Context, id string) (tenants.Tenant, error)
-	SaveEndpoints(ctx context.Context, tenant string, endpoints []rollover.Endpoint) error
+	SaveEndpoints(ctx context.Context, tenant string, endpoints []tenants.Seen) error
+	// Endpoints returns rollover.ErrNotFound where nobody has looked yet.
+	Endpoints(ctx context.Context, tenant string) ([]tenants.Seen, error)
+}
+
+// sets are the target sets.
+type sets interface {
+	// Rows returns the rows of the set with that id, or rollover.ErrNotFound where it
+	// is not there, is not complete, or has another digest.
+	Rows(ctx context.Context, id, digest string) (*targetset.Rows, error)
 }
 
 // resolver finds secrets by reference.
@@ -45,12 +55,14 @@ type organisations interface {
 	Organisation(ctx context.Context, l dataverse.Login) (dataverse.Org, error)
 }
 
-// Config is what a [Planner] is made of. The first six fields are required.
+// Config is what a [Planner] is made of. Up to Now all
+// fields but Sets are required.
 type Config struct {
 	Store         store
 	Tenants       inventory
 	Secrets       resolver
 	Organisations organisations
+	Sets          sets                                       // nil: there are none, and a rotation for one cannot be planned
 	Driver        func(kind string) (rollover.Driver, error) // unknown kinds are an error
 	Now           func() time.Time
 	// Real is the machine's clock. A wait that the other side asked for is over

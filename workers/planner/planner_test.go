@@ -44,8 +44,12 @@ func TestPlan_MakesTargetsOfEndpoints(t *testing.T) {
 	if f.Version != "9.2.24011.165" || f.V != rollover.RecordVersion || f.Tenant != "contoso" || len(f.Endpoints) != 7 {
 		t.Errorf("finding of %q: V %d, version %q, %d endpoints", f.Tenant, f.V, f.Version, len(f.Endpoints))
 	}
-	if got := h.endpoints["contoso"]; !slices.Equal(got, f.Endpoints) {
-		t.Errorf("inventory has %d endpoints, finding %d", len(got), len(f.Endpoints))
+	var saved []rollover.Endpoint
+	for _, e := range h.endpoints["contoso"] {
+		saved = append(saved, e.Endpoint)
+	}
+	if !slices.Equal(saved, f.Endpoints) {
+		t.Errorf("inventory has %d endpoints, finding %d", len(saved), len(f.Endpoints))
 	}
 	alpha, gamma := f.Items[0], f.Items[4]
 	if want := h.standing(other, h.old).Digest(h.new.SHA256); alpha.Present || alpha.Observed != want {
@@ -137,7 +141,7 @@ func TestPlan_TellsOfTenantsWithoutTargets(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHouse(t)
-			h.endpoints["contoso"] = []rollover.Endpoint{{ID: "as last seen"}}
+			h.endpoints["contoso"] = []tenants.Seen{{Version: "as last seen"}}
 			tt.change(h)
 			f := h.plan(h.planner())
 			h.wantItems(f, tt.want)

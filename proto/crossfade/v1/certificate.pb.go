@@ -615,6 +615,541 @@ func (x *ListCertificatesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Block is an entry of the block list.
+type Block struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// blocks/{sort}.{hash}, the sort being sha256, sha1 or key_hash and the hash
+	// lower-case hex.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What is blocked.
+	//
+	// Types that are valid to be assigned to Subject:
+	//
+	//	*Block_Sha256
+	//	*Block_Sha1
+	//	*Block_KeyHash
+	Subject isBlock_Subject `protobuf_oneof:"subject"`
+	// Why, in the words of who blocked it.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who blocked it.
+	Creator string `protobuf:"bytes,6,opt,name=creator,proto3" json:"creator,omitempty"`
+	// When.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Block) Reset() {
+	*x = Block{}
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Block) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Block) ProtoMessage() {}
+
+func (x *Block) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Block.ProtoReflect.Descriptor instead.
+func (*Block) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_certificate_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Block) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Block) GetSubject() isBlock_Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *Block) GetSha256() string {
+	if x != nil {
+		if x, ok := x.Subject.(*Block_Sha256); ok {
+			return x.Sha256
+		}
+	}
+	return ""
+}
+
+func (x *Block) GetSha1() string {
+	if x != nil {
+		if x, ok := x.Subject.(*Block_Sha1); ok {
+			return x.Sha1
+		}
+	}
+	return ""
+}
+
+func (x *Block) GetKeyHash() string {
+	if x != nil {
+		if x, ok := x.Subject.(*Block_KeyHash); ok {
+			return x.KeyHash
+		}
+	}
+	return ""
+}
+
+func (x *Block) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Block) GetCreator() string {
+	if x != nil {
+		return x.Creator
+	}
+	return ""
+}
+
+func (x *Block) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+type isBlock_Subject interface {
+	isBlock_Subject()
+}
+
+type Block_Sha256 struct {
+	// The certificate with this SHA-256 over its DER bytes, lower-case hex.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3,oneof"`
+}
+
+type Block_Sha1 struct {
+	// The certificate with this SHA-1 over its DER bytes, lower-case hex.
+	Sha1 string `protobuf:"bytes,3,opt,name=sha1,proto3,oneof"`
+}
+
+type Block_KeyHash struct {
+	// Every certificate for the key with this SHA-256 over its
+	// SubjectPublicKeyInfo, lower-case hex.
+	KeyHash string `protobuf:"bytes,4,opt,name=key_hash,json=keyHash,proto3,oneof"`
+}
+
+func (*Block_Sha256) isBlock_Subject() {}
+
+func (*Block_Sha1) isBlock_Subject() {}
+
+func (*Block_KeyHash) isBlock_Subject() {}
+
+// BlockCertificateRequest says what to block.
+type BlockCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Hex in any case; colons and spaces are allowed.
+	//
+	// Types that are valid to be assigned to Subject:
+	//
+	//	*BlockCertificateRequest_Sha256
+	//	*BlockCertificateRequest_Sha1
+	//	*BlockCertificateRequest_KeyHash
+	Subject isBlockCertificateRequest_Subject `protobuf_oneof:"subject"`
+	// Why, for those who read it later; at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours: sent again, it changes nothing,
+	// even if the entry was removed in between. Absent: every call is a new one.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockCertificateRequest) Reset() {
+	*x = BlockCertificateRequest{}
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockCertificateRequest) ProtoMessage() {}
+
+func (x *BlockCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockCertificateRequest.ProtoReflect.Descriptor instead.
+func (*BlockCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_certificate_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BlockCertificateRequest) GetSubject() isBlockCertificateRequest_Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *BlockCertificateRequest) GetSha256() string {
+	if x != nil {
+		if x, ok := x.Subject.(*BlockCertificateRequest_Sha256); ok {
+			return x.Sha256
+		}
+	}
+	return ""
+}
+
+func (x *BlockCertificateRequest) GetSha1() string {
+	if x != nil {
+		if x, ok := x.Subject.(*BlockCertificateRequest_Sha1); ok {
+			return x.Sha1
+		}
+	}
+	return ""
+}
+
+func (x *BlockCertificateRequest) GetKeyHash() string {
+	if x != nil {
+		if x, ok := x.Subject.(*BlockCertificateRequest_KeyHash); ok {
+			return x.KeyHash
+		}
+	}
+	return ""
+}
+
+func (x *BlockCertificateRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *BlockCertificateRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type isBlockCertificateRequest_Subject interface {
+	isBlockCertificateRequest_Subject()
+}
+
+type BlockCertificateRequest_Sha256 struct {
+	// SHA-256 over the certificate's DER bytes: 64 digits.
+	Sha256 string `protobuf:"bytes,1,opt,name=sha256,proto3,oneof"`
+}
+
+type BlockCertificateRequest_Sha1 struct {
+	// SHA-1 over the certificate's DER bytes, the thumbprint that Microsoft's tools
+	// show: 40 digits.
+	Sha1 string `protobuf:"bytes,2,opt,name=sha1,proto3,oneof"`
+}
+
+type BlockCertificateRequest_KeyHash struct {
+	// SHA-256 over the SubjectPublicKeyInfo, spki_sha256 of a Certificate: 64
+	// digits. Blocks every certificate for that key.
+	KeyHash string `protobuf:"bytes,3,opt,name=key_hash,json=keyHash,proto3,oneof"`
+}
+
+func (*BlockCertificateRequest_Sha256) isBlockCertificateRequest_Subject() {}
+
+func (*BlockCertificateRequest_Sha1) isBlockCertificateRequest_Subject() {}
+
+func (*BlockCertificateRequest_KeyHash) isBlockCertificateRequest_Subject() {}
+
+// BlockCertificateResponse answers BlockCertificate.
+type BlockCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry.
+	Block         *Block `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockCertificateResponse) Reset() {
+	*x = BlockCertificateResponse{}
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockCertificateResponse) ProtoMessage() {}
+
+func (x *BlockCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockCertificateResponse.ProtoReflect.Descriptor instead.
+func (*BlockCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_certificate_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BlockCertificateResponse) GetBlock() *Block {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+// UnblockCertificateRequest says what to unblock.
+type UnblockCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// blocks/{sort}.{hash}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for those who read it later; at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours: sent again, it changes nothing,
+	// even if it was blocked anew in between. Absent: every call is a new one.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnblockCertificateRequest) Reset() {
+	*x = UnblockCertificateRequest{}
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnblockCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnblockCertificateRequest) ProtoMessage() {}
+
+func (x *UnblockCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnblockCertificateRequest.ProtoReflect.Descriptor instead.
+func (*UnblockCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_certificate_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *UnblockCertificateRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UnblockCertificateRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UnblockCertificateRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// UnblockCertificateResponse answers UnblockCertificate.
+type UnblockCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry that was removed, or that a request with the same request_id removed
+	// before.
+	Block         *Block `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnblockCertificateResponse) Reset() {
+	*x = UnblockCertificateResponse{}
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnblockCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnblockCertificateResponse) ProtoMessage() {}
+
+func (x *UnblockCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnblockCertificateResponse.ProtoReflect.Descriptor instead.
+func (*UnblockCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_certificate_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UnblockCertificateResponse) GetBlock() *Block {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+// ListBlocksRequest asks for a page of the block list.
+type ListBlocksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 to 500; absent: 50. Larger ones are cut to 500.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Absent: the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBlocksRequest) Reset() {
+	*x = ListBlocksRequest{}
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBlocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBlocksRequest) ProtoMessage() {}
+
+func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBlocksRequest.ProtoReflect.Descriptor instead.
+func (*ListBlocksRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_certificate_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListBlocksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBlocksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListBlocksResponse answers ListBlocks.
+type ListBlocksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Blocks []*Block `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Absent on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBlocksResponse) Reset() {
+	*x = ListBlocksResponse{}
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBlocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBlocksResponse) ProtoMessage() {}
+
+func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_certificate_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBlocksResponse.ProtoReflect.Descriptor instead.
+func (*ListBlocksResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_certificate_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListBlocksResponse) GetBlocks() []*Block {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *ListBlocksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_crossfade_v1_certificate_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_certificate_proto_rawDesc = "" +
@@ -661,11 +1196,49 @@ const file_crossfade_v1_certificate_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"\x81\x01\n" +
 	"\x18ListCertificatesResponse\x12=\n" +
 	"\fcertificates\x18\x01 \x03(\v2\x19.crossfade.v1.CertificateR\fcertificates\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xba\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe2\x01\n" +
+	"\x05Block\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\x06sha256\x18\x02 \x01(\tH\x00R\x06sha256\x12\x14\n" +
+	"\x04sha1\x18\x03 \x01(\tH\x00R\x04sha1\x12\x1b\n" +
+	"\bkey_hash\x18\x04 \x01(\tH\x00R\akeyHash\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
+	"\acreator\x18\x06 \x01(\tR\acreator\x12;\n" +
+	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTimeB\t\n" +
+	"\asubject\"\xa8\x01\n" +
+	"\x17BlockCertificateRequest\x12\x18\n" +
+	"\x06sha256\x18\x01 \x01(\tH\x00R\x06sha256\x12\x14\n" +
+	"\x04sha1\x18\x02 \x01(\tH\x00R\x04sha1\x12\x1b\n" +
+	"\bkey_hash\x18\x03 \x01(\tH\x00R\akeyHash\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestIdB\t\n" +
+	"\asubject\"E\n" +
+	"\x18BlockCertificateResponse\x12)\n" +
+	"\x05block\x18\x01 \x01(\v2\x13.crossfade.v1.BlockR\x05block\"f\n" +
+	"\x19UnblockCertificateRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"G\n" +
+	"\x1aUnblockCertificateResponse\x12)\n" +
+	"\x05block\x18\x01 \x01(\v2\x13.crossfade.v1.BlockR\x05block\"O\n" +
+	"\x11ListBlocksRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"i\n" +
+	"\x12ListBlocksResponse\x12+\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x13.crossfade.v1.BlockR\x06blocks\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd7\x04\n" +
 	"\x12CertificateService\x12d\n" +
 	"\x11UploadCertificate\x12&.crossfade.v1.UploadCertificateRequest\x1a'.crossfade.v1.UploadCertificateResponse\x12[\n" +
 	"\x0eGetCertificate\x12#.crossfade.v1.GetCertificateRequest\x1a$.crossfade.v1.GetCertificateResponse\x12a\n" +
-	"\x10ListCertificates\x12%.crossfade.v1.ListCertificatesRequest\x1a&.crossfade.v1.ListCertificatesResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x10ListCertificates\x12%.crossfade.v1.ListCertificatesRequest\x1a&.crossfade.v1.ListCertificatesResponse\x12a\n" +
+	"\x10BlockCertificate\x12%.crossfade.v1.BlockCertificateRequest\x1a&.crossfade.v1.BlockCertificateResponse\x12g\n" +
+	"\x12UnblockCertificate\x12'.crossfade.v1.UnblockCertificateRequest\x1a(.crossfade.v1.UnblockCertificateResponse\x12O\n" +
+	"\n" +
+	"ListBlocks\x12\x1f.crossfade.v1.ListBlocksRequest\x1a .crossfade.v1.ListBlocksResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_certificate_proto_rawDescOnce sync.Once
@@ -680,39 +1253,56 @@ func file_crossfade_v1_certificate_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_certificate_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crossfade_v1_certificate_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_crossfade_v1_certificate_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_crossfade_v1_certificate_proto_goTypes = []any{
-	(CertificateFinding_Severity)(0),  // 0: crossfade.v1.CertificateFinding.Severity
-	(*Certificate)(nil),               // 1: crossfade.v1.Certificate
-	(*CertificateFinding)(nil),        // 2: crossfade.v1.CertificateFinding
-	(*UploadCertificateRequest)(nil),  // 3: crossfade.v1.UploadCertificateRequest
-	(*UploadCertificateResponse)(nil), // 4: crossfade.v1.UploadCertificateResponse
-	(*GetCertificateRequest)(nil),     // 5: crossfade.v1.GetCertificateRequest
-	(*GetCertificateResponse)(nil),    // 6: crossfade.v1.GetCertificateResponse
-	(*ListCertificatesRequest)(nil),   // 7: crossfade.v1.ListCertificatesRequest
-	(*ListCertificatesResponse)(nil),  // 8: crossfade.v1.ListCertificatesResponse
-	(*timestamppb.Timestamp)(nil),     // 9: google.protobuf.Timestamp
+	(CertificateFinding_Severity)(0),   // 0: crossfade.v1.CertificateFinding.Severity
+	(*Certificate)(nil),                // 1: crossfade.v1.Certificate
+	(*CertificateFinding)(nil),         // 2: crossfade.v1.CertificateFinding
+	(*UploadCertificateRequest)(nil),   // 3: crossfade.v1.UploadCertificateRequest
+	(*UploadCertificateResponse)(nil),  // 4: crossfade.v1.UploadCertificateResponse
+	(*GetCertificateRequest)(nil),      // 5: crossfade.v1.GetCertificateRequest
+	(*GetCertificateResponse)(nil),     // 6: crossfade.v1.GetCertificateResponse
+	(*ListCertificatesRequest)(nil),    // 7: crossfade.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),   // 8: crossfade.v1.ListCertificatesResponse
+	(*Block)(nil),                      // 9: crossfade.v1.Block
+	(*BlockCertificateRequest)(nil),    // 10: crossfade.v1.BlockCertificateRequest
+	(*BlockCertificateResponse)(nil),   // 11: crossfade.v1.BlockCertificateResponse
+	(*UnblockCertificateRequest)(nil),  // 12: crossfade.v1.UnblockCertificateRequest
+	(*UnblockCertificateResponse)(nil), // 13: crossfade.v1.UnblockCertificateResponse
+	(*ListBlocksRequest)(nil),          // 14: crossfade.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),         // 15: crossfade.v1.ListBlocksResponse
+	(*timestamppb.Timestamp)(nil),      // 16: google.protobuf.Timestamp
 }
 var file_crossfade_v1_certificate_proto_depIdxs = []int32{
-	9,  // 0: crossfade.v1.Certificate.not_before_time:type_name -> google.protobuf.Timestamp
-	9,  // 1: crossfade.v1.Certificate.not_after_time:type_name -> google.protobuf.Timestamp
+	16, // 0: crossfade.v1.Certificate.not_before_time:type_name -> google.protobuf.Timestamp
+	16, // 1: crossfade.v1.Certificate.not_after_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: crossfade.v1.CertificateFinding.severity:type_name -> crossfade.v1.CertificateFinding.Severity
 	1,  // 3: crossfade.v1.UploadCertificateResponse.certificate:type_name -> crossfade.v1.Certificate
 	2,  // 4: crossfade.v1.UploadCertificateResponse.findings:type_name -> crossfade.v1.CertificateFinding
 	1,  // 5: crossfade.v1.GetCertificateResponse.certificate:type_name -> crossfade.v1.Certificate
 	2,  // 6: crossfade.v1.GetCertificateResponse.findings:type_name -> crossfade.v1.CertificateFinding
 	1,  // 7: crossfade.v1.ListCertificatesResponse.certificates:type_name -> crossfade.v1.Certificate
-	3,  // 8: crossfade.v1.CertificateService.UploadCertificate:input_type -> crossfade.v1.UploadCertificateRequest
-	5,  // 9: crossfade.v1.CertificateService.GetCertificate:input_type -> crossfade.v1.GetCertificateRequest
-	7,  // 10: crossfade.v1.CertificateService.ListCertificates:input_type -> crossfade.v1.ListCertificatesRequest
-	4,  // 11: crossfade.v1.CertificateService.UploadCertificate:output_type -> crossfade.v1.UploadCertificateResponse
-	6,  // 12: crossfade.v1.CertificateService.GetCertificate:output_type -> crossfade.v1.GetCertificateResponse
-	8,  // 13: crossfade.v1.CertificateService.ListCertificates:output_type -> crossfade.v1.ListCertificatesResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	16, // 8: crossfade.v1.Block.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 9: crossfade.v1.BlockCertificateResponse.block:type_name -> crossfade.v1.Block
+	9,  // 10: crossfade.v1.UnblockCertificateResponse.block:type_name -> crossfade.v1.Block
+	9,  // 11: crossfade.v1.ListBlocksResponse.blocks:type_name -> crossfade.v1.Block
+	3,  // 12: crossfade.v1.CertificateService.UploadCertificate:input_type -> crossfade.v1.UploadCertificateRequest
+	5,  // 13: crossfade.v1.CertificateService.GetCertificate:input_type -> crossfade.v1.GetCertificateRequest
+	7,  // 14: crossfade.v1.CertificateService.ListCertificates:input_type -> crossfade.v1.ListCertificatesRequest
+	10, // 15: crossfade.v1.CertificateService.BlockCertificate:input_type -> crossfade.v1.BlockCertificateRequest
+	12, // 16: crossfade.v1.CertificateService.UnblockCertificate:input_type -> crossfade.v1.UnblockCertificateRequest
+	14, // 17: crossfade.v1.CertificateService.ListBlocks:input_type -> crossfade.v1.ListBlocksRequest
+	4,  // 18: crossfade.v1.CertificateService.UploadCertificate:output_type -> crossfade.v1.UploadCertificateResponse
+	6,  // 19: crossfade.v1.CertificateService.GetCertificate:output_type -> crossfade.v1.GetCertificateResponse
+	8,  // 20: crossfade.v1.CertificateService.ListCertificates:output_type -> crossfade.v1.ListCertificatesResponse
+	11, // 21: crossfade.v1.CertificateService.BlockCertificate:output_type -> crossfade.v1.BlockCertificateResponse
+	13, // 22: crossfade.v1.CertificateService.UnblockCertificate:output_type -> crossfade.v1.UnblockCertificateResponse
+	15, // 23: crossfade.v1.CertificateService.ListBlocks:output_type -> crossfade.v1.ListBlocksResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_certificate_proto_init() }
@@ -720,13 +1310,23 @@ func file_crossfade_v1_certificate_proto_init() {
 	if File_crossfade_v1_certificate_proto != nil {
 		return
 	}
+	file_crossfade_v1_certificate_proto_msgTypes[8].OneofWrappers = []any{
+		(*Block_Sha256)(nil),
+		(*Block_Sha1)(nil),
+		(*Block_KeyHash)(nil),
+	}
+	file_crossfade_v1_certificate_proto_msgTypes[9].OneofWrappers = []any{
+		(*BlockCertificateRequest_Sha256)(nil),
+		(*BlockCertificateRequest_Sha1)(nil),
+		(*BlockCertificateRequest_KeyHash)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_certificate_proto_rawDesc), len(file_crossfade_v1_certificate_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,9 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CertificateService_UploadCertificate_FullMethodName = "/crossfade.v1.CertificateService/UploadCertificate"
-	CertificateService_GetCertificate_FullMethodName    = "/crossfade.v1.CertificateService/GetCertificate"
-	CertificateService_ListCertificates_FullMethodName  = "/crossfade.v1.CertificateService/ListCertificates"
+	CertificateService_UploadCertificate_FullMethodName  = "/crossfade.v1.CertificateService/UploadCertificate"
+	CertificateService_GetCertificate_FullMethodName     = "/crossfade.v1.CertificateService/GetCertificate"
+	CertificateService_ListCertificates_FullMethodName   = "/crossfade.v1.CertificateService/ListCertificates"
+	CertificateService_BlockCertificate_FullMethodName   = "/crossfade.v1.CertificateService/BlockCertificate"
+	CertificateService_UnblockCertificate_FullMethodName = "/crossfade.v1.CertificateService/UnblockCertificate"
+	CertificateService_ListBlocks_FullMethodName         = "/crossfade.v1.CertificateService/ListBlocks"
 )
 
 // CertificateServiceClient is the client API for CertificateService service.
@@ -38,6 +41,17 @@ type CertificateServiceClient interface {
 	GetCertificate(ctx context.Context, in *GetCertificateRequest, opts ...grpc.CallOption) (*GetCertificateResponse, error)
 	// ListCertificates lists certificates by name.
 	ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error)
+	// BlockCertificate puts a certificate or a key on the block list: no rotation to
+	// it is created or started any more, and within a second those that run stop
+	// adding it, and keep what they would remove in its favour. Where it stands it
+	// stays. The certificate need not have been uploaded. Blocking what is blocked
+	// changes nothing, also not its reason.
+	BlockCertificate(ctx context.Context, in *BlockCertificateRequest, opts ...grpc.CallOption) (*BlockCertificateResponse, error)
+	// UnblockCertificate takes an entry from the block list. Tasks that ended because
+	// of it stay ended.
+	UnblockCertificate(ctx context.Context, in *UnblockCertificateRequest, opts ...grpc.CallOption) (*UnblockCertificateResponse, error)
+	// ListBlocks lists the block list, sorted by name.
+	ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error)
 }
 
 type certificateServiceClient struct {
@@ -78,6 +92,36 @@ func (c *certificateServiceClient) ListCertificates(ctx context.Context, in *Lis
 	return out, nil
 }
 
+func (c *certificateServiceClient) BlockCertificate(ctx context.Context, in *BlockCertificateRequest, opts ...grpc.CallOption) (*BlockCertificateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BlockCertificateResponse)
+	err := c.cc.Invoke(ctx, CertificateService_BlockCertificate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *certificateServiceClient) UnblockCertificate(ctx context.Context, in *UnblockCertificateRequest, opts ...grpc.CallOption) (*UnblockCertificateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnblockCertificateResponse)
+	err := c.cc.Invoke(ctx, CertificateService_UnblockCertificate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *certificateServiceClient) ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBlocksResponse)
+	err := c.cc.Invoke(ctx, CertificateService_ListBlocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CertificateServiceServer is the server API for CertificateService service.
 // All implementations must embed UnimplementedCertificateServiceServer
 // for forward compatibility.
@@ -92,6 +136,17 @@ type CertificateServiceServer interface {
 	GetCertificate(context.Context, *GetCertificateRequest) (*GetCertificateResponse, error)
 	// ListCertificates lists certificates by name.
 	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
+	// BlockCertificate puts a certificate or a key on the block list: no rotation to
+	// it is created or started any more, and within a second those that run stop
+	// adding it, and keep what they would remove in its favour. Where it stands it
+	// stays. The certificate need not have been uploaded. Blocking what is blocked
+	// changes nothing, also not its reason.
+	BlockCertificate(context.Context, *BlockCertificateRequest) (*BlockCertificateResponse, error)
+	// UnblockCertificate takes an entry from the block list. Tasks that ended because
+	// of it stay ended.
+	UnblockCertificate(context.Context, *UnblockCertificateRequest) (*UnblockCertificateResponse, error)
+	// ListBlocks lists the block list, sorted by name.
+	ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error)
 	mustEmbedUnimplementedCertificateServiceServer()
 }
 
@@ -110,6 +165,15 @@ func (UnimplementedCertificateServiceServer) GetCertificate(context.Context, *Ge
 }
 func (UnimplementedCertificateServiceServer) ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCertificates not implemented")
+}
+func (UnimplementedCertificateServiceServer) BlockCertificate(context.Context, *BlockCertificateRequest) (*BlockCertificateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BlockCertificate not implemented")
+}
+func (UnimplementedCertificateServiceServer) UnblockCertificate(context.Context, *UnblockCertificateRequest) (*UnblockCertificateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnblockCertificate not implemented")
+}
+func (UnimplementedCertificateServiceServer) ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBlocks not implemented")
 }
 func (UnimplementedCertificateServiceServer) mustEmbedUnimplementedCertificateServiceServer() {}
 func (UnimplementedCertificateServiceServer) testEmbeddedByValue()                            {}
@@ -186,6 +250,60 @@ func _CertificateService_ListCertificates_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CertificateService_BlockCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BlockCertificateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CertificateServiceServer).BlockCertificate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CertificateService_BlockCertificate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CertificateServiceServer).BlockCertificate(ctx, req.(*BlockCertificateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CertificateService_UnblockCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnblockCertificateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CertificateServiceServer).UnblockCertificate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CertificateService_UnblockCertificate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CertificateServiceServer).UnblockCertificate(ctx, req.(*UnblockCertificateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CertificateService_ListBlocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBlocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CertificateServiceServer).ListBlocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CertificateService_ListBlocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CertificateServiceServer).ListBlocks(ctx, req.(*ListBlocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CertificateService_ServiceDesc is the grpc.ServiceDesc for CertificateService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -204,6 +322,18 @@ var CertificateService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListCertificates",
 			Handler:    _CertificateService_ListCertificates_Handler,
+		},
+		{
+			MethodName: "BlockCertificate",
+			Handler:    _CertificateService_BlockCertificate_Handler,
+		},
+		{
+			MethodName: "UnblockCertificate",
+			Handler:    _CertificateService_UnblockCertificate_Handler,
+		},
+		{
+			MethodName: "ListBlocks",
+			Handler:    _CertificateService_ListBlocks_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -106,6 +106,9 @@ const (
 	// FAILED_PRECONDITION: the rotation whose drifted targets were asked for has no
 	// check that has ended, or it found nothing that a rotation mends.
 	ErrorReason_ERROR_REASON_NOT_CHECKED ErrorReason = 45
+	// FAILED_PRECONDITION: the certificate, or its key, is on the block list;
+	// google.rpc.PreconditionFailure says by which entry.
+	ErrorReason_ERROR_REASON_CERTIFICATE_BLOCKED ErrorReason = 44
 )
 
 // Enum value maps for ErrorReason.
@@ -145,6 +148,7 @@ var (
 		31: "ERROR_REASON_TOLERANCE_EXCEEDED",
 		40: "ERROR_REASON_DEADLINE_IMPOSSIBLE",
 		45: "ERROR_REASON_NOT_CHECKED",
+		44: "ERROR_REASON_CERTIFICATE_BLOCKED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -181,6 +185,7 @@ var (
 		"ERROR_REASON_TOLERANCE_EXCEEDED":     31,
 		"ERROR_REASON_DEADLINE_IMPOSSIBLE":    40,
 		"ERROR_REASON_NOT_CHECKED":            45,
+		"ERROR_REASON_CERTIFICATE_BLOCKED":    44,
 	}
 )
 
@@ -273,7 +278,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xee\b\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\x94\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -309,7 +314,8 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x1eERROR_REASON_PAUSED_BY_REQUEST\x10\x1e\x12#\n" +
 	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1f\x12$\n" +
 	" ERROR_REASON_DEADLINE_IMPOSSIBLE\x10(\x12\x1c\n" +
-	"\x18ERROR_REASON_NOT_CHECKED\x10-BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x18ERROR_REASON_NOT_CHECKED\x10-\x12$\n" +
+	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

@@ -9,6 +9,7 @@ package crossfadev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -290,7 +291,12 @@ type Endpoint struct {
 	// The namespace as the organisation names it. Absent: none.
 	Namespace string `protobuf:"bytes,6,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// It signs in to two namespaces.
-	Federated     bool `protobuf:"varint,7,opt,name=federated,proto3" json:"federated,omitempty"`
+	Federated bool `protobuf:"varint,7,opt,name=federated,proto3" json:"federated,omitempty"`
+	// The version of its CRM organisation, as it said itself. Absent: not known.
+	Version string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	// The access control hosts on which its credential hangs: none, one, or two for
+	// a federated endpoint.
+	Targets       []*EndpointTarget `protobuf:"bytes,9,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -374,6 +380,168 @@ func (x *Endpoint) GetFederated() bool {
 	return false
 }
 
+func (x *Endpoint) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Endpoint) GetTargets() []*EndpointTarget {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// EndpointTarget is the service identity of an endpoint on one host, as it was last
+// read.
+type EndpointTarget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The access control host.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The service identity.
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// It was read at least once. Without that nothing is known of its certificates.
+	Observed bool `protobuf:"varint,3,opt,name=observed,proto3" json:"observed,omitempty"`
+	// The certificates that stood on it when it was last read.
+	Certificates  []*EndpointCertificate `protobuf:"bytes,4,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointTarget) Reset() {
+	*x = EndpointTarget{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointTarget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointTarget) ProtoMessage() {}
+
+func (x *EndpointTarget) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointTarget.ProtoReflect.Descriptor instead.
+func (*EndpointTarget) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EndpointTarget) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *EndpointTarget) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *EndpointTarget) GetObserved() bool {
+	if x != nil {
+		return x.Observed
+	}
+	return false
+}
+
+func (x *EndpointTarget) GetCertificates() []*EndpointCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+// EndpointCertificate is a certificate on a service identity.
+type EndpointCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-1 over its bytes, upper-case hex: the thumbprint that Microsoft's tools
+	// show.
+	Sha1Thumbprint string `protobuf:"bytes,1,opt,name=sha1_thumbprint,json=sha1Thumbprint,proto3" json:"sha1_thumbprint,omitempty"`
+	// SHA-256 over its bytes, lower-case hex.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// SHA-256 over its public key, lower-case hex. Absent where it cannot be read.
+	KeyHash string `protobuf:"bytes,3,opt,name=key_hash,json=keyHash,proto3" json:"key_hash,omitempty"`
+	// The last instant at which it is valid. Absent where it cannot be read.
+	NotAfterTime  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after_time,json=notAfterTime,proto3" json:"not_after_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointCertificate) Reset() {
+	*x = EndpointCertificate{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointCertificate) ProtoMessage() {}
+
+func (x *EndpointCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointCertificate.ProtoReflect.Descriptor instead.
+func (*EndpointCertificate) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *EndpointCertificate) GetSha1Thumbprint() string {
+	if x != nil {
+		return x.Sha1Thumbprint
+	}
+	return ""
+}
+
+func (x *EndpointCertificate) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *EndpointCertificate) GetKeyHash() string {
+	if x != nil {
+		return x.KeyHash
+	}
+	return ""
+}
+
+func (x *EndpointCertificate) GetNotAfterTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfterTime
+	}
+	return nil
+}
+
 // ImportTenantsRequest carries tenants.
 type ImportTenantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -387,7 +555,7 @@ type ImportTenantsRequest struct {
 
 func (x *ImportTenantsRequest) Reset() {
 	*x = ImportTenantsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -399,7 +567,7 @@ func (x *ImportTenantsRequest) String() string {
 func (*ImportTenantsRequest) ProtoMessage() {}
 
 func (x *ImportTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[4]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -412,7 +580,7 @@ func (x *ImportTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ImportTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{4}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ImportTenantsRequest) GetTenants() []*Tenant {
@@ -449,7 +617,7 @@ type ImportTenantsResponse struct {
 
 func (x *ImportTenantsResponse) Reset() {
 	*x = ImportTenantsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +629,7 @@ func (x *ImportTenantsResponse) String() string {
 func (*ImportTenantsResponse) ProtoMessage() {}
 
 func (x *ImportTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[5]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +642,7 @@ func (x *ImportTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ImportTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{5}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ImportTenantsResponse) GetCreatedCount() int32 {
@@ -530,7 +698,7 @@ type ImportError struct {
 
 func (x *ImportError) Reset() {
 	*x = ImportError{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +710,7 @@ func (x *ImportError) String() string {
 func (*ImportError) ProtoMessage() {}
 
 func (x *ImportError) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[6]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +723,7 @@ func (x *ImportError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportError.ProtoReflect.Descriptor instead.
 func (*ImportError) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{6}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ImportError) GetRow() int32 {
@@ -597,7 +765,7 @@ type GetTenantRequest struct {
 
 func (x *GetTenantRequest) Reset() {
 	*x = GetTenantRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +777,7 @@ func (x *GetTenantRequest) String() string {
 func (*GetTenantRequest) ProtoMessage() {}
 
 func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[7]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +790,7 @@ func (x *GetTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{7}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetTenantRequest) GetName() string {
@@ -643,7 +811,7 @@ type GetTenantResponse struct {
 
 func (x *GetTenantResponse) Reset() {
 	*x = GetTenantResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +823,7 @@ func (x *GetTenantResponse) String() string {
 func (*GetTenantResponse) ProtoMessage() {}
 
 func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[8]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +836,7 @@ func (x *GetTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{8}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetTenantResponse) GetTenant() *Tenant {
@@ -694,7 +862,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +874,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[9]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +887,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -758,7 +926,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +938,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[10]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +951,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -815,14 +983,19 @@ type ListEndpointsRequest struct {
 	// 0 to 1,000; absent: 100. Larger ones are cut to 1,000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// An AIP-160 filter over what was last seen: the fields of
+	// TargetSelector.endpoint_filter without old_expires and has_new, and observed
+	// (every host of it was read). Absent: all. Where nothing is known of an
+	// endpoint's certificates, only a filter that does not depend on them matches.
+	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +1007,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +1020,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{11}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListEndpointsRequest) GetParent() string {
@@ -871,6 +1044,13 @@ func (x *ListEndpointsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListEndpointsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 // ListEndpointsResponse answers ListEndpoints.
 type ListEndpointsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -884,7 +1064,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1076,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1089,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -930,7 +1110,7 @@ var File_crossfade_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\"\x97\x03\n" +
+	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x03\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x128\n" +
@@ -953,7 +1133,7 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\tNamespace\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x16\n" +
-	"\x06secret\x18\x03 \x01(\tR\x06secret\"\xca\x01\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secret\"\x9c\x02\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x1b\n" +
@@ -961,7 +1141,19 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\bcontract\x18\x04 \x01(\tR\bcontract\x12\x12\n" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x1c\n" +
 	"\tnamespace\x18\x06 \x01(\tR\tnamespace\x12\x1c\n" +
-	"\tfederated\x18\a \x01(\bR\tfederated\"k\n" +
+	"\tfederated\x18\a \x01(\bR\tfederated\x12\x18\n" +
+	"\aversion\x18\b \x01(\tR\aversion\x126\n" +
+	"\atargets\x18\t \x03(\v2\x1c.crossfade.v1.EndpointTargetR\atargets\"\xa3\x01\n" +
+	"\x0eEndpointTarget\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x1a\n" +
+	"\bobserved\x18\x03 \x01(\bR\bobserved\x12E\n" +
+	"\fcertificates\x18\x04 \x03(\v2!.crossfade.v1.EndpointCertificateR\fcertificates\"\xb3\x01\n" +
+	"\x13EndpointCertificate\x12'\n" +
+	"\x0fsha1_thumbprint\x18\x01 \x01(\tR\x0esha1Thumbprint\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x19\n" +
+	"\bkey_hash\x18\x03 \x01(\tR\akeyHash\x12@\n" +
+	"\x0enot_after_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fnotAfterTime\"k\n" +
 	"\x14ImportTenantsRequest\x12.\n" +
 	"\atenants\x18\x01 \x03(\v2\x14.crossfade.v1.TenantR\atenants\x12#\n" +
 	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"\xe0\x01\n" +
@@ -989,12 +1181,13 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\atenants\x18\x01 \x03(\v2\x14.crossfade.v1.TenantR\atenants\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize\"j\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x82\x01\n" +
 	"\x14ListEndpointsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"u\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\"u\n" +
 	"\x15ListEndpointsResponse\x124\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x16.crossfade.v1.EndpointR\tendpoints\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe8\x02\n" +
@@ -1016,45 +1209,51 @@ func file_crossfade_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_crossfade_v1_inventory_proto_rawDescData
 }
 
-var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_crossfade_v1_inventory_proto_goTypes = []any{
 	(*Tenant)(nil),                // 0: crossfade.v1.Tenant
 	(*Login)(nil),                 // 1: crossfade.v1.Login
 	(*Namespace)(nil),             // 2: crossfade.v1.Namespace
 	(*Endpoint)(nil),              // 3: crossfade.v1.Endpoint
-	(*ImportTenantsRequest)(nil),  // 4: crossfade.v1.ImportTenantsRequest
-	(*ImportTenantsResponse)(nil), // 5: crossfade.v1.ImportTenantsResponse
-	(*ImportError)(nil),           // 6: crossfade.v1.ImportError
-	(*GetTenantRequest)(nil),      // 7: crossfade.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),     // 8: crossfade.v1.GetTenantResponse
-	(*ListTenantsRequest)(nil),    // 9: crossfade.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 10: crossfade.v1.ListTenantsResponse
-	(*ListEndpointsRequest)(nil),  // 11: crossfade.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil), // 12: crossfade.v1.ListEndpointsResponse
-	nil,                           // 13: crossfade.v1.Tenant.LabelsEntry
+	(*EndpointTarget)(nil),        // 4: crossfade.v1.EndpointTarget
+	(*EndpointCertificate)(nil),   // 5: crossfade.v1.EndpointCertificate
+	(*ImportTenantsRequest)(nil),  // 6: crossfade.v1.ImportTenantsRequest
+	(*ImportTenantsResponse)(nil), // 7: crossfade.v1.ImportTenantsResponse
+	(*ImportError)(nil),           // 8: crossfade.v1.ImportError
+	(*GetTenantRequest)(nil),      // 9: crossfade.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),     // 10: crossfade.v1.GetTenantResponse
+	(*ListTenantsRequest)(nil),    // 11: crossfade.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),   // 12: crossfade.v1.ListTenantsResponse
+	(*ListEndpointsRequest)(nil),  // 13: crossfade.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil), // 14: crossfade.v1.ListEndpointsResponse
+	nil,                           // 15: crossfade.v1.Tenant.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_crossfade_v1_inventory_proto_depIdxs = []int32{
-	13, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
+	15, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
 	1,  // 1: crossfade.v1.Tenant.login:type_name -> crossfade.v1.Login
 	2,  // 2: crossfade.v1.Tenant.namespaces:type_name -> crossfade.v1.Namespace
-	0,  // 3: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
-	6,  // 4: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
-	0,  // 5: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
-	0,  // 6: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
-	3,  // 7: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
-	4,  // 8: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
-	7,  // 9: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
-	9,  // 10: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
-	11, // 11: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
-	5,  // 12: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
-	8,  // 13: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
-	10, // 14: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
-	12, // 15: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	4,  // 3: crossfade.v1.Endpoint.targets:type_name -> crossfade.v1.EndpointTarget
+	5,  // 4: crossfade.v1.EndpointTarget.certificates:type_name -> crossfade.v1.EndpointCertificate
+	16, // 5: crossfade.v1.EndpointCertificate.not_after_time:type_name -> google.protobuf.Timestamp
+	0,  // 6: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
+	8,  // 7: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
+	0,  // 8: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
+	0,  // 9: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
+	3,  // 10: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
+	6,  // 11: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
+	9,  // 12: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
+	11, // 13: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
+	13, // 14: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
+	7,  // 15: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
+	10, // 16: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
+	12, // 17: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
+	14, // 18: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
+	15, // [15:19] is the sub-list for method output_type
+	11, // [11:15] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_inventory_proto_init() }
@@ -1068,7 +1267,7 @@ func file_crossfade_v1_inventory_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_inventory_proto_rawDesc), len(file_crossfade_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -512,9 +512,10 @@ const (
 	RotationTask_REASON_VERIFICATION_FAILED RotationTask_Reason = 17
 	// Cancelled or undone: someone asked for it.
 	RotationTask_REASON_BY_REQUEST RotationTask_Reason = 18
-	// Skipped: the rotation is for some targets of the tenant only, and this is
-	// none of them.
+	// Skipped: the rotation's selection does not match it.
 	RotationTask_REASON_NOT_SELECTED RotationTask_Reason = 19
+	// Failed: the new certificate, or its key, is on the block list.
+	RotationTask_REASON_BLOCKED RotationTask_Reason = 21
 )
 
 // Enum value maps for RotationTask_Reason.
@@ -540,6 +541,7 @@ var (
 		17: "REASON_VERIFICATION_FAILED",
 		18: "REASON_BY_REQUEST",
 		19: "REASON_NOT_SELECTED",
+		21: "REASON_BLOCKED",
 	}
 	RotationTask_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":            0,
@@ -562,6 +564,7 @@ var (
 		"REASON_VERIFICATION_FAILED":    17,
 		"REASON_BY_REQUEST":             18,
 		"REASON_NOT_SELECTED":           19,
+		"REASON_BLOCKED":                21,
 	}
 )
 
@@ -1544,9 +1547,28 @@ type TargetSelector struct {
 	//	*TargetSelector_Tenants
 	//	*TargetSelector_Filter
 	//	*TargetSelector_DriftedOf
-	Selection     isTargetSelector_Selection `protobuf_oneof:"selection"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	//	*TargetSelector_TargetSet
+	Selection isTargetSelector_Selection `protobuf_oneof:"selection"`
+	// Which endpoints of these tenants: an AIP-160 filter, at most 1,000 bytes and 20
+	// comparisons and operators. It is evaluated while planning, on what was read
+	// then. Absent: all endpoints. Fields, those of the tenant: tenant (its id),
+	// labels, organization (its host), region, cloud, version (of CRM, compared
+	// number by number); those of the endpoint: id, name, auth_type, contract, path,
+	// namespace, federated, host (its access control hosts, with ':'); those of the
+	// certificates on the service identities of all its hosts: thumbprint (SHA-1 or
+	// SHA-256, with ':'), key_hash (SHA-256 over the public key, with ':'), expires
+	// (the earliest end of one, an instant), old_expires (the same of those that the
+	// rotation is to remove), has_new (the new one stands on all its hosts), keys
+	// (how many stand on the host that has most). As in:
+	// thumbprint:"9A2F…" AND expires < "2016-11-05T00:00:00Z" AND keys = 1.
+	//
+	// What does not match is in the plan as SKIPPED with REASON_NOT_SELECTED. An
+	// endpoint that matches is worked on on all its hosts. A host that could not be
+	// read stays in the plan as what it is, failed or handed over, if its
+	// certificates would have decided.
+	EndpointFilter string `protobuf:"bytes,4,opt,name=endpoint_filter,json=endpointFilter,proto3" json:"endpoint_filter,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TargetSelector) Reset() {
@@ -1622,6 +1644,22 @@ func (x *TargetSelector) GetDriftedOf() string {
 	return ""
 }
 
+func (x *TargetSelector) GetTargetSet() string {
+	if x != nil {
+		if x, ok := x.Selection.(*TargetSelector_TargetSet); ok {
+			return x.TargetSet
+		}
+	}
+	return ""
+}
+
+func (x *TargetSelector) GetEndpointFilter() string {
+	if x != nil {
+		return x.EndpointFilter
+	}
+	return ""
+}
+
 type isTargetSelector_Selection interface {
 	isTargetSelector_Selection()
 }
@@ -1642,7 +1680,7 @@ type TargetSelector_Filter struct {
 	// ("commercial", "gcc", "gcc_high", "dod", "china"), entra_tenant, disabled
 	// and labels, as in: labels.tier = "gold" AND region = "crm4". At least one
 	// tenant must match. What endpoints are like is known only after planning
-	// and is no field.
+	// and is no field; endpoint_filter is for that.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3,oneof"`
 }
 
@@ -1654,6 +1692,12 @@ type TargetSelector_DriftedOf struct {
 	DriftedOf string `protobuf:"bytes,7,opt,name=drifted_of,json=driftedOf,proto3,oneof"`
 }
 
+type TargetSelector_TargetSet struct {
+	// targetSets/{id}: the tenants and endpoints that the target set names. It must
+	// be READY.
+	TargetSet string `protobuf:"bytes,5,opt,name=target_set,json=targetSet,proto3,oneof"`
+}
+
 func (*TargetSelector_AllTenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Tenants) isTargetSelector_Selection() {}
@@ -1661,6 +1705,8 @@ func (*TargetSelector_Tenants) isTargetSelector_Selection() {}
 func (*TargetSelector_Filter) isTargetSelector_Selection() {}
 
 func (*TargetSelector_DriftedOf) isTargetSelector_Selection() {}
+
+func (*TargetSelector_TargetSet) isTargetSelector_Selection() {}
 
 // TenantNames is a list of tenants.
 type TenantNames struct {
@@ -4026,14 +4072,17 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bworkable\x18\x01 \x01(\x03R\bworkable\x12\x1c\n" +
 	"\ttolerated\x18\x02 \x01(\x03R\ttolerated\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x03R\x06failed\x12\x1a\n" +
-	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\xb2\x01\n" +
+	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\xfc\x01\n" +
 	"\x0eTargetSelector\x12!\n" +
 	"\vall_tenants\x18\x01 \x01(\bH\x00R\n" +
 	"allTenants\x125\n" +
 	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenants\x12\x18\n" +
 	"\x06filter\x18\x03 \x01(\tH\x00R\x06filter\x12\x1f\n" +
 	"\n" +
-	"drifted_of\x18\a \x01(\tH\x00R\tdriftedOfB\v\n" +
+	"drifted_of\x18\a \x01(\tH\x00R\tdriftedOf\x12\x1f\n" +
+	"\n" +
+	"target_set\x18\x05 \x01(\tH\x00R\ttargetSet\x12'\n" +
+	"\x0fendpoint_filter\x18\x04 \x01(\tR\x0eendpointFilterB\v\n" +
 	"\tselection\"#\n" +
 	"\vTenantNames\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"\xca\x03\n" +
@@ -4056,7 +4105,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\tcancelled\x18\r \x01(\x03R\tcancelled\x12\x16\n" +
 	"\x06undone\x18\x0e \x01(\x03R\x06undone\x12\x18\n" +
 	"\aretired\x18\x0f \x01(\x03R\aretired\x12\x18\n" +
-	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xf7\r\n" +
+	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\x8b\x0e\n" +
 	"\fRotationTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x128\n" +
@@ -4098,7 +4147,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10OUTCOME_CONFLICT\x10\x05\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x06\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\a\x12\x12\n" +
-	"\x0eOUTCOME_UNDONE\x10\b\"\x99\x04\n" +
+	"\x0eOUTCOME_UNDONE\x10\b\"\xad\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_ROTATED\x10\x01\x12\x1a\n" +
@@ -4120,7 +4169,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x1bREASON_INVENTORY_UNREADABLE\x10\x10\x12\x1e\n" +
 	"\x1aREASON_VERIFICATION_FAILED\x10\x11\x12\x15\n" +
 	"\x11REASON_BY_REQUEST\x10\x12\x12\x17\n" +
-	"\x13REASON_NOT_SELECTED\x10\x13\"8\n" +
+	"\x13REASON_NOT_SELECTED\x10\x13\x12\x12\n" +
+	"\x0eREASON_BLOCKED\x10\x15\"8\n" +
 	"\x06Advice\x12\x16\n" +
 	"\x12ADVICE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ADVICE_MOVE_TO_SAS\x10\x01\"c\n" +
@@ -4452,6 +4502,7 @@ func file_crossfade_v1_rotation_proto_init() {
 		(*TargetSelector_Tenants)(nil),
 		(*TargetSelector_Filter)(nil),
 		(*TargetSelector_DriftedOf)(nil),
+		(*TargetSelector_TargetSet)(nil),
 	}
 	file_crossfade_v1_rotation_proto_msgTypes[25].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
