@@ -125,7 +125,7 @@ Start with "crossfade demo": the whole of it in one process, in a minute.`,
 	root.AddCommand(
 		a.demoCommand(), a.serveCommand(), a.workCommand(), a.emulateCommand(),
 		a.certificateCommand(), a.tenantsCommand(), a.endpointsCommand(), a.targetsCommand(),
-		a.rotateCommand(), a.rotationCommand(), a.benchCommand(),
+		a.rotateCommand(), a.rotationCommand(), a.deskCommand(), a.benchCommand(),
 	)
 	for _, c := range root.Commands() {
 		a.wrap(c)
