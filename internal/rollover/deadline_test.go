@@ -52,7 +52,7 @@ func TestSpec_EstimateFrom(t *testing.T) {
 			t.Errorf("%s: Err = %v, want one with the arithmetic: %v", c.name, err, !c.possible)
 		}
 	}
-	never := rollover.Timetable{Regular: never{}, OffHours: never{}}
+	never := rollover.Timetable{Regular: rollover.Never{}, OffHours: rollover.Never{}}
 	s := rollover.Spec{MaxInFlight: 1, StageDeadline: now.Add(time.Hour)}
 	if e := s.EstimateFrom(now, 1, 0, never); e.Possible() || !strings.Contains(e.String(), "no end in sight") {
 		t.Errorf("never open: %q is possible", e)
