@@ -66,7 +66,7 @@ func (a *app) benchCommand() *cobra.Command {
 		Long: `Bench runs the service as a process of its own, as "crossfade serve" does, against
 an emulated fleet in this process, and measures: the rate of stage and verify with
 an ACS that takes 20 ms for each call, with the memory, the disk and the ACS calls
-that it takes; the same without latency beside a bare loop that makes the same
+that it takes, and how far off its forecast was; the same without latency beside a bare loop that makes the same
 calls with the same driver and keeps nothing; planning; how long a change of
 status takes to a watcher, and what watchers cost; how long the service is
 away after kill -9; how its memory grows with ten times the targets; how soon urgent

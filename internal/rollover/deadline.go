@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// What is assumed before anything was measured. A task is about four calls to ACS.
-// LeastTaskTime is so little that a plan which does not fit even with it is
-// impossible; TaskTime is what they take on a day like any other.
+// What is assumed before anything was measured. A task is three or four calls to ACS,
+// one after the other. LeastTaskTime is so little, 25 ms for each, that a plan which
+// does not fit even with it is impossible; TaskTime is what they take on a day like
+// any other.
 const (
-	LeastTaskTime = 250 * time.Millisecond
+	LeastTaskTime = 100 * time.Millisecond
 	TaskTime      = time.Second
 )
 

@@ -23,24 +23,24 @@ func TestSpec_EstimateFrom(t *testing.T) {
 		possible bool
 	}{
 		{"nothing to do", rollover.Spec{MaxInFlight: 10}, 0, 0, 0, 0, true},
-		{"one task", rollover.Spec{MaxInFlight: 10}, 1, 0, 250 * time.Millisecond, 250 * time.Millisecond, true},
-		{"ten at once", rollover.Spec{MaxInFlight: 10}, 1000, 0, 25 * time.Second, 25 * time.Second, true},
+		{"one task", rollover.Spec{MaxInFlight: 10}, 1, 0, 100 * time.Millisecond, 100 * time.Millisecond, true},
+		{"ten at once", rollover.Spec{MaxInFlight: 10}, 1000, 0, 10 * time.Second, 10 * time.Second, true},
 		{"a limit of starts", rollover.Spec{MaxInFlight: 10}, 1000, 5, 200 * time.Second, 200 * time.Second, true},
 		{"a limit of starts, too slow", rollover.Spec{MaxInFlight: 10}, 36_000, 5, 2 * time.Hour, 2 * time.Hour, false},
 		{
 			"waves bake between them",
 			rollover.Spec{MaxInFlight: 1000, Strategy: rollover.Strategy{Start: rollover.FullStart, Waves: []rollover.WaveSize{{Size: 99}}, Bake: 20 * time.Minute}},
-			1000, 0, 750 * time.Millisecond, 40*time.Minute + 750*time.Millisecond, true,
+			1000, 0, 300 * time.Millisecond, 40*time.Minute + 300*time.Millisecond, true,
 		},
 		{
 			"too many of them",
 			rollover.Spec{MaxInFlight: 1000, Strategy: rollover.Strategy{Start: rollover.SlowStart, Bake: 20 * time.Minute}},
-			15, 0, time.Second, time.Hour + time.Second, false,
+			15, 0, 400 * time.Millisecond, time.Hour + 400*time.Millisecond, false,
 		},
 		{
 			"strict: as many at once as may fail and one", // 101 of 1000, and waves of 1 and 999 with 1 and 100.
 			rollover.Spec{MaxInFlight: 1000, Tolerance: strict, Strategy: rollover.Strategy{Start: rollover.FullStart}},
-			1000, 0, 11 * 250 * time.Millisecond, 11 * 250 * time.Millisecond, true,
+			1000, 0, 11 * 100 * time.Millisecond, 11 * 100 * time.Millisecond, true,
 		},
 	} {
 		c.spec.StageDeadline = now.Add(time.Hour)
@@ -52,7 +52,7 @@ func TestSpec_EstimateFrom(t *testing.T) {
 			t.Errorf("%s: Err = %v, want one with the arithmetic: %v", c.name, err, !c.possible)
 		}
 	}
-	never := rollover.Timetable{Regular: never{}, OffHours: never{}}
+	never := rollover.Timetable{Regular: rollover.Never{}, OffHours: rollover.Never{}}
 	s := rollover.Spec{MaxInFlight: 1, StageDeadline: now.Add(time.Hour)}
 	if e := s.EstimateFrom(now, 1, 0, never); e.Possible() || !strings.Contains(e.String(), "no end in sight") {
 		t.Errorf("never open: %q is possible", e)

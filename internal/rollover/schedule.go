@@ -84,6 +84,15 @@ func (Always) OpenTime(from, to time.Time) time.Duration { return max(0, to.Sub(
 // Advance returns t plus d.
 func (Always) Advance(t time.Time, d time.Duration) (time.Time, bool) { return t.Add(d), true }
 
+// Never is never open: the hours of a schedule that cannot be read.
+type Never struct{}
+
+// OpenTime returns no time.
+func (Never) OpenTime(_, _ time.Time) time.Duration { return 0 }
+
+// Advance finds no open instant.
+func (Never) Advance(time.Time, time.Duration) (time.Time, bool) { return time.Time{}, false }
+
 // Timetable is the schedule of a rotation as it is counted with.
 type Timetable struct {
 	Regular  Hours // within the windows and outside the freezes

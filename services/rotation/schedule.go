@@ -43,19 +43,10 @@ func readSchedule(s rollover.Schedule) *schedule {
 	if out.calendar, out.broken = calendar.Read(s); out.broken == nil {
 		out.table = out.calendar.Timetable()
 	} else {
-		out.table = rollover.Timetable{Regular: never{}, OffHours: never{}}
+		out.table = rollover.Timetable{Regular: rollover.Never{}, OffHours: rollover.Never{}}
 	}
 	return out
 }
-
-// never are the hours of a schedule that cannot be read.
-type never struct{}
-
-// OpenTime returns no time.
-func (never) OpenTime(_, _ time.Time) time.Duration { return 0 }
-
-// Advance finds no open instant.
-func (never) Advance(time.Time, time.Duration) (time.Time, bool) { return time.Time{}, false }
 
 // of returns the schedule of a rotation.
 func (s *shelf) of(r rollover.Rotation) *schedule {

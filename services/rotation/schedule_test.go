@@ -177,7 +177,7 @@ func TestStartRotation_RefusesAPlanThatIsImpossible(t *testing.T) {
 	start := &pb.StartRotationRequest{Name: r.GetName(), PlanDigest: r.GetPlanDigest()}
 	_, err = h.client().StartRotation(t.Context(), start)
 	refused(t, err, codes.FailedPrecondition, "DEADLINE_IMPOSSIBLE")
-	for _, part := range []string{"20 tasks", "in 5 waves with 4h0m0s between them", "there are 2h0m0s", "the end is not before 2016-11-01T05:00:05Z", "larger or fewer waves"} {
+	for _, part := range []string{"20 tasks", "in 5 waves with 4h0m0s between them", "there are 2h0m0s", "the end is not before 2016-11-01T05:00:02Z", "larger or fewer waves"} {
 		if m := status.Convert(err).Message(); !strings.Contains(m, part) {
 			t.Errorf("StartRotation = %q, without %q", m, part)
 		}

@@ -44,6 +44,8 @@ func (t *turn) timesOf(r rollover.Rotation) *times {
 	}
 	if s.calendar, s.broken = calendar.Read(r.Spec.Schedule); s.broken == nil {
 		s.table = s.calendar.Timetable()
+	} else {
+		s.table = rollover.Timetable{Regular: rollover.Never{}, OffHours: rollover.Never{}}
 	}
 	return s
 }
