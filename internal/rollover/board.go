@@ -81,7 +81,7 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 		return false
 	}
 	b.c.add(b.rows[ord], -1)
-	b.rows[ord] = Row{Progress: p, Seq: seq}
+	b.rows[ord] = Row{Progress: p.interned(), Seq: seq}
 	b.c.add(b.rows[ord], 1)
 	if p.Outcome == Open { // An end may be taken back.
 		b.low = min(b.low, ord)
