@@ -38,7 +38,7 @@ func (b *Broker) planParts(rotation string, plan []rollover.Item) iter.Seq2[writ
 // again.
 func (b *Broker) swapParts(ctx context.Context, parts iter.Seq2[write, error], n int, w write) (uint64, error) {
 	if n >= maxBatch {
-		return 0, tooMany(n + 1)
+		return 0, explain(full, tooMany(n+1))
 	}
 	limit := attemptTimeout + time.Duration(n+1)*batchMessageTime
 	return b.settle(ctx, w, false, limit, func(ctx context.Context) (uint64, error) { return b.publishParts(ctx, parts, w) })

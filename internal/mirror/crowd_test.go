@@ -112,12 +112,13 @@ func TestWatch_EveryReaderOfACrowdIsToldAll(t *testing.T) {
 	if _, err := s.SaveRotation(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	want, err := m.Tasks(t.Context(), "r1", 0, n)
+	var want []rollover.Task
 	for i, x := range all {
 		for !x.f.ended {
 			x.f.read(t, x.w)
 		}
 		if i == 0 { // It has ended for this reader, so the mirror knows all.
+			var err error
 			if want, err = m.Tasks(t.Context(), "r1", 0, n); err != nil {
 				t.Fatal(err)
 			}

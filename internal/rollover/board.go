@@ -88,7 +88,7 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	}
 	before := b.c.Past()
 	b.c.add(b.rows[ord], -1)
-	b.rows[ord] = Row{Progress: p, Seq: seq}
+	b.rows[ord] = Row{Progress: p.interned(), Seq: seq}
 	b.c.add(b.rows[ord], 1)
 	if n := b.c.Past(); n != before {
 		b.trail.Note(n, p.UpdatedAt)

@@ -11,8 +11,8 @@ import (
 )
 
 // mostPerTask is what a task may take of the memory of every process: 100,000
-// tasks then take some 50 MiB.
-const mostPerTask = 512
+// tasks then take some 30 MiB.
+const mostPerTask = 400
 
 // inUse returns the bytes in use after a collection.
 func inUse() uint64 {
