@@ -15,8 +15,10 @@ type Counts struct {
 	Retrying  int             // open tasks with a failed try behind them
 	Advised   int             // tasks that carry advice, whatever their outcome
 	OpenTasks int
-	Workable  int // tasks that the plan left to be worked on
-	Broken    int // of those: failed
+	Workable  int                // tasks that the plan left to be worked on
+	Broken    int                // of those: failed, and not while they were undone
+	Retried   int                // failures that were opened again, by a retry or an undo
+	Undos     map[int]UndoCounts // by the number of the undo
 }
 
 // Outcome returns how many ended so.
@@ -41,7 +43,7 @@ type Board struct {
 func NewBoard(plan []Item) *Board {
 	b := &Board{
 		rows: make([]Row, len(plan)),
-		c:    Counts{Total: len(plan), Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}},
+		c:    Counts{Total: len(plan), Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}, Undos: map[int]UndoCounts{}},
 	}
 	for i, it := range plan {
 		b.rows[i] = Row{Progress: it.Start()}
@@ -84,7 +86,7 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 // Counts returns the fold of the rows. The maps are the caller's own.
 func (b *Board) Counts() Counts {
 	c := b.c
-	c.Phases, c.Outcomes = maps.Clone(c.Phases), maps.Clone(c.Outcomes)
+	c.Phases, c.Outcomes, c.Undos = maps.Clone(c.Phases), maps.Clone(c.Outcomes), maps.Clone(c.Undos)
 	return c
 }
 
@@ -93,9 +95,11 @@ func (c *Counts) add(r Row, n int) {
 	if len(r.Removed) > 0 {
 		c.Retired += n
 	}
+	c.Retried += n * r.Retried
+	c.addUndo(r, n)
 	if r.Outcome != Open {
 		c.Outcomes[r.Outcome] += n
-		if r.Outcome == Failed && r.Seq > 0 { // Version 0 is what planning decided.
+		if r.Outcome == Failed && r.Seq > 0 && r.Undo == 0 { // Version 0 is what planning decided.
 			c.Broken += n
 		}
 		if r.Reason == AlreadyPresent {

@@ -39,6 +39,8 @@ const (
 	NotACS   Reason = "not_acs"  // the endpoint does not sign in through ACS
 	Disabled Reason = "disabled" // the tenant is disabled in the inventory
 	NoTarget Reason = "nothing_to_do"
+	// NotSelected: the target's tenant takes part, the target itself does not.
+	NotSelected Reason = "not_selected"
 
 	// Handed over.
 	NoAccess             Reason = "no_access"              // nobody gave us a way in, or it was refused
@@ -56,6 +58,7 @@ const (
 	Refused             Reason = "refused"              // the other side will not do it, however often asked
 	InventoryUnreadable Reason = "inventory_unreadable" // the tenant's endpoints could not be listed
 	VerificationFailed  Reason = "verification_failed"  // what was read back is not what was written
+	UndoWindowOver      Reason = "undo_window_over"     // the old credentials went too long ago to be put back, or were not kept
 
 	// Cancelled, Undone.
 	ByRequest Reason = "by_request"
@@ -93,6 +96,8 @@ func (r Reason) Hint() string {
 		return "The organisation's endpoints could not be listed; mend its login or address, then rotate again."
 	case VerificationFailed:
 		return "What the service reads back differs from what was sent; do not activate it before this is understood."
+	case UndoWindowOver:
+		return "The old certificate can no longer be put back by an undo; rotate to it if it is wanted again."
 	default:
 		return ""
 	}
@@ -105,6 +110,7 @@ func Reasons() []Reason {
 		Rotated, AlreadyPresent, RotatedOldKept, NotACS, Disabled, NoTarget,
 		NoAccess, IdentityMissing, IdentityAmbiguous, NamespaceUnknown, FederatedHalfMissing,
 		ChangedSincePlan, NewMissing, TriesUsedUp, Refused, InventoryUnreadable, VerificationFailed, ByRequest,
+		NotSelected, UndoWindowOver,
 	}
 }
 

@@ -45,7 +45,7 @@ func TestNext(t *testing.T) {
 		{"held", rollover.Progress{Phase: rollover.Planned}, rollover.Orders{Hold: true}, rollover.StepWait},
 		{"not due yet", rollover.Progress{Phase: rollover.Planned, NextAt: now.Add(time.Second)}, due, rollover.StepWait},
 		{"due now", rollover.Progress{Phase: rollover.Planned, NextAt: now}, due, rollover.StepStage},
-		{"to be undone", rollover.Progress{Phase: rollover.Verified}, rollover.Orders{Undo: true}, rollover.StepUndo},
+		{"to be undone", rollover.Progress{Phase: rollover.Verified}, rollover.Orders{Undo: 1}, rollover.StepUndo},
 		{"a phase of a later version", rollover.Progress{Phase: "polished"}, due, rollover.StepNothing},
 	}
 	for _, c := range cases {

@@ -124,6 +124,10 @@ type Progress struct {
 	Tries     int       `json:"tries,omitempty"`   // failed tries of the step at hand; reset by progress
 	NextAt    time.Time `json:"next_at,omitzero"`  // not before this instant again; zero: at once
 	Evidence  *Evidence `json:"evidence,omitempty"`
+	Archive   *Archive  `json:"archive,omitempty"`  // what Retire removes, as it stood; written before that
+	Undo      int       `json:"undo,omitempty"`     // number of the undo that it goes back by; 0: it goes forward
+	Retried   int       `json:"retried,omitempty"`  // how often it failed and was opened again
+	RetryID   string    `json:"retry_id,omitempty"` // request id of the last retry
 	UpdatedAt time.Time `json:"updated_at,omitzero"`
 }
 
@@ -147,7 +151,8 @@ type Orders struct {
 	MaxTries        int           // per step; at least 1
 	Hold            bool          // no new steps: not started, paused, or cancelling
 	Retire          bool          // the rotation is in its retire phase
-	Undo            bool          // go back instead of forward
+	Undo            int           // number of the undo that is under way: its tasks go back, all others wait; 0: none
+	UndoWindow      time.Duration // how long after its retirement a task can be undone; 0: not at all
 }
 
 // Start returns the progress that a task has before anything was saved: what

@@ -119,6 +119,7 @@ type turn struct {
 	tenants map[string][]string // selections read so far, of rotations in planning
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
+	undoing map[undoID][]int        // what each undo covers, by position
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
 }
 
@@ -130,6 +131,9 @@ func (t *turn) all(ctx context.Context) {
 	slices.Reverse(views)
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() })
 	for i, v := range views {
+		if v.Seq < v.Rotation.Reopened {
+			continue // Tasks were opened again, and the mirror has not heard of it.
+		}
 		var err error
 		switch v.Rotation.State {
 		case rollover.StatePlanning:
@@ -140,6 +144,8 @@ func (t *turn) all(ctx context.Context) {
 			err = t.hold(ctx, v)
 		case rollover.StateCancelling:
 			err = t.cancel(ctx, v)
+		case rollover.StateUndoing:
+			err = t.undo(ctx, v, len(views)-i)
 		}
 		t.complain(ctx, v.Rotation.ID, err)
 	}
@@ -217,6 +223,13 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 		findings[ord] = f
 	}
 	plan := rollover.Assemble(findings)
+	if r.Spec.FailedOf != "" {
+		failed, err := t.failedTargets(ctx, r.Spec.FailedOf)
+		if err != nil {
+			return fmt.Errorf("reading what failed in rotation %s: %w", r.Spec.FailedOf, err)
+		}
+		plan = rollover.OnlyTargets(plan, failed, r.Spec.FailedOf)
+	}
 	if r, err = r.Freeze(plan, t.Now()); err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (t *turn) hold(ctx context.Context, v mirror.View) error {
 			delete(t.tasks, id)
 		}
 	}
-	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 {
+	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 && !v.Rotation.UndoUnderWay() {
 		return t.save(ctx, v.Rotation.End(v.Counts, t.Now()))
 	}
 	return nil

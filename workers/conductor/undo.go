@@ -1,0 +1,141 @@
+package conductor
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/crossfade-project/crossfade/internal/jet"
+	"github.com/crossfade-project/crossfade/internal/mirror"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+// undoID names one undo of one rotation.
+type undoID struct {
+	rotation string
+	n        int
+}
+
+// undoBatch is how many tasks are marked in one turn, so that other rotations get
+// their turn.
+const undoBatch = 1024
+
+// undo takes back what the undo of a rotation covers: it marks every task that it
+// is for, sends them to the workers as the tolerance allows, and gives the rotation
+// its state when the last one has ended. What is marked stands in the tasks
+// themselves, so that another conductor goes on where this one stopped.
+func (t *turn) undo(ctx context.Context, v mirror.View, sharers int) error {
+	r := v.Rotation
+	if v.Counts.Total != r.Tasks {
+		return nil // The mirror has not read the plan yet.
+	}
+	marked, err := t.markUndo(ctx, v)
+	if err != nil || !marked {
+		return err
+	}
+	if v.Counts.Undos[r.Undo.N].Open == 0 {
+		delete(t.undoing, undoID{r.ID, r.Undo.N})
+		return t.save(ctx, r.EndUndo(v.Counts, t.Now()))
+	}
+	if b := r.Budget(v.Counts); b.Exceeded() {
+		next, err := r.Exceed(b, t.Now())
+		if err != nil {
+			return err
+		}
+		return t.save(ctx, next)
+	}
+	room := min((t.Window-len(t.tasks))/sharers, r.Spec.MaxInFlight-t.outOf(r.ID))
+	if room <= 0 {
+		return nil
+	}
+	return t.release(ctx, r, room)
+}
+
+// markUndo marks the tasks of an undo, a batch a turn, and reports whether all
+// are. It begins when no nudge of the rotation is out: whatever a worker has in
+// hand is finished and recorded, and nothing else is begun in this state.
+func (t *turn) markUndo(ctx context.Context, v mirror.View) (bool, error) {
+	r := v.Rotation
+	covered, err := t.covered(ctx, v)
+	if err != nil {
+		return false, err
+	}
+	var batch []rollover.Task
+	for _, ord := range covered {
+		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
+		row := t.Mirror.Row(id)
+		if row.Undo == r.Undo.N {
+			continue
+		}
+		k := rollover.Task{ID: id, Progress: row.Progress, Rev: row.Seq}
+		if batch = append(batch, k.GoBack(r.Undo.N, t.Now())); len(batch) == undoBatch {
+			break
+		}
+	}
+	if len(batch) == 0 {
+		return true, nil
+	}
+	out, err := t.Queue.InFlight(ctx, jet.Tasks)
+	if err != nil {
+		return false, fmt.Errorf("reading what is in flight: %w", err)
+	}
+	for _, n := range out {
+		if n.Rotation == r.ID {
+			return false, nil
+		}
+	}
+	if _, err := t.Store.SaveTasks(ctx, batch); err != nil {
+		return false, fmt.Errorf("marking tasks to be undone: %w", err)
+	}
+	return false, nil
+}
+
+// covered returns the positions of the tasks that the undo of a rotation is for.
+// They are found once in a reign: an undo that goes on takes none of its tasks out
+// of its scope but those that are undone.
+func (t *turn) covered(ctx context.Context, v mirror.View) ([]int, error) {
+	id := undoID{v.Rotation.ID, v.Rotation.Undo.N}
+	if ords, ok := t.undoing[id]; ok {
+		return ords, nil
+	}
+	ks, err := v.Rotation.Undo.Scope.Covers(v.Rotation, v.Counts, func(from, to int) ([]rollover.Task, error) {
+		return t.Mirror.Tasks(ctx, id.rotation, from, to)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding what is to be undone: %w", err)
+	}
+	ords := make([]int, len(ks))
+	for i, k := range ks {
+		ords[i] = k.ID.Ord
+	}
+	if t.undoing == nil {
+		t.undoing = map[undoID][]int{}
+	}
+	t.undoing[id] = ords
+	return ords, nil
+}
+
+// failedTargets returns the targets that failed or were found in conflict in
+// another rotation.
+func (t *turn) failedTargets(ctx context.Context, rotation string) (map[rollover.Target]bool, error) {
+	v, err := t.Mirror.Rotation(ctx, rotation)
+	if err != nil {
+		return nil, err
+	}
+	if v.Counts.Total != v.Rotation.Tasks {
+		return nil, fmt.Errorf("its plan is not read yet: %w", rollover.ErrUnavailable)
+	}
+	failed := map[rollover.Target]bool{}
+	const step = 1000
+	for from := 0; from < v.Rotation.Tasks; from += step {
+		ks, err := t.Mirror.Tasks(ctx, rotation, from, min(from+step, v.Rotation.Tasks))
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range ks {
+			if target, ok := k.FailedTarget(); ok {
+				failed[target] = true
+			}
+		}
+	}
+	return failed, nil
+}
