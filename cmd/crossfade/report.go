@@ -109,6 +109,8 @@ func (t tenantReport) verdict() string {
 			word, n = "not finished", 3
 		case crossfadev1.RotationTask_OUTCOME_CANCELLED:
 			word, n = "cancelled", 2
+		case crossfadev1.RotationTask_OUTCOME_UNDONE:
+			word, n = "undone", 2
 		case crossfadev1.RotationTask_OUTCOME_SKIPPED:
 			word, n = "done", 0
 			if len(t.tasks) == 1 {
@@ -147,11 +149,14 @@ func (r *report) markdown(w io.Writer) error {
 	fmt.Fprintf(&b, "- state: %s\n- tasks: %s\n- new certificate: %s\n- plan digest: %s\n- created %s, started %s, ended %s\n- nothing removed before %s\n\n",
 		stateText(r.rotation), countsText(r.rotation.GetCounts()), strings.TrimPrefix(s.GetCertificate(), "certificates/"), r.rotation.GetPlanDigest(),
 		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), instant(s.GetRetireNotBefore()))
+	if u := undoText(r.rotation); u != "" {
+		fmt.Fprintf(&b, "Undo of %s\n\n", u)
+	}
 	tenants := r.tenants()
 	b.WriteString("## Tenants that need somebody\n\n")
 	n := 0
 	for _, t := range tenants {
-		if v := t.verdict(); v != "done" && v != "skipped" {
+		if v := t.verdict(); v != "done" && v != "skipped" && v != "undone" {
 			n++
 			t.section(&b)
 		}

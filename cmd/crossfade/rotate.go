@@ -32,6 +32,8 @@ type rotateFlags struct {
 	start            string
 	waves            []string
 	bake             time.Duration
+	undoWindow       string
+	failedOf         string
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -49,10 +51,14 @@ before --retire-not-before.`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
-  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only`,
+  crossfade rotate --certificate new.cer --select 'labels.tier = "gold"' --plan-only
+  crossfade rotate --certificate new.cer --replaces same-subject --failed-of 0198… --plan-only`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(f.tenants) > 0 && f.selected != "" {
 				return usage("--tenant and --select: only one of them can say for whom")
+			}
+			if f.failedOf != "" && (len(f.tenants) > 0 || f.selected != "") {
+				return usage("--failed-of, --tenant and --select: only one of them can say for whom")
 			}
 			return a.with(func(cl *client) error { return a.rotate(c.Context(), cl, f) })
 		},
@@ -62,6 +68,8 @@ before --retire-not-before.`,
 	fl.StringSliceVar(&f.replaces, "replaces", nil, "`THUMBPRINT` of an old certificate to remove (SHA-1 or SHA-256), or \"same-subject\"")
 	fl.StringSliceVar(&f.tenants, "tenant", nil, "only this `TENANT`; may be repeated (default all tenants)")
 	fl.StringVar(&f.selected, "select", "", "only tenants that this `FILTER` selects, such as 'labels.tier = \"gold\" AND region = \"crm4\"'")
+	fl.StringVar(&f.failedOf, "failed-of", "", "only what failed or was in conflict in this `ROTATION`, which has ended")
+	fl.StringVar(&f.undoWindow, "undo-window", "", "`TIME` for which a removed certificate can be put back, such as 36h or 30d; 0: not at all (default 7d)")
 	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
 	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
@@ -154,6 +162,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 	if f.selected != "" {
 		s.Target.Selection = &crossfadev1.TargetSelector_Filter{Filter: f.selected}
 	}
+	if f.failedOf != "" {
+		s.Target.Selection = &crossfadev1.TargetSelector_FailedOf{FailedOf: rotationName(f.failedOf)}
+	}
 	if i := slices.Index(f.replaces, "same-subject"); i >= 0 {
 		s.ReplacesSameSubject = true
 		f.replaces = slices.Delete(slices.Clone(f.replaces), i, i+1)
@@ -173,6 +184,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		s.RetireNotBefore = timestamppb.New(t)
 	}
 	var err error
+	if s.UndoWindow, err = f.window(); err != nil {
+		return nil, err
+	}
 	if s.Tolerance, err = f.tolerance(); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ func (a *app) rotationCommand() *cobra.Command {
 	return group("rotation", "Look at rotations and steer them",
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
 		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
+		a.rotationRetryCommand(), a.rotationUndoCommand(),
 	)
 }
 
@@ -120,6 +121,7 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("waves", wavesText(r))
 	row("wave", waveText(r))
 	row("failure budget", budgetText(r))
+	row("undo", undoText(r))
 	row("tenants", fmt.Sprint(r.GetTenantCount()))
 	row("certificate", r.GetSpec().GetCertificate())
 	row("replaces", strings.Join(r.GetSpec().GetReplaces(), " "))
@@ -127,6 +129,9 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 		row("replaces", "all with the same subject")
 	}
 	row("retire not before", instant(r.GetSpec().GetRetireNotBefore()))
+	if w := r.GetSpec().GetUndoWindow(); w != nil {
+		row("undo window", w.AsDuration().String())
+	}
 	row("plan digest", r.GetPlanDigest())
 	row("created", instant(r.GetCreateTime())+" by "+r.GetCreator())
 	row("planned", instant(r.GetPlanTime()))

@@ -120,6 +120,10 @@ func (e *Engine) restore(ctx context.Context, d Driver, k Task, w Work) (Task, e
 // an endpoint have their old credentials back.
 const siblingPause = 2 * time.Second
 
+// errSiblingFirst says that another target of the endpoint has to be done before:
+// to wait for that is no failed try. It never leaves the engine.
+var errSiblingFirst = errors.New("another target of the endpoint comes first")
+
 // undo takes away what this rotation added, once every target of every endpoint
 // behind this one has its old credentials back: a sender that still uses the new
 // one must not lose it here while the old one is missing there.

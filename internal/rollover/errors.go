@@ -23,8 +23,6 @@ var (
 	ErrState = errors.New("not allowed in this state")
 	// ErrStalePlan: the digest names another plan than the one that is frozen.
 	ErrStalePlan = errors.New("the plan is not the one that was shown")
-	// errSiblingFirst: another target of the endpoint has to be done before.
-	errSiblingFirst = errors.New("another target of the endpoint comes first")
 	// ErrUnavailable: the store or broker cannot be reached now.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrFull: a bound of the store is reached.

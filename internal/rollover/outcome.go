@@ -96,6 +96,8 @@ func (r Reason) Hint() string {
 		return "The organisation's endpoints could not be listed; mend its login or address, then rotate again."
 	case VerificationFailed:
 		return "What the service reads back differs from what was sent; do not activate it before this is understood."
+	case NotSelected:
+		return "The target was not selected; name it in another rotation if it should take part."
 	case UndoWindowOver:
 		return "The old certificate can no longer be put back by an undo; rotate to it if it is wanted again."
 	default:

@@ -49,6 +49,10 @@ func Validate(m proto.Message) []*Violation {
 		v.steer(m)
 	case *pb.RetireRotationRequest:
 		v.steer(m)
+	case *pb.RetryRotationTasksRequest:
+		v.retryTasks(m)
+	case *pb.UndoRotationRequest:
+		v.undo(m)
 	case *pb.ImportTenantsRequest:
 		v.count("tenants", len(m.GetTenants()), 1, MaxImport)
 	case *pb.GetTenantRequest:

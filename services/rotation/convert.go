@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
@@ -28,6 +29,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 	}
+	s.FailedOf, _ = edge.ParseRotation(p.GetTarget().GetFailedOf())
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
 	}
@@ -50,6 +52,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	if p.GetRetirePolicy() == pb.RotationSpec_RETIRE_POLICY_ON_REQUEST {
 		s.RetirePolicy = rollover.RetireOnRequest
 	}
+	s.UndoWindow = undoWindowOf(p.GetUndoWindow())
 	if t := p.GetRetireNotBefore(); t != nil {
 		s.RetireNotBefore = t.AsTime()
 	}
@@ -67,6 +70,12 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 	}
 	if s.Filter != "" {
 		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}
+	}
+	if s.FailedOf != "" {
+		p.Target.Selection = &pb.TargetSelector_FailedOf{FailedOf: edge.RotationName(s.FailedOf)}
+	}
+	if s.Retires() {
+		p.UndoWindow = durationpb.New(s.UndoFor())
 	}
 	if s.AllTenants {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}
@@ -96,6 +105,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 		p.Counts = countsProto(c)
 		p.FailureBudget = budgetProto(r, c)
 		p.WaveSizes, p.Wave = wavesProto(r, c)
+		p.Undo = undoProto(r, c)
 	}
 	return p
 }

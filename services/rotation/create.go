@@ -184,6 +184,9 @@ func (s *Service) tenants(ctx context.Context, t *pb.TargetSelector) ([]string, 
 	if sel, ok := t.GetSelection().(*pb.TargetSelector_Filter); ok {
 		return s.matching(ctx, sel.Filter)
 	}
+	if sel, ok := t.GetSelection().(*pb.TargetSelector_FailedOf); ok {
+		return s.failedTenants(ctx, sel.FailedOf)
+	}
 	if !t.GetAllTenants() {
 		return s.named(ctx, t.GetTenants().GetNames())
 	}

@@ -119,7 +119,7 @@ type turn struct {
 	tenants map[string][]string // selections read so far, of rotations in planning
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
-	undoing map[undoID][]int        // what each undo covers, by position
+	undoing map[undoID]*coverage    // what each undo is for
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
 }
 

@@ -54,13 +54,17 @@ func (t *turn) undo(ctx context.Context, v mirror.View, sharers int) error {
 // are. It begins when no nudge of the rotation is out: whatever a worker has in
 // hand is finished and recorded, and nothing else is begun in this state.
 func (t *turn) markUndo(ctx context.Context, v mirror.View) (bool, error) {
-	r := v.Rotation
-	covered, err := t.covered(ctx, v)
-	if err != nil {
-		return false, err
+	r, id := v.Rotation, undoID{v.Rotation.ID, v.Rotation.Undo.N}
+	covered, known := t.undoing[id]
+	if !known {
+		idle, err := t.idle(ctx, r.ID)
+		if err != nil || !idle {
+			return false, err
+		}
+		return false, t.cover(ctx, v, id)
 	}
 	var batch []rollover.Task
-	for _, ord := range covered {
+	for _, ord := range covered.ords {
 		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
 		row := t.Mirror.Row(id)
 		if row.Undo == r.Undo.N {
@@ -72,16 +76,13 @@ func (t *turn) markUndo(ctx context.Context, v mirror.View) (bool, error) {
 		}
 	}
 	if len(batch) == 0 {
-		return true, nil
-	}
-	out, err := t.Queue.InFlight(ctx, jet.Tasks)
-	if err != nil {
-		return false, fmt.Errorf("reading what is in flight: %w", err)
-	}
-	for _, n := range out {
-		if n.Rotation == r.ID {
-			return false, nil
+		if covered.sure {
+			return true, nil
 		}
+		// What was in hand was saved before the first mark, and the mirror has heard
+		// of the last: now it knows of all tasks that were begun.
+		covered.sure = true
+		return false, t.cover(ctx, v, id)
 	}
 	if _, err := t.Store.SaveTasks(ctx, batch); err != nil {
 		return false, fmt.Errorf("marking tasks to be undone: %w", err)
@@ -89,29 +90,46 @@ func (t *turn) markUndo(ctx context.Context, v mirror.View) (bool, error) {
 	return false, nil
 }
 
-// covered returns the positions of the tasks that the undo of a rotation is for.
-// They are found once in a reign: an undo that goes on takes none of its tasks out
-// of its scope but those that are undone.
-func (t *turn) covered(ctx context.Context, v mirror.View) ([]int, error) {
-	id := undoID{v.Rotation.ID, v.Rotation.Undo.N}
-	if ords, ok := t.undoing[id]; ok {
-		return ords, nil
+// idle reports whether no nudge of the rotation is out.
+func (t *turn) idle(ctx context.Context, rotation string) (bool, error) {
+	out, err := t.Queue.InFlight(ctx, jet.Tasks)
+	if err != nil {
+		return false, fmt.Errorf("reading what is in flight: %w", err)
 	}
+	for _, n := range out {
+		if n.Rotation == rotation {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// coverage is what an undo is for, as far as one reign of a conductor knows.
+type coverage struct {
+	ords []int
+	sure bool // it was looked at again after the last mark
+}
+
+// cover finds what an undo is for.
+func (t *turn) cover(ctx context.Context, v mirror.View, id undoID) error {
 	ks, err := v.Rotation.Undo.Scope.Covers(v.Rotation, v.Counts, func(from, to int) ([]rollover.Task, error) {
 		return t.Mirror.Tasks(ctx, id.rotation, from, to)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("finding what is to be undone: %w", err)
-	}
-	ords := make([]int, len(ks))
-	for i, k := range ks {
-		ords[i] = k.ID.Ord
+		return fmt.Errorf("finding what is to be undone: %w", err)
 	}
 	if t.undoing == nil {
-		t.undoing = map[undoID][]int{}
+		t.undoing = map[undoID]*coverage{}
 	}
-	t.undoing[id] = ords
-	return ords, nil
+	if t.undoing[id] == nil {
+		t.undoing[id] = &coverage{}
+	}
+	c := t.undoing[id]
+	c.ords = c.ords[:0]
+	for _, k := range ks {
+		c.ords = append(c.ords, k.ID.Ord)
+	}
+	return nil
 }
 
 // failedTargets returns the targets that failed or were found in conflict in

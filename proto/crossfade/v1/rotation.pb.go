@@ -46,20 +46,26 @@ const (
 	// What is in hand is being finished; nothing new is begun until it is resumed.
 	// Ends by itself only if no task is left open.
 	Rotation_STATE_PAUSED Rotation_State = 8
+	// It is being taken back, or a part of it; see UndoRotation.
+	Rotation_STATE_UNDOING Rotation_State = 9
+	// It was taken back as a whole. An end state.
+	Rotation_STATE_UNDONE Rotation_State = 10
 )
 
 // Enum value maps for Rotation_State.
 var (
 	Rotation_State_name = map[int32]string{
-		0: "STATE_UNSPECIFIED",
-		1: "STATE_PLANNING",
-		2: "STATE_PLANNED",
-		3: "STATE_RUNNING",
-		4: "STATE_CANCELLING",
-		5: "STATE_CANCELLED",
-		6: "STATE_SUCCEEDED",
-		7: "STATE_FAILED",
-		8: "STATE_PAUSED",
+		0:  "STATE_UNSPECIFIED",
+		1:  "STATE_PLANNING",
+		2:  "STATE_PLANNED",
+		3:  "STATE_RUNNING",
+		4:  "STATE_CANCELLING",
+		5:  "STATE_CANCELLED",
+		6:  "STATE_SUCCEEDED",
+		7:  "STATE_FAILED",
+		8:  "STATE_PAUSED",
+		9:  "STATE_UNDOING",
+		10: "STATE_UNDONE",
 	}
 	Rotation_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -71,6 +77,8 @@ var (
 		"STATE_SUCCEEDED":   6,
 		"STATE_FAILED":      7,
 		"STATE_PAUSED":      8,
+		"STATE_UNDOING":     9,
+		"STATE_UNDONE":      10,
 	}
 )
 
@@ -512,6 +520,11 @@ const (
 	RotationTask_REASON_VERIFICATION_FAILED RotationTask_Reason = 17
 	// Cancelled or undone: someone asked for it.
 	RotationTask_REASON_BY_REQUEST RotationTask_Reason = 18
+	// Skipped: the tenant takes part, this target does not.
+	RotationTask_REASON_NOT_SELECTED RotationTask_Reason = 19
+	// Failed: the old credentials were removed too long ago to be put back, or were
+	// not kept.
+	RotationTask_REASON_UNDO_WINDOW_OVER RotationTask_Reason = 20
 )
 
 // Enum value maps for RotationTask_Reason.
@@ -536,6 +549,8 @@ var (
 		16: "REASON_INVENTORY_UNREADABLE",
 		17: "REASON_VERIFICATION_FAILED",
 		18: "REASON_BY_REQUEST",
+		19: "REASON_NOT_SELECTED",
+		20: "REASON_UNDO_WINDOW_OVER",
 	}
 	RotationTask_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":            0,
@@ -557,6 +572,8 @@ var (
 		"REASON_INVENTORY_UNREADABLE":   16,
 		"REASON_VERIFICATION_FAILED":    17,
 		"REASON_BY_REQUEST":             18,
+		"REASON_NOT_SELECTED":           19,
+		"REASON_UNDO_WINDOW_OVER":       20,
 	}
 )
 
@@ -684,7 +701,9 @@ type Rotation struct {
 	WaveSizes []int64 `protobuf:"varint,19,rep,packed,name=wave_sizes,json=waveSizes,proto3" json:"wave_sizes,omitempty"`
 	// The wave in progress. Output only; absent before the start and from the overlap
 	// on, when all waves are done.
-	Wave          *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
+	Wave *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
+	// The undo that is under way, or the last one. Output only; absent: none.
+	Undo          *UndoStatus `protobuf:"bytes,21,opt,name=undo,proto3" json:"undo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,6 +878,13 @@ func (x *Rotation) GetWave() *WaveStatus {
 	return nil
 }
 
+func (x *Rotation) GetUndo() *UndoStatus {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -895,7 +921,11 @@ type RotationSpec struct {
 	// How many tasks may fail before new starts stop. Absent: 10 percent, STRICT.
 	Tolerance *Tolerance `protobuf:"bytes,12,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
 	// In which waves tasks are begun. Absent: a slow start, without bake time.
-	Strategy      *Strategy `protobuf:"bytes,13,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	Strategy *Strategy `protobuf:"bytes,13,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// How long after its retirement a task can be undone, 0 to 90 days. The removed
+	// public certificates are kept for that. 0: what was retired cannot be undone.
+	// Only with something to replace. Absent: 7 days.
+	UndoWindow    *durationpb.Duration `protobuf:"bytes,18,opt,name=undo_window,json=undoWindow,proto3" json:"undo_window,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1017,6 +1047,13 @@ func (x *RotationSpec) GetTolerance() *Tolerance {
 func (x *RotationSpec) GetStrategy() *Strategy {
 	if x != nil {
 		return x.Strategy
+	}
+	return nil
+}
+
+func (x *RotationSpec) GetUndoWindow() *durationpb.Duration {
+	if x != nil {
+		return x.UndoWindow
 	}
 	return nil
 }
@@ -1460,6 +1497,7 @@ type TargetSelector struct {
 	//	*TargetSelector_AllTenants
 	//	*TargetSelector_Tenants
 	//	*TargetSelector_Filter
+	//	*TargetSelector_FailedOf
 	Selection     isTargetSelector_Selection `protobuf_oneof:"selection"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1529,6 +1567,15 @@ func (x *TargetSelector) GetFilter() string {
 	return ""
 }
 
+func (x *TargetSelector) GetFailedOf() string {
+	if x != nil {
+		if x, ok := x.Selection.(*TargetSelector_FailedOf); ok {
+			return x.FailedOf
+		}
+	}
+	return ""
+}
+
 type isTargetSelector_Selection interface {
 	isTargetSelector_Selection()
 }
@@ -1553,11 +1600,22 @@ type TargetSelector_Filter struct {
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3,oneof"`
 }
 
+type TargetSelector_FailedOf struct {
+	// rotations/{id}: the tenants of its tasks that failed or were found in
+	// conflict. It must have ended, and there must be such tasks. The tenants are
+	// planned anew; of their targets those are worked on that still are failed or in
+	// conflict there when the plan is made, and the other targets of the same
+	// endpoints. All others are skipped as NOT_SELECTED.
+	FailedOf string `protobuf:"bytes,6,opt,name=failed_of,json=failedOf,proto3,oneof"`
+}
+
 func (*TargetSelector_AllTenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Tenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Filter) isTargetSelector_Selection() {}
+
+func (*TargetSelector_FailedOf) isTargetSelector_Selection() {}
 
 // TenantNames is a list of tenants.
 type TenantNames struct {
@@ -3699,11 +3757,576 @@ func (x *RetireRotationResponse) GetRotation() *Rotation {
 	return nil
 }
 
+// RetryRotationTasksRequest asks to try tasks again.
+type RetryRotationTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// rotations/{id}/tasks/{position}, at most 1,000, each once. Tasks whose outcome
+	// is FAILED, CONFLICT or HANDED_OVER; any other refuses the request, and so does
+	// what planning decided. Not together with filter.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// An AIP-160 filter as in ListRotationTasksRequest, at most 1,000 bytes. Of the
+	// tasks that match, those whose outcome is FAILED, CONFLICT or HANDED_OVER are
+	// retried. Neither names nor filter: all whose outcome is FAILED.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Why, at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours. Sent again, it completes what was
+	// cut off and retries no task twice. Absent: none.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag          string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRotationTasksRequest) Reset() {
+	*x = RetryRotationTasksRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRotationTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRotationTasksRequest) ProtoMessage() {}
+
+func (x *RetryRotationTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRotationTasksRequest.ProtoReflect.Descriptor instead.
+func (*RetryRotationTasksRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RetryRotationTasksRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *RetryRotationTasksRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// RetryRotationTasksResponse answers RetryRotationTasks.
+type RetryRotationTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// How many tasks this call opened again.
+	Retried       int64 `protobuf:"varint,2,opt,name=retried,proto3" json:"retried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRotationTasksResponse) Reset() {
+	*x = RetryRotationTasksResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRotationTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRotationTasksResponse) ProtoMessage() {}
+
+func (x *RetryRotationTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRotationTasksResponse.ProtoReflect.Descriptor instead.
+func (*RetryRotationTasksResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RetryRotationTasksResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *RetryRotationTasksResponse) GetRetried() int64 {
+	if x != nil {
+		return x.Retried
+	}
+	return 0
+}
+
+// UndoScope says which tasks an undo is for.
+type UndoScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	//
+	// Types that are valid to be assigned to Scope:
+	//
+	//	*UndoScope_All
+	//	*UndoScope_Tenants
+	//	*UndoScope_Wave
+	//	*UndoScope_Tasks
+	Scope         isUndoScope_Scope `protobuf_oneof:"scope"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoScope) Reset() {
+	*x = UndoScope{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoScope) ProtoMessage() {}
+
+func (x *UndoScope) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoScope.ProtoReflect.Descriptor instead.
+func (*UndoScope) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *UndoScope) GetScope() isUndoScope_Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *UndoScope) GetAll() bool {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_All); ok {
+			return x.All
+		}
+	}
+	return false
+}
+
+func (x *UndoScope) GetTenants() *TenantNames {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_Tenants); ok {
+			return x.Tenants
+		}
+	}
+	return nil
+}
+
+func (x *UndoScope) GetWave() int32 {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_Wave); ok {
+			return x.Wave
+		}
+	}
+	return 0
+}
+
+func (x *UndoScope) GetTasks() *TaskNames {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_Tasks); ok {
+			return x.Tasks
+		}
+	}
+	return nil
+}
+
+type isUndoScope_Scope interface {
+	isUndoScope_Scope()
+}
+
+type UndoScope_All struct {
+	// Every task that the plan left to be worked on. Must be true.
+	All bool `protobuf:"varint,1,opt,name=all,proto3,oneof"`
+}
+
+type UndoScope_Tenants struct {
+	// The tasks behind which an endpoint of these tenants stands. Of tasks not begun
+	// none; they go on after the undo.
+	Tenants *TenantNames `protobuf:"bytes,2,opt,name=tenants,proto3,oneof"`
+}
+
+type UndoScope_Wave struct {
+	// The tasks of this wave, from 1, that were begun.
+	Wave int32 `protobuf:"varint,3,opt,name=wave,proto3,oneof"`
+}
+
+type UndoScope_Tasks struct {
+	// These tasks, as far as they were begun.
+	Tasks *TaskNames `protobuf:"bytes,4,opt,name=tasks,proto3,oneof"`
+}
+
+func (*UndoScope_All) isUndoScope_Scope() {}
+
+func (*UndoScope_Tenants) isUndoScope_Scope() {}
+
+func (*UndoScope_Wave) isUndoScope_Scope() {}
+
+func (*UndoScope_Tasks) isUndoScope_Scope() {}
+
+// TaskNames is a list of tasks.
+type TaskNames struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}/tasks/{position}, 1 to 1,000, each once, all of one rotation.
+	Names         []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskNames) Reset() {
+	*x = TaskNames{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskNames) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskNames) ProtoMessage() {}
+
+func (x *TaskNames) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskNames.ProtoReflect.Descriptor instead.
+func (*TaskNames) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *TaskNames) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// UndoStatus says how far an undo is.
+type UndoStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was asked for.
+	Scope *UndoScope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// How many tasks it is for, as far as they are marked by now.
+	Covered int64 `protobuf:"varint,2,opt,name=covered,proto3" json:"covered,omitempty"`
+	// Those of them that were taken back.
+	Done int64 `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// Those of them that could not be taken back.
+	Failed int64 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// When it was asked for.
+	RequestTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it ended. Absent: it is under way.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoStatus) Reset() {
+	*x = UndoStatus{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoStatus) ProtoMessage() {}
+
+func (x *UndoStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoStatus.ProtoReflect.Descriptor instead.
+func (*UndoStatus) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *UndoStatus) GetScope() *UndoScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *UndoStatus) GetCovered() int64 {
+	if x != nil {
+		return x.Covered
+	}
+	return 0
+}
+
+func (x *UndoStatus) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *UndoStatus) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *UndoStatus) GetRequestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequestTime
+	}
+	return nil
+}
+
+func (x *UndoStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UndoStatus) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// UndoRotationRequest asks to take a rotation back.
+type UndoRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Which tasks. Required.
+	Scope *UndoScope `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	// Why, at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours. Absent: none.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Check everything, count the tasks and change nothing.
+	ValidateOnly  bool `protobuf:"varint,6,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoRotationRequest) Reset() {
+	*x = UndoRotationRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoRotationRequest) ProtoMessage() {}
+
+func (x *UndoRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoRotationRequest.ProtoReflect.Descriptor instead.
+func (*UndoRotationRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *UndoRotationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetScope() *UndoScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *UndoRotationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// UndoRotationResponse answers UndoRotation.
+type UndoRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// How many tasks the undo is for, when it was asked.
+	Covered       int64 `protobuf:"varint,2,opt,name=covered,proto3" json:"covered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoRotationResponse) Reset() {
+	*x = UndoRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoRotationResponse) ProtoMessage() {}
+
+func (x *UndoRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoRotationResponse.ProtoReflect.Descriptor instead.
+func (*UndoRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *UndoRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *UndoRotationResponse) GetCovered() int64 {
+	if x != nil {
+		return x.Covered
+	}
+	return 0
+}
+
 var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\n" +
 	"\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
@@ -3731,10 +4354,11 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0efailure_budget\x18\x12 \x01(\v2\x1b.crossfade.v1.FailureBudgetR\rfailureBudget\x12\x1d\n" +
 	"\n" +
 	"wave_sizes\x18\x13 \x03(\x03R\twaveSizes\x12,\n" +
-	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x1a9\n" +
+	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x12,\n" +
+	"\x04undo\x18\x15 \x01(\v2\x18.crossfade.v1.UndoStatusR\x04undo\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_PLANNING\x10\x01\x12\x11\n" +
@@ -3744,13 +4368,16 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0fSTATE_CANCELLED\x10\x05\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x06\x12\x10\n" +
 	"\fSTATE_FAILED\x10\a\x12\x10\n" +
-	"\fSTATE_PAUSED\x10\b\"f\n" +
+	"\fSTATE_PAUSED\x10\b\x12\x11\n" +
+	"\rSTATE_UNDOING\x10\t\x12\x10\n" +
+	"\fSTATE_UNDONE\x10\n" +
+	"\"f\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xaa\x05\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xe6\x05\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -3765,7 +4392,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	" \x01(\x05R\bmaxTries\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x125\n" +
 	"\ttolerance\x18\f \x01(\v2\x17.crossfade.v1.ToleranceR\ttolerance\x122\n" +
-	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\"h\n" +
+	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\x12:\n" +
+	"\vundo_window\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"undoWindow\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
@@ -3806,12 +4435,13 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bworkable\x18\x01 \x01(\x03R\bworkable\x12\x1c\n" +
 	"\ttolerated\x18\x02 \x01(\x03R\ttolerated\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x03R\x06failed\x12\x1a\n" +
-	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\x91\x01\n" +
+	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\xb0\x01\n" +
 	"\x0eTargetSelector\x12!\n" +
 	"\vall_tenants\x18\x01 \x01(\bH\x00R\n" +
 	"allTenants\x125\n" +
 	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenants\x12\x18\n" +
-	"\x06filter\x18\x03 \x01(\tH\x00R\x06filterB\v\n" +
+	"\x06filter\x18\x03 \x01(\tH\x00R\x06filter\x12\x1d\n" +
+	"\tfailed_of\x18\x06 \x01(\tH\x00R\bfailedOfB\v\n" +
 	"\tselection\"#\n" +
 	"\vTenantNames\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"\xca\x03\n" +
@@ -3834,7 +4464,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\tcancelled\x18\r \x01(\x03R\tcancelled\x12\x16\n" +
 	"\x06undone\x18\x0e \x01(\x03R\x06undone\x12\x18\n" +
 	"\aretired\x18\x0f \x01(\x03R\aretired\x12\x18\n" +
-	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xde\r\n" +
+	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\x94\x0e\n" +
 	"\fRotationTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x128\n" +
@@ -3876,7 +4506,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10OUTCOME_CONFLICT\x10\x05\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x06\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\a\x12\x12\n" +
-	"\x0eOUTCOME_UNDONE\x10\b\"\x80\x04\n" +
+	"\x0eOUTCOME_UNDONE\x10\b\"\xb6\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_ROTATED\x10\x01\x12\x1a\n" +
@@ -3897,7 +4527,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0eREASON_REFUSED\x10\x0f\x12\x1f\n" +
 	"\x1bREASON_INVENTORY_UNREADABLE\x10\x10\x12\x1e\n" +
 	"\x1aREASON_VERIFICATION_FAILED\x10\x11\x12\x15\n" +
-	"\x11REASON_BY_REQUEST\x10\x12\"8\n" +
+	"\x11REASON_BY_REQUEST\x10\x12\x12\x17\n" +
+	"\x13REASON_NOT_SELECTED\x10\x13\x12\x1b\n" +
+	"\x17REASON_UNDO_WINDOW_OVER\x10\x14\"8\n" +
 	"\x06Advice\x12\x16\n" +
 	"\x12ADVICE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ADVICE_MOVE_TO_SAS\x10\x01\"c\n" +
@@ -4008,7 +4640,46 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\"L\n" +
 	"\x16RetireRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\x89\b\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\xac\x01\n" +
+	"\x19RetryRotationTasksRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x06 \x01(\tR\x04etag\"j\n" +
+	"\x1aRetryRotationTasksResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\x12\x18\n" +
+	"\aretried\x18\x02 \x01(\x03R\aretried\"\xa6\x01\n" +
+	"\tUndoScope\x12\x12\n" +
+	"\x03all\x18\x01 \x01(\bH\x00R\x03all\x125\n" +
+	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenants\x12\x14\n" +
+	"\x04wave\x18\x03 \x01(\x05H\x00R\x04wave\x12/\n" +
+	"\x05tasks\x18\x04 \x01(\v2\x17.crossfade.v1.TaskNamesH\x00R\x05tasksB\a\n" +
+	"\x05scope\"!\n" +
+	"\tTaskNames\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\"\x8f\x02\n" +
+	"\n" +
+	"UndoStatus\x12-\n" +
+	"\x05scope\x18\x01 \x01(\v2\x17.crossfade.v1.UndoScopeR\x05scope\x12\x18\n" +
+	"\acovered\x18\x02 \x01(\x03R\acovered\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\x03R\x04done\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x03R\x06failed\x12=\n" +
+	"\frequest_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestTime\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x125\n" +
+	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\xc8\x01\n" +
+	"\x13UndoRotationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x05scope\x18\x02 \x01(\v2\x17.crossfade.v1.UndoScopeR\x05scope\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x05 \x01(\tR\x04etag\x12#\n" +
+	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\"d\n" +
+	"\x14UndoRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\x12\x18\n" +
+	"\acovered\x18\x02 \x01(\x03R\acovered2\xc9\t\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -4020,7 +4691,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
 	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
 	"\x0eCancelRotation\x12#.crossfade.v1.CancelRotationRequest\x1a$.crossfade.v1.CancelRotationResponse\x12[\n" +
-	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12g\n" +
+	"\x12RetryRotationTasks\x12'.crossfade.v1.RetryRotationTasksRequest\x1a(.crossfade.v1.RetryRotationTasksResponse\x12U\n" +
+	"\fUndoRotation\x12!.crossfade.v1.UndoRotationRequest\x1a\".crossfade.v1.UndoRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_rotation_proto_rawDescOnce sync.Once
@@ -4035,141 +4708,162 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
-	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
-	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
-	(RotationSpec_RetirePolicy)(0),    // 2: crossfade.v1.RotationSpec.RetirePolicy
-	(Strategy_Start)(0),               // 3: crossfade.v1.Strategy.Start
-	(Tolerance_Mode)(0),               // 4: crossfade.v1.Tolerance.Mode
-	(RotationTask_Phase)(0),           // 5: crossfade.v1.RotationTask.Phase
-	(RotationTask_Outcome)(0),         // 6: crossfade.v1.RotationTask.Outcome
-	(RotationTask_Reason)(0),          // 7: crossfade.v1.RotationTask.Reason
-	(RotationTask_Advice)(0),          // 8: crossfade.v1.RotationTask.Advice
-	(*Rotation)(nil),                  // 9: crossfade.v1.Rotation
-	(*RotationSpec)(nil),              // 10: crossfade.v1.RotationSpec
-	(*Strategy)(nil),                  // 11: crossfade.v1.Strategy
-	(*WaveSize)(nil),                  // 12: crossfade.v1.WaveSize
-	(*WaveStatus)(nil),                // 13: crossfade.v1.WaveStatus
-	(*Tolerance)(nil),                 // 14: crossfade.v1.Tolerance
-	(*FailureBudget)(nil),             // 15: crossfade.v1.FailureBudget
-	(*TargetSelector)(nil),            // 16: crossfade.v1.TargetSelector
-	(*TenantNames)(nil),               // 17: crossfade.v1.TenantNames
-	(*TaskCounts)(nil),                // 18: crossfade.v1.TaskCounts
-	(*RotationTask)(nil),              // 19: crossfade.v1.RotationTask
-	(*TaskEndpoint)(nil),              // 20: crossfade.v1.TaskEndpoint
-	(*CredentialName)(nil),            // 21: crossfade.v1.CredentialName
-	(*Evidence)(nil),                  // 22: crossfade.v1.Evidence
-	(*CreateRotationRequest)(nil),     // 23: crossfade.v1.CreateRotationRequest
-	(*CreateRotationResponse)(nil),    // 24: crossfade.v1.CreateRotationResponse
-	(*GetRotationRequest)(nil),        // 25: crossfade.v1.GetRotationRequest
-	(*GetRotationResponse)(nil),       // 26: crossfade.v1.GetRotationResponse
-	(*ListRotationsRequest)(nil),      // 27: crossfade.v1.ListRotationsRequest
-	(*ListRotationsResponse)(nil),     // 28: crossfade.v1.ListRotationsResponse
-	(*ListRotationTasksRequest)(nil),  // 29: crossfade.v1.ListRotationTasksRequest
-	(*ListRotationTasksResponse)(nil), // 30: crossfade.v1.ListRotationTasksResponse
-	(*GetRotationTaskRequest)(nil),    // 31: crossfade.v1.GetRotationTaskRequest
-	(*GetRotationTaskResponse)(nil),   // 32: crossfade.v1.GetRotationTaskResponse
-	(*WatchRotationRequest)(nil),      // 33: crossfade.v1.WatchRotationRequest
-	(*WatchRotationResponse)(nil),     // 34: crossfade.v1.WatchRotationResponse
-	(*RotationSnapshot)(nil),          // 35: crossfade.v1.RotationSnapshot
-	(*TaskChanges)(nil),               // 36: crossfade.v1.TaskChanges
-	(*Checkpoint)(nil),                // 37: crossfade.v1.Checkpoint
-	(*StartRotationRequest)(nil),      // 38: crossfade.v1.StartRotationRequest
-	(*StartRotationResponse)(nil),     // 39: crossfade.v1.StartRotationResponse
-	(*PauseRotationRequest)(nil),      // 40: crossfade.v1.PauseRotationRequest
-	(*PauseRotationResponse)(nil),     // 41: crossfade.v1.PauseRotationResponse
-	(*ResumeRotationRequest)(nil),     // 42: crossfade.v1.ResumeRotationRequest
-	(*ResumeRotationResponse)(nil),    // 43: crossfade.v1.ResumeRotationResponse
-	(*CancelRotationRequest)(nil),     // 44: crossfade.v1.CancelRotationRequest
-	(*CancelRotationResponse)(nil),    // 45: crossfade.v1.CancelRotationResponse
-	(*RetireRotationRequest)(nil),     // 46: crossfade.v1.RetireRotationRequest
-	(*RetireRotationResponse)(nil),    // 47: crossfade.v1.RetireRotationResponse
-	nil,                               // 48: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 49: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 50: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 51: google.protobuf.Duration
+	(Rotation_State)(0),                // 0: crossfade.v1.Rotation.State
+	(Rotation_Phase)(0),                // 1: crossfade.v1.Rotation.Phase
+	(RotationSpec_RetirePolicy)(0),     // 2: crossfade.v1.RotationSpec.RetirePolicy
+	(Strategy_Start)(0),                // 3: crossfade.v1.Strategy.Start
+	(Tolerance_Mode)(0),                // 4: crossfade.v1.Tolerance.Mode
+	(RotationTask_Phase)(0),            // 5: crossfade.v1.RotationTask.Phase
+	(RotationTask_Outcome)(0),          // 6: crossfade.v1.RotationTask.Outcome
+	(RotationTask_Reason)(0),           // 7: crossfade.v1.RotationTask.Reason
+	(RotationTask_Advice)(0),           // 8: crossfade.v1.RotationTask.Advice
+	(*Rotation)(nil),                   // 9: crossfade.v1.Rotation
+	(*RotationSpec)(nil),               // 10: crossfade.v1.RotationSpec
+	(*Strategy)(nil),                   // 11: crossfade.v1.Strategy
+	(*WaveSize)(nil),                   // 12: crossfade.v1.WaveSize
+	(*WaveStatus)(nil),                 // 13: crossfade.v1.WaveStatus
+	(*Tolerance)(nil),                  // 14: crossfade.v1.Tolerance
+	(*FailureBudget)(nil),              // 15: crossfade.v1.FailureBudget
+	(*TargetSelector)(nil),             // 16: crossfade.v1.TargetSelector
+	(*TenantNames)(nil),                // 17: crossfade.v1.TenantNames
+	(*TaskCounts)(nil),                 // 18: crossfade.v1.TaskCounts
+	(*RotationTask)(nil),               // 19: crossfade.v1.RotationTask
+	(*TaskEndpoint)(nil),               // 20: crossfade.v1.TaskEndpoint
+	(*CredentialName)(nil),             // 21: crossfade.v1.CredentialName
+	(*Evidence)(nil),                   // 22: crossfade.v1.Evidence
+	(*CreateRotationRequest)(nil),      // 23: crossfade.v1.CreateRotationRequest
+	(*CreateRotationResponse)(nil),     // 24: crossfade.v1.CreateRotationResponse
+	(*GetRotationRequest)(nil),         // 25: crossfade.v1.GetRotationRequest
+	(*GetRotationResponse)(nil),        // 26: crossfade.v1.GetRotationResponse
+	(*ListRotationsRequest)(nil),       // 27: crossfade.v1.ListRotationsRequest
+	(*ListRotationsResponse)(nil),      // 28: crossfade.v1.ListRotationsResponse
+	(*ListRotationTasksRequest)(nil),   // 29: crossfade.v1.ListRotationTasksRequest
+	(*ListRotationTasksResponse)(nil),  // 30: crossfade.v1.ListRotationTasksResponse
+	(*GetRotationTaskRequest)(nil),     // 31: crossfade.v1.GetRotationTaskRequest
+	(*GetRotationTaskResponse)(nil),    // 32: crossfade.v1.GetRotationTaskResponse
+	(*WatchRotationRequest)(nil),       // 33: crossfade.v1.WatchRotationRequest
+	(*WatchRotationResponse)(nil),      // 34: crossfade.v1.WatchRotationResponse
+	(*RotationSnapshot)(nil),           // 35: crossfade.v1.RotationSnapshot
+	(*TaskChanges)(nil),                // 36: crossfade.v1.TaskChanges
+	(*Checkpoint)(nil),                 // 37: crossfade.v1.Checkpoint
+	(*StartRotationRequest)(nil),       // 38: crossfade.v1.StartRotationRequest
+	(*StartRotationResponse)(nil),      // 39: crossfade.v1.StartRotationResponse
+	(*PauseRotationRequest)(nil),       // 40: crossfade.v1.PauseRotationRequest
+	(*PauseRotationResponse)(nil),      // 41: crossfade.v1.PauseRotationResponse
+	(*ResumeRotationRequest)(nil),      // 42: crossfade.v1.ResumeRotationRequest
+	(*ResumeRotationResponse)(nil),     // 43: crossfade.v1.ResumeRotationResponse
+	(*CancelRotationRequest)(nil),      // 44: crossfade.v1.CancelRotationRequest
+	(*CancelRotationResponse)(nil),     // 45: crossfade.v1.CancelRotationResponse
+	(*RetireRotationRequest)(nil),      // 46: crossfade.v1.RetireRotationRequest
+	(*RetireRotationResponse)(nil),     // 47: crossfade.v1.RetireRotationResponse
+	(*RetryRotationTasksRequest)(nil),  // 48: crossfade.v1.RetryRotationTasksRequest
+	(*RetryRotationTasksResponse)(nil), // 49: crossfade.v1.RetryRotationTasksResponse
+	(*UndoScope)(nil),                  // 50: crossfade.v1.UndoScope
+	(*TaskNames)(nil),                  // 51: crossfade.v1.TaskNames
+	(*UndoStatus)(nil),                 // 52: crossfade.v1.UndoStatus
+	(*UndoRotationRequest)(nil),        // 53: crossfade.v1.UndoRotationRequest
+	(*UndoRotationResponse)(nil),       // 54: crossfade.v1.UndoRotationResponse
+	nil,                                // 55: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),             // 56: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),      // 57: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 58: google.protobuf.Duration
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	48, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	55, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	49, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	56, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	50, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	50, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	50, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	50, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	50, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	57, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	57, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	57, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	57, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	57, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	16, // 13: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	50, // 14: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 15: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 16: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 17: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	3,  // 18: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 19: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	51, // 20: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	50, // 21: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 22: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 23: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 24: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 25: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 26: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 27: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 28: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	50, // 29: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 30: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 31: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	50, // 32: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	50, // 33: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 34: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 35: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 36: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 37: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 38: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 39: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	50, // 40: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 41: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 42: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 43: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 44: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 45: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 46: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 47: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 48: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 49: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 50: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 51: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 52: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 53: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 54: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 55: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 56: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 57: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 58: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 59: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 60: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 61: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 62: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	24, // 63: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 64: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 65: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 66: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 67: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 68: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 69: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 70: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 71: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 72: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 73: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	63, // [63:74] is the sub-list for method output_type
-	52, // [52:63] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	52, // 13: crossfade.v1.Rotation.undo:type_name -> crossfade.v1.UndoStatus
+	16, // 14: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	57, // 15: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 16: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 17: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 18: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	58, // 19: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
+	3,  // 20: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 21: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	58, // 22: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	57, // 23: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 24: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 25: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 26: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 27: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 28: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 29: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 30: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	57, // 31: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 32: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 33: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	57, // 34: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	57, // 35: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 36: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 37: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 38: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 39: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 40: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 41: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	57, // 42: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 43: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 44: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 45: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 46: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 47: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 48: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 49: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 50: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 51: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 52: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 53: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 54: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
+	17, // 55: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
+	51, // 56: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
+	50, // 57: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
+	57, // 58: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
+	57, // 59: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
+	50, // 60: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
+	9,  // 61: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 62: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 63: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 64: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 65: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 66: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 67: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 68: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 69: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 70: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 71: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 72: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	48, // 73: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
+	53, // 74: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
+	24, // 75: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 76: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 77: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 78: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 79: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 80: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 81: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 82: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 83: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 84: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 85: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	49, // 86: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
+	54, // 87: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
+	75, // [75:88] is the sub-list for method output_type
+	62, // [62:75] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -4190,6 +4884,7 @@ func file_crossfade_v1_rotation_proto_init() {
 		(*TargetSelector_AllTenants)(nil),
 		(*TargetSelector_Tenants)(nil),
 		(*TargetSelector_Filter)(nil),
+		(*TargetSelector_FailedOf)(nil),
 	}
 	file_crossfade_v1_rotation_proto_msgTypes[25].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
@@ -4197,13 +4892,19 @@ func file_crossfade_v1_rotation_proto_init() {
 		(*WatchRotationResponse_Tasks)(nil),
 		(*WatchRotationResponse_Checkpoint)(nil),
 	}
+	file_crossfade_v1_rotation_proto_msgTypes[41].OneofWrappers = []any{
+		(*UndoScope_All)(nil),
+		(*UndoScope_Tenants)(nil),
+		(*UndoScope_Wave)(nil),
+		(*UndoScope_Tasks)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   40,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
