@@ -72,14 +72,14 @@ func (r Rotation) MayRetry() error {
 // them saved as version reopened. One that had ended is RUNNING again in the
 // phase that it had; others keep their state. What is known of its tasks up to
 // that version is needed before anything is concluded.
-func (r Rotation) Retry(reopened uint64, request string, now time.Time) (Rotation, error) {
+func (r Rotation) Retry(reopened uint64, request, why string, now time.Time) (Rotation, error) {
 	if err := r.MayRetry(); err != nil {
 		return r, err
 	}
 	if r.State.Ended() {
 		r.State, r.Detail, r.EndedAt = StateRunning, "", time.Time{}
 	}
-	r.Reopened, r.RetryID, r.UpdatedAt = max(r.Reopened, reopened), request, now
+	r.Reopened, r.RetryID, r.RetryReason, r.UpdatedAt = max(r.Reopened, reopened), request, why, now
 	return r, nil
 }
 

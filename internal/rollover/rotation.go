@@ -111,6 +111,7 @@ type Rotation struct {
 	WaveRetried int               `json:"wave_retried,omitempty"` // and when WaveBase was
 	Reopened    uint64            `json:"reopened,omitempty"`     // counts older than this version of a task do not tell of the last retry
 	RetryID     string            `json:"retry_id,omitempty"`     // request id of the last retry
+	RetryReason string            `json:"retry_reason,omitempty"` // why it was asked for
 	Undo        *Undo             `json:"undo,omitempty"`         // the last undo, or the one under way
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption

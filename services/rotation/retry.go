@@ -97,7 +97,7 @@ func (rt *retrying) run(ctx context.Context) error {
 	return rt.s.apply(ctx, rt.id, transition{
 		name: name, body: rt.req, happened: rt.done,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			return r.Retry(rt.last, strings.ToLower(rt.req.GetRequestId()), now)
+			return r.Retry(rt.last, strings.ToLower(rt.req.GetRequestId()), rt.req.GetReason(), now)
 		},
 	}, rt.repeat)
 }
