@@ -162,7 +162,7 @@ func (c *Cloud) Retire(ctx context.Context, w rollover.Work) ([]string, error) {
 	}
 	var removed []string
 	for _, old := range w.Old {
-		if _, ok := o.Find(old.SHA256); ok {
+		for range holds(o.Standing, old.SHA256) {
 			if err := c.delete(ctx, w.Target, old.SHA256); err != nil {
 				return nil, err
 			}
@@ -182,6 +182,9 @@ func (c *Cloud) Restore(ctx context.Context, w rollover.Work) error {
 		return rollover.Permanent(rollover.Refused, fmt.Errorf("no old credential of %s is valid", w.Target))
 	}
 	for _, s := range w.Restore {
+		if len(s.DER) == 0 {
+			return rollover.Permanent(rollover.Refused, fmt.Errorf("no bytes to put back on %s", w.Target))
+		}
 		if holds(o.Standing, s.SHA256) >= holds(w.Restore, s.SHA256) {
 			continue
 		}
