@@ -91,7 +91,7 @@ func OnlyTargets(plan []Item, failed map[Target]bool, of string) []Item {
 	wanted := make([]bool, len(plan))
 	for i, it := range plan {
 		// A line without a host stands for all that could not be listed of a tenant.
-		if !failed[it.Target] && !failed[Target{Kind: it.Target.Kind, Identity: wholeTenant(it.Tenant)}] {
+		if !failed[it.Target] && !failed[wholeOf(it)] {
 			continue
 		}
 		wanted[i] = true
@@ -116,10 +116,10 @@ func OnlyTargets(plan []Item, failed map[Target]bool, of string) []Item {
 func (k Task) FailedTarget() (Target, bool) {
 	t := k.Item.Target
 	if t.Host == "" {
-		t = Target{Kind: t.Kind, Identity: wholeTenant(k.Item.Tenant)}
+		t = wholeOf(k.Item)
 	}
 	return t, k.Outcome == Failed || k.Outcome == Conflict
 }
 
-// wholeTenant stands in a target without a host for all targets of a tenant.
-func wholeTenant(id string) string { return "tenants/" + id }
+// wholeOf stands for all targets of the item's tenant.
+func wholeOf(it Item) Target { return Target{Kind: it.Target.Kind, Identity: "tenants/" + it.Tenant} }
