@@ -368,3 +368,58 @@ func TestUndoScope_CoversAPartOrAll(t *testing.T) {
 		}
 	}
 }
+
+// Every call of the way forward is broken, each both ways: what was removed under
+// it was kept before, and an undo puts it back.
+func TestUndo_AfterEveryFaultOfTheWayForward(t *testing.T) {
+	clean := newWorld(t)
+	clean.finish(t)
+	for n := range len(clean.faults.Calls()) {
+		for _, mode := range []rollovertest.Mode{rollovertest.Lost, rollovertest.DoneLost} {
+			t.Run(fmt.Sprintf("call %d %s", n, mode), func(t *testing.T) {
+				w := newWorld(t)
+				w.faults.Break = func(i int, _ string) (rollovertest.Mode, bool) { return mode, i == n }
+				w.allRotated(t, w.finish(t))
+				w.beginUndo(t, rollover.UndoScope{All: true})
+				w.allUndone(t, w.finish(t))
+			})
+		}
+	}
+}
+
+// late is a store that knows of no undo when it tells the orders of a task: it was
+// read just before.
+type late struct{ rollover.Store }
+
+func (s late) Task(ctx context.Context, id rollover.TaskID) (rollover.Task, error) {
+	k, err := s.Store.Task(ctx, id)
+	k.Orders.Undo, k.Orders.Hold, k.Orders.Retire = 0, false, true
+	return k, err
+}
+
+// A worker is about to retire one half of a federated endpoint while the other half
+// begins to be undone: the old credential stays.
+func TestUndo_ASiblingThatGoesBackIsNoEvidence(t *testing.T) {
+	w := newWorld(t)
+	w.stageAll(t)
+	w.openRetirePhase(t)
+	w.now = switchAt.Add(time.Hour)
+	half := w.tasks(t)[1]
+	_, err := w.store.SaveTask(t.Context(), half.GoBack(1, w.now))
+	check(t, err)
+	half = w.tasks(t)[1]
+	half.Evidence = &rollover.Evidence{Kind: rollover.Listed, At: w.now}
+	_, err = w.store.SaveTask(t.Context(), half)
+	check(t, err)
+	e := rollover.NewEngine(rollover.Config{
+		Store: late{w.store}, Now: func() time.Time { return w.now }, Archive: &w.vault,
+		Driver: func(string) (rollover.Driver, error) { return w.cloud, nil },
+	})
+	k, err := e.Advance(t.Context(), rollover.TaskID{Rotation: rotationID, Ord: 2})
+	if err != nil || k.Reason != rollover.RotatedOldKept {
+		t.Errorf("the other half ended as %s/%s, %v, want the old kept", k.Outcome, k.Reason, err)
+	}
+	if _, ok := w.cloud.Standing(k.Item.Target).Find(w.ledger.Old.SHA256); !ok {
+		t.Errorf("the old credential is gone from %s", k.Item.Target)
+	}
+}
