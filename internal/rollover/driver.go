@@ -62,7 +62,8 @@ type Driver interface {
 
 	// Undo goes back: it removes Work.New if, and only if, this rotation added
 	// it, and some other credential of the target is valid; where Work.Old names
-	// any, one of those. Gone already is success.
+	// any, one of those, and where it names none, what stood there at planning or a
+	// valid one of the same subject. Gone already is success.
 	Undo(ctx context.Context, w Work) error
 }
 

@@ -123,7 +123,27 @@ func (d *Driver) Undo(ctx context.Context, w rollover.Work) error {
 		if !slices.ContainsFunc(id.Keys, ours) {
 			return nil // Nothing goes.
 		}
+		if len(w.Old) == 0 {
+			return senderKeeps(id, w)
+		}
 		return oldUsable(id, w)
 	})
 	return err
+}
+
+// senderKeeps is for a plan that named no old certificate: ours may go only while
+// the identity holds what it held when the plan was made, or another certificate
+// of the same subject that is valid. What the sender used may have been removed by
+// another rotation that found ours in place.
+func senderKeeps(id Identity, w rollover.Work) error {
+	if w.Observed != "" && observation(id, w).Digest(w.New.SHA256) == w.Observed {
+		return nil
+	}
+	for _, k := range id.Keys {
+		if k.SHA256 != w.New.SHA256 && k.Subject == w.New.Subject && usable(k, w.Now.Add(-w.Margin)) && usable(k, w.Now.Add(w.Margin)) {
+			return nil
+		}
+	}
+	return rollover.Permanent(rollover.Refused,
+		fmt.Errorf("%s is not as it was planned and holds no other valid certificate of that subject, so the new one stays", w.Target))
 }

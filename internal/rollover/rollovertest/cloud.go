@@ -206,7 +206,11 @@ func (c *Cloud) Undo(ctx context.Context, w rollover.Work) error {
 	if !ok || s.Mark != w.Rotation {
 		return nil
 	}
-	if !oldValid(o.Standing, w) {
+	asPlanned := w.Observed != "" && o.Digest(w.New.SHA256) == w.Observed
+	sameSubject := func(s rollover.Standing) bool {
+		return s.SHA256 != w.New.SHA256 && s.Subject == w.New.Subject && s.ValidAt(w.Now)
+	}
+	if !oldValid(o.Standing, w) || len(w.Old) == 0 && !asPlanned && !slices.ContainsFunc(o.Standing, sameSubject) {
 		return rollover.Permanent(rollover.Refused, fmt.Errorf("no old credential of %s is valid", w.Target))
 	}
 	for _, other := range o.Standing {

@@ -71,6 +71,20 @@ func restoreCases() []driverCase {
 			w := b.retired(t)
 			b.wantNoOld(t, b.Driver.Undo(t.Context(), w))
 		}},
+		{"undo that names no old one keeps the new one when the sender's is gone", func(t *testing.T, b *bench) {
+			w := b.retired(t)
+			w.Old = nil
+			b.wantNoOld(t, b.Driver.Undo(t.Context(), w))
+		}},
+		{"undo that names no old one removes the new one while all is as planned", func(t *testing.T, b *bench) {
+			b.stage(t, true)
+			w := b.w
+			w.Old = nil
+			if err := b.Driver.Undo(t.Context(), w); err != nil {
+				t.Errorf("Undo = %v", err)
+			}
+			b.wantBegin(t)
+		}},
 		{"restore without bytes is refused", func(t *testing.T, b *bench) {
 			w := b.retired(t)
 			w.Restore = slices.Clone(w.Restore)
