@@ -51,7 +51,7 @@ func asSet(ks []acs.Key) []string {
 }
 
 // undoTenants is how large the undone rotation is. With 2,200 it has more than 2,000
-// targets and takes about a minute: go test ./test/e2e -run TestUndo_OfAFinished -undo-tenants 2200.
+// targets and takes some minutes: go test -timeout 10m ./test/e2e -run TestUndo_OfAFinished -undo-tenants 2200.
 var undoTenants = flag.Int("undo-tenants", 250, "tenants of the rotation that is undone")
 
 // A rotation is run to its end, with the old certificates removed, and undone as
