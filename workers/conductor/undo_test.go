@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -222,4 +223,42 @@ func TestConductor_FailedOfAnOldOne(t *testing.T) {
 			t.Errorf("the old credential still stands on %s", target)
 		}
 	}
+}
+
+// An undo waits for what a worker has in hand: nothing is taken back under it, and
+// what it added is taken back too.
+func TestConductor_UndoWaitsForWhatIsInHand(t *testing.T) {
+	h := newHouse(t, 4)
+	entered, release := make(chan struct{}, 8), make(chan struct{})
+	h.cloud.Fault = &rollovertest.Faults{Break: func(_ int, call string) (rollovertest.Mode, bool) {
+		if call == "add" {
+			entered <- struct{}{}
+			<-release
+		}
+		return 0, false
+	}}
+	h.conduct("c1")
+	h.rotate()
+	h.plan()
+	h.create("r1")
+	h.until("r1", "planned", state(rollover.StatePlanned))
+	h.start("r1")
+	<-entered
+	h.undo("r1", rollover.UndoScope{All: true})
+	h.until("r1", "being undone", state(rollover.StateUndoing))
+	turns := time.NewTicker(20 * time.Millisecond) // As the conductor's.
+	defer turns.Stop()
+	for range 15 {
+		<-turns.C
+		if v, err := h.mirror.Rotation(t.Context(), "r1"); err != nil || v.Counts.Undos[1].Covered != 0 {
+			t.Fatalf("%+v, %v, while a worker has a task in hand", v.Counts.Undos[1], err)
+		}
+	}
+	close(release)
+	v := h.until("r1", "undone", state(rollover.StateUndone))
+	if v.Counts.Outcome(rollover.Undone) != 4 {
+		t.Errorf("%d undone, want all 4", v.Counts.Outcome(rollover.Undone))
+	}
+	h.asBefore()
+	h.ledger.Check(t, "r1")
 }
