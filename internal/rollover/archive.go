@@ -89,10 +89,18 @@ func (e *Engine) archive(ctx context.Context, d Driver, k Task, w Work) (Task, e
 	return k, nil
 }
 
+// stalePause is how long after a removal the target is left alone before it is
+// asked what has to be put back. Such a service may answer with what stood there a
+// moment ago; believing that, ours would be taken away with the old one gone.
+const stalePause = 5 * time.Second
+
 // restore puts back what was removed. It only adds.
 func (e *Engine) restore(ctx context.Context, d Driver, k Task, w Work) (Task, error) {
 	if why := k.NotUndoable(k.Orders.UndoWindow, w.Now); why != "" {
 		return k, Permanent(UndoWindowOver, errors.New(why))
+	}
+	if wait := k.Archive.At.Add(stalePause).Sub(w.Now); wait > 0 {
+		return k, RetryAfter(wait, fmt.Errorf("the old certificates of %s may just have been removed: %w", w.Target, errNotYet))
 	}
 	for _, a := range k.Archive.Keys {
 		if e.c.Archive == nil {
@@ -120,9 +128,9 @@ func (e *Engine) restore(ctx context.Context, d Driver, k Task, w Work) (Task, e
 // an endpoint have their old credentials back.
 const siblingPause = 2 * time.Second
 
-// errSiblingFirst says that another target of the endpoint has to be done before:
-// to wait for that is no failed try. It never leaves the engine.
-var errSiblingFirst = errors.New("another target of the endpoint comes first")
+// errNotYet says that something else has to happen before: to wait for that is no
+// failed try. It never leaves the engine.
+var errNotYet = errors.New("not yet")
 
 // undo takes away what this rotation added, once every target of every endpoint
 // behind this one has its old credentials back: a sender that still uses the new
@@ -140,7 +148,7 @@ func (e *Engine) undo(ctx context.Context, d Driver, k Task, w Work) (Task, erro
 		case s.Undo != k.Undo: // It is not marked yet.
 			return k, RetryAfter(siblingPause, fmt.Errorf("%s is not being undone", s.Item.Target))
 		case s.Outcome == Open:
-			return k, RetryAfter(siblingPause, fmt.Errorf("%s has not got its old certificates back: %w", s.Item.Target, errSiblingFirst))
+			return k, RetryAfter(siblingPause, fmt.Errorf("%s has not got its old certificates back: %w", s.Item.Target, errNotYet))
 		default:
 			return k, Permanent(Refused, fmt.Errorf("%s has not got its old certificates back, so the new one stays here", s.Item.Target))
 		}

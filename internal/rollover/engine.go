@@ -204,7 +204,7 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 		k.Outcome, k.Reason, k.NextAt = s.Outcome, s.Reason, time.Time{}
 		return k
 	}
-	if errors.Is(err, errSiblingFirst) {
+	if errors.Is(err, errNotYet) {
 		k.NextAt = now.Add(s.After)
 		return k
 	}

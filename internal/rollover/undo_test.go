@@ -423,3 +423,19 @@ func TestUndo_ASiblingThatGoesBackIsNoEvidence(t *testing.T) {
 		t.Errorf("the old credential is gone from %s", k.Item.Target)
 	}
 }
+
+// Right after a removal a reading may show what stood before it: the target is left
+// alone for a moment, and that uses up no try.
+func TestUndo_LeavesATargetAloneRightAfterARemoval(t *testing.T) {
+	w := newWorld(t)
+	w.finish(t)
+	k := w.tasks(t)[0]
+	w.now = k.Archive.At.Add(time.Second)
+	w.beginUndo(t, rollover.UndoScope{All: true})
+	before := len(w.cloud.Journal())
+	k, err := w.engine().Advance(t.Context(), k.ID)
+	if err != nil || k.Outcome != rollover.Open || k.Tries != 0 || !k.NextAt.Equal(k.Archive.At.Add(5*time.Second)) || len(w.cloud.Journal()) != before {
+		t.Errorf("Advance = %+v, %v, want it to wait for 4 seconds with nothing written", k.Progress, err)
+	}
+	w.allUndone(t, w.finish(t))
+}
