@@ -111,6 +111,11 @@ func TestHelp_EveryCommandHasWords(t *testing.T) {
 func TestRun_WrongUseIsTwo(t *testing.T) {
 	for _, args := range [][]string{
 		{"rotate"}, {"work"}, {"rotation", "start", "r1"}, {"rotation", "pause", "r1"}, // a required flag is missing
+		{"rotation", "retry", "r1"}, {"rotation", "undo", "r1", "--all"},
+		{"rotation", "undo", "r1", "--reason", "x"}, {"rotation", "undo", "r1", "--reason", "x", "--all", "--wave", "2"},
+		{"rotation", "undo", "r1", "--reason", "x", "--task", "many"}, {"rotation", "retry", "r1", "--reason", "x", "--task", "r2/tasks/1"},
+		{"rotation", "retry", "r1", "--reason", "x", "--task", "1", "--filter", "y"},
+		{"rotate", "--certificate", "certificates/ab", "--failed-of", "r1", "--tenant", "a"},
 		{"rotation", "show"}, {"rotation", "list", "--colour"}, {"nonsense"}, {"rotation", "nonsense"}, {"demo", "--tenants", "many"},
 	} {
 		var out, errOut bytes.Buffer

@@ -126,7 +126,8 @@ func (c *client) listen(ctx context.Context, w *watching, v view, last **crossfa
 // ended reports whether a rotation has come to its end.
 func ended(r *crossfadev1.Rotation) bool {
 	switch r.GetState() {
-	case crossfadev1.Rotation_STATE_SUCCEEDED, crossfadev1.Rotation_STATE_FAILED, crossfadev1.Rotation_STATE_CANCELLED:
+	case crossfadev1.Rotation_STATE_SUCCEEDED, crossfadev1.Rotation_STATE_FAILED, crossfadev1.Rotation_STATE_CANCELLED,
+		crossfadev1.Rotation_STATE_UNDONE:
 		return true
 	default:
 		return false

@@ -188,7 +188,7 @@ func (n *node) work(ctx context.Context) error {
 		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited,
 		Engine: rollover.NewEngine(rollover.Config{
 			Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64, Done: n.metrics.Step,
-			Blocks: n.blocks,
+			Blocks: n.blocks, Archive: n.certs.Vault(),
 		}),
 	})
 	return all(ctx,

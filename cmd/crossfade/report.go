@@ -109,6 +109,8 @@ func (t tenantReport) verdict() string {
 			word, n = "not finished", 3
 		case crossfadev1.RotationTask_OUTCOME_CANCELLED:
 			word, n = "cancelled", 2
+		case crossfadev1.RotationTask_OUTCOME_UNDONE:
+			word, n = "undone", 2
 		case crossfadev1.RotationTask_OUTCOME_SKIPPED:
 			word, n = "done", 0
 			if len(t.tasks) == 1 {
@@ -149,7 +151,7 @@ func (r *report) markdown(w io.Writer) error {
 		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), instant(s.GetRetireNotBefore()))
 	for _, line := range [][2]string{
 		{"schedule", scheduleText(r.rotation)}, {"open", openText(r.rotation)}, {"forecast", forecastText(r.rotation)}, {"stage deadline", deadlineText(r.rotation)},
-		{"drift", checkText(r.rotation.GetCheck())},
+		{"undo", undoText(r.rotation)}, {"drift", checkText(r.rotation.GetCheck())},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "- %s: %s\n", line[0], line[1])
@@ -159,7 +161,7 @@ func (r *report) markdown(w io.Writer) error {
 	b.WriteString("\n## Tenants that need somebody\n\n")
 	n := 0
 	for _, t := range tenants {
-		if v := t.verdict(); v != "done" && v != "skipped" {
+		if v := t.verdict(); v != "done" && v != "skipped" && v != "undone" {
 			n++
 			t.section(&b)
 		}

@@ -41,6 +41,8 @@ type rotateFlags struct {
 	perTenant        int32
 	perSecond        int32
 	times            scheduleFlags
+	undoWindow       string
+	failedOf         string
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -63,13 +65,18 @@ before --retire-not-before.`,
       --window 'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'
   crossfade rotate --certificate new.cer --tenant contoso --lane urgent --watch
   crossfade rotate --certificate new.cer --endpoints 'thumbprint:"9A2F…" AND NOT has_new'
-  crossfade rotate --certificate new.cer --targets november`,
+  crossfade rotate --certificate new.cer --targets november
+
+  crossfade rotate --certificate new.cer --replaces same-subject --failed-of 0198… --plan-only`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if ways := f.selections(); len(ways) > 1 {
 				return usage("%s: only one of them can say for whom", strings.Join(ways, " and "))
 			}
 			if err := f.checkDrift(); err != nil {
 				return err
+			}
+			if f.failedOf != "" && (len(f.tenants) > 0 || f.selected != "") {
+				return usage("--failed-of, --tenant and --select: only one of them can say for whom")
 			}
 			return a.with(func(cl *client) error { return a.rotate(c.Context(), cl, f) })
 		},
@@ -81,6 +88,8 @@ before --retire-not-before.`,
 	fl.StringVar(&f.selected, "select", "", "only tenants that this `FILTER` selects, such as 'labels.tier = \"gold\" AND region = \"crm4\"'")
 	f.driftFlags(c)
 	f.bindSelection(c)
+	fl.StringVar(&f.failedOf, "failed-of", "", "only what failed or was in conflict in this `ROTATION`, which has ended")
+	fl.StringVar(&f.undoWindow, "undo-window", "", "`TIME` for which a removed certificate can be put back, such as 36h or 30d; 0: not at all (default 7d)")
 	fl.StringVar(&f.identity, "identity", "", "`NAME` of the service identity, if not the tenants' own")
 	fl.StringVar(&f.retireNotBefore, "retire-not-before", "", "`INSTANT` before which nothing is removed, RFC 3339 (default a day after the new one becomes valid)")
 	fl.BoolVar(&f.retireOnRequest, "retire-on-request", false, "remove the old only when \"rotation retire\" asks for it")
@@ -177,6 +186,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 	}
 	f.drift(s)
 	f.narrow(s.Target)
+	if f.failedOf != "" {
+		s.Target.Selection = &crossfadev1.TargetSelector_FailedOf{FailedOf: rotationName(f.failedOf)}
+	}
 	if i := slices.Index(f.replaces, "same-subject"); i >= 0 {
 		s.ReplacesSameSubject = true
 		f.replaces = slices.Delete(slices.Clone(f.replaces), i, i+1)
@@ -196,6 +208,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		s.RetireNotBefore = timestamppb.New(t)
 	}
 	var err error
+	if s.UndoWindow, err = f.window(); err != nil {
+		return nil, err
+	}
 	if s.Tolerance, err = f.tolerance(); err != nil {
 		return nil, err
 	}

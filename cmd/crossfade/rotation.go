@@ -17,6 +17,7 @@ func (a *app) rotationCommand() *cobra.Command {
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
 		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
 		a.rotationCheckCommand(), a.rotationDriftsCommand(),
+		a.rotationRetryCommand(), a.rotationUndoCommand(),
 	)
 }
 
@@ -127,6 +128,7 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("open", openText(r))
 	row("forecast", forecastText(r))
 	row("deadline", deadlineText(r))
+	row("undo", undoText(r))
 	row("tenants", fmt.Sprint(r.GetTenantCount()))
 	row("certificate", r.GetSpec().GetCertificate())
 	row("replaces", strings.Join(r.GetSpec().GetReplaces(), " "))
@@ -135,6 +137,9 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	}
 	row("retire not before", instant(r.GetSpec().GetRetireNotBefore()))
 	row("drift", checkText(r.GetCheck()))
+	if w := r.GetSpec().GetUndoWindow(); w != nil {
+		row("undo window", w.AsDuration().String())
+	}
 	row("plan digest", r.GetPlanDigest())
 	row("created", instant(r.GetCreateTime())+" by "+r.GetCreator())
 	row("planned", instant(r.GetPlanTime()))

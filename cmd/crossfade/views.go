@@ -74,6 +74,9 @@ func (v *plainView) say(r *crossfadev1.Rotation) {
 		line += fmt.Sprintf("; wave %d of %d", w.GetNumber(), len(r.GetWaveSizes()))
 	}
 	line += leftText(r)
+	if r.GetState() == crossfadev1.Rotation_STATE_UNDOING {
+		line += "; undo of " + undoText(r)
+	}
 	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED {
 		line += ": " + d.GetMessage()
 	}
@@ -228,7 +231,7 @@ func countsText(c *crossfadev1.TaskCounts) string {
 		{"planned", c.GetPlanned()}, {"staged", c.GetStaged()}, {"verified", c.GetVerified()}, {"in overlap", c.GetActivated()},
 		{"retrying", c.GetRetrying()}, {"succeeded", c.GetSucceeded()}, {"already present", c.GetAlreadyPresent()},
 		{"retired", c.GetRetired()}, {"handed over", c.GetHandedOver()}, {"skipped", c.GetSkipped()},
-		{"conflict", c.GetConflict()}, {"failed", c.GetFailed()}, {"cancelled", c.GetCancelled()},
+		{"conflict", c.GetConflict()}, {"failed", c.GetFailed()}, {"cancelled", c.GetCancelled()}, {"undone", c.GetUndone()},
 	} {
 		if part.n > 0 {
 			fmt.Fprintf(&b, ", %d %s", part.n, part.name)

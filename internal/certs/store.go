@@ -24,7 +24,7 @@ const cacheSize = 256
 const sha1Prefix = "sha1."
 
 // Bucket keeps values by key; internal/jet has one. A key is lower-case hex,
-// some with "sha1." before it.
+// some with "sha1." or "old." before it.
 type Bucket interface {
 	// Get returns the value and its revision, or [rollover.ErrNotFound].
 	Get(ctx context.Context, key string) ([]byte, uint64, error)
@@ -49,7 +49,8 @@ type record struct {
 // is never removed, so it may be kept in memory. It is safe for concurrent use.
 type Store struct {
 	bucket Bucket
-	cache  *lru.Cache[string, Certificate] // by SHA-256 and by SHA-1, lower-case
+	cache  *lru.Cache[string, Certificate]         // by SHA-256 and by SHA-1, lower-case
+	old    *lru.Cache[string, rollover.Credential] // what the vault keeps, by SHA-256
 }
 
 // NewStore returns a store over a bucket that is the store's alone.
@@ -58,7 +59,11 @@ func NewStore(bucket Bucket) *Store {
 	if err != nil {
 		panic(err) // The size is a constant above zero.
 	}
-	return &Store{bucket: bucket, cache: cache}
+	old, err := lru.New[string, rollover.Credential](cacheSize)
+	if err != nil {
+		panic(err) // As above.
+	}
+	return &Store{bucket: bucket, cache: cache, old: old}
 }
 
 // Add stores a certificate and reports whether it was new. Added again, also
@@ -148,7 +153,7 @@ func (s *Store) List(ctx context.Context) ([]Certificate, error) {
 	slices.Sort(keys)
 	out := []Certificate{}
 	for _, k := range keys {
-		if strings.HasPrefix(k, sha1Prefix) {
+		if strings.HasPrefix(k, sha1Prefix) || strings.HasPrefix(k, oldPrefix) {
 			continue
 		}
 		c, err := s.Certificate(ctx, k)

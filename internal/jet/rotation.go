@@ -153,7 +153,7 @@ func (b *Broker) FreezePlan(ctx context.Context, r rollover.Rotation, plan []rol
 }
 
 // bytesPerTask is what the state of a task takes in the end, at most as a rule.
-const bytesPerTask = 650
+const bytesPerTask = 900
 
 // room refuses a plan whose tasks would not find room for their states: a
 // rotation that stops for want of it half-way is worse than one that never began.

@@ -127,3 +127,36 @@ func TestDigest_SelectionIsInItOnlyWhereItIsUsed(t *testing.T) {
 		seen[d] = true
 	}
 }
+
+// What was blocked since is not put back, not even by an undo; while the list cannot
+// be read nothing is, and no try is used up.
+func TestUndo_PutsNothingBlockedBack(t *testing.T) {
+	w := newWorld(t)
+	w.finish(t)
+	w.now = w.now.Add(time.Minute)
+	writes := len(w.cloud.Journal())
+	w.beginUndo(t, rollover.UndoScope{All: true})
+	id := w.tasks(t)[0].ID
+	for _, c := range []struct {
+		list list
+		want rollover.Outcome
+	}{
+		{list{err: errors.New("the store is away")}, rollover.Open},
+		{list{why: "the key leaked"}, rollover.Failed},
+	} {
+		l := c.list
+		e := rollover.NewEngine(rollover.Config{
+			Store: w.store, Driver: func(string) (rollover.Driver, error) { return w.cloud, nil },
+			Now: func() time.Time { return w.now }, Archive: &w.vault, Blocks: &l,
+		})
+		k, err := e.Advance(t.Context(), id)
+		check(t, err)
+		if k.Outcome != c.want || k.Tries != 0 || (c.want == rollover.Failed && k.Reason != rollover.Blocked) {
+			t.Errorf("with a list that says %q, %v: %s/%s after %d tries: %s; want %q", l.why, l.err, k.Outcome, k.Reason, k.Tries, k.Detail, c.want)
+		}
+		w.now = w.now.Add(time.Minute)
+	}
+	if n := len(w.cloud.Journal()); n != writes {
+		t.Errorf("%d writes, want none", n-writes)
+	}
+}

@@ -18,8 +18,10 @@ type Counts struct {
 	Slowed    int             // percent of full speed that is taken away from everything now; see [Pace]
 	Advised   int             // tasks that carry advice, whatever their outcome
 	OpenTasks int
-	Workable  int // tasks that the plan left to be worked on
-	Broken    int // of those: failed
+	Workable  int                // tasks that the plan left to be worked on
+	Broken    int                // of those: failed, and not while they were undone
+	Retried   int                // failures that were opened again, by a retry or an undo
+	Undos     map[int]UndoCounts // by the number of the undo
 
 	Drift DriftCounts // folded from checks by the mirror; a board leaves it empty
 }
@@ -47,7 +49,7 @@ type Board struct {
 func NewBoard(plan []Item) *Board {
 	b := &Board{
 		rows: make([]Row, 0, len(plan)),
-		c:    Counts{Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}},
+		c:    Counts{Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}, Undos: map[int]UndoCounts{}},
 	}
 	b.Extend(plan)
 	return b
@@ -117,7 +119,7 @@ func (b *Board) Troubled() []int {
 // Counts returns the fold of the rows. The maps are the caller's own.
 func (b *Board) Counts() Counts {
 	c := b.c
-	c.Phases, c.Outcomes = maps.Clone(c.Phases), maps.Clone(c.Outcomes)
+	c.Phases, c.Outcomes, c.Undos = maps.Clone(c.Phases), maps.Clone(c.Outcomes), maps.Clone(c.Undos)
 	return c
 }
 
@@ -135,9 +137,11 @@ func (c *Counts) add(r Row, n int) {
 	if len(r.Removed) > 0 {
 		c.Retired += n
 	}
+	c.Retried += n * r.Retried
+	c.addUndo(r, n)
 	if r.Outcome != Open {
 		c.Outcomes[r.Outcome] += n
-		if r.Outcome == Failed && r.Seq > 0 { // Version 0 is what planning decided.
+		if r.Outcome == Failed && r.Seq > 0 && r.Undo == 0 { // Version 0 is what planning decided.
 			c.Broken += n
 		}
 		if r.Reason == AlreadyPresent {

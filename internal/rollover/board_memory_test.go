@@ -12,7 +12,7 @@ import (
 
 // mostPerTask is what a task may take of the memory of every process: 100,000
 // tasks then take some 30 MiB.
-const mostPerTask = 400
+const mostPerTask = 448
 
 // inUse returns the bytes in use after a collection.
 func inUse() uint64 {

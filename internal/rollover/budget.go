@@ -71,7 +71,10 @@ func (b Budget) Room() int {
 // planning found to have failed is not counted, nor what was skipped, handed
 // over or found in conflict.
 func (r Rotation) Budget(c Counts) Budget {
-	return Budget{Tolerance: r.Spec.Tolerance, Total: c.Workable, Failed: max(0, c.Broken-r.Accepted)}
+	if r.UndoUnderWay() {
+		return r.undoBudget(c)
+	}
+	return Budget{Tolerance: r.Spec.Tolerance, Total: c.Workable, Failed: max(0, c.Broken-still(r.Accepted, c.Retried-r.Retried))}
 }
 
 // Exceed returns r as PAUSED because its tolerance is exceeded. Only a person lets
@@ -99,6 +102,9 @@ func (b *Board) Releasable(r Rotation, limit int, now time.Time) []int {
 	budget := r.Budget(b.c)
 	if budget.Exceeded() {
 		return nil
+	}
+	if r.State == StateUndoing {
+		return b.undoable(r, budget.Room(), limit, now)
 	}
 	room, end := budget.Room(), b.c.Workable
 	if w, ok := r.Wave(b.c); ok {

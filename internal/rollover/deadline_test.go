@@ -137,6 +137,7 @@ func TestNext_HoldsOutsideTheSchedule(t *testing.T) {
 		t.Errorf("before the end of the gate: Next = %s, want the step", got)
 	}
 	r.Phase, r.Spec.Replaces, r.Spec.RetireNotBefore = rollover.PhaseRetire, []string{"ab"}, now.Add(-time.Hour)
+	r.Spec.UndoWindow = -1 // Nothing is archived before it is removed.
 	if got := next(r, rollover.Activated); got != rollover.StepWait {
 		t.Errorf("retiring outside the windows: Next = %s, want it to wait", got)
 	}

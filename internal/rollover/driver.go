@@ -18,8 +18,9 @@ import (
 //     first call's answer lost. It looks at the target before it writes and
 //     finds what an earlier call did.
 //   - A failed read is an error, never an empty answer.
-//   - It touches no credential but Work.New (to add it) and those named in
-//     Work.Old (in Retire).
+//   - It touches no credential but Work.New (to add it, and to take it back where
+//     it is ours) and those named in Work.Old (in Retire, and in Restore to add
+//     them).
 //   - ctx has a deadline. When ctx ends, no further write is begun.
 //   - Errors are marked with [Permanent], [RetryAfter], [HandOver] or [Changed].
 //     An unmarked one means "try again". No error holds a secret.
@@ -52,9 +53,18 @@ type Driver interface {
 	// gone when it ends.
 	Retire(ctx context.Context, w Work) (removed []string, err error)
 
+	// Restore puts back each of Work.Restore exactly as it is there: bytes, dates,
+	// name and use. It adds what is missing and nothing else, touches nothing that
+	// stands, and reads back what it added. A copy that somebody else has put back
+	// counts as put back. It refuses, before it writes anything, where none of
+	// what is to be put back or stands of Work.Old is valid at Work.Now. There
+	// already is success.
+	Restore(ctx context.Context, w Work) error
+
 	// Undo goes back: it removes Work.New if, and only if, this rotation added
-	// it, and some other credential of the target is valid. Gone already is
-	// success.
+	// it, and some other credential of the target is valid; where Work.Old names
+	// any, one of those, and where it names none, what stood there at planning or a
+	// valid one of the same subject. Gone already is success.
 	Undo(ctx context.Context, w Work) error
 }
 
@@ -74,6 +84,7 @@ type Work struct {
 	Target          Target        //
 	New             Credential    // with its bytes
 	Old             []Credential  // named by the plan; may be empty
+	Restore         []Standing    // with their bytes: what Restore puts back; a copy is there twice if it stood twice
 	Observed        string        // Observation.Digest at planning; empty: do not compare
 	RetireNotBefore time.Time     // zero: Retire refuses
 	Margin          time.Duration //
@@ -86,6 +97,8 @@ type Standing struct {
 	Start, End time.Time // dates that the target keeps for it; may lie within the certificate's
 	Reserved   bool      // the other side forbids changing it
 	Mark       string    // rotation id that added it; empty: not ours
+	Name       string    // what the target calls it, for people
+	Usage      string    // what the target keeps it for, in its own words
 }
 
 // Observation is what stood on a target when it was read: credentials of the

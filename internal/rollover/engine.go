@@ -26,6 +26,9 @@ type Config struct {
 	// Blocks is asked before every step that puts the new credential in place. Nil:
 	// nothing is ever blocked.
 	Blocks Blocks
+	// Archive keeps what is retired. Nil: nothing is kept, and what was retired
+	// cannot be undone.
+	Archive Vault
 	// Done is told of every step, for metrics. It may be nil.
 	Done func(k Task, s Step, took time.Duration, err error)
 }
@@ -119,9 +122,12 @@ func (e *Engine) do(ctx context.Context, k Task, step Step) (Task, error) {
 		return k, d.Activate(ctx, w)
 	case StepRetire:
 		return e.retire(ctx, d, k, w)
+	case StepArchive:
+		return e.archive(ctx, d, k, w)
+	case StepRestore:
+		return e.restore(ctx, d, k, w)
 	case StepUndo:
-		k.Outcome, k.Reason = Undone, ByRequest
-		return k, d.Undo(ctx, w)
+		return e.undo(ctx, d, k, w)
 	default:
 		return k, fmt.Errorf("no step %q", step)
 	}
@@ -136,13 +142,16 @@ func (e *Engine) retire(ctx context.Context, d Driver, k Task, w Work) (Task, er
 		switch {
 		case err != nil:
 			return k, fmt.Errorf("reading sibling %d: %w", ord, err)
-		case s.Evidence != nil && (s.Outcome == Open || s.Outcome == Succeeded):
+		case s.Evidence != nil && s.Undo == 0 && (s.Outcome == Open || s.Outcome == Succeeded):
 			continue
-		case s.Outcome == Open:
+		case s.Outcome == Open && s.Undo == 0:
 			return k, RetryAfter(time.Minute, fmt.Errorf("sibling %s is only %s: %w", s.Item.Target, s.Phase, ErrNoEvidence))
 		default:
 			k.Outcome, k.Reason = Succeeded, RotatedOldKept
 			k.Detail = fmt.Sprintf("%s ended as %s", s.Item.Target, s.Outcome)
+			if s.Outcome == Open {
+				k.Detail = fmt.Sprintf("%s is being undone", s.Item.Target)
+			}
 			return k, nil
 		}
 	}
@@ -151,6 +160,9 @@ func (e *Engine) retire(ctx context.Context, d Driver, k Task, w Work) (Task, er
 	}
 	removed, err := d.Retire(ctx, w)
 	k.Removed = removed
+	if err == nil && k.Archive != nil {
+		k.Archive = &Archive{At: e.c.Now(), Ready: true, Keys: k.Archive.Keys}
+	}
 	return k, err
 }
 
@@ -166,6 +178,7 @@ func (k Task) Work(now time.Time) Work {
 // failed writes err into the task: it ends, or is due again later.
 func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	k.V, k.UpdatedAt, k.Detail = RecordVersion, now, clip(err.Error())
+	k.Archive = k.Archive.stale() // Whatever was tried, the target may be another now.
 	var s *StepError
 	if !errors.As(err, &s) {
 		s = &StepError{Err: err}
@@ -177,6 +190,10 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	}
 	if s.Outcome != Open {
 		k.Outcome, k.Reason, k.NextAt = s.Outcome, s.Reason, time.Time{}
+		return k
+	}
+	if errors.Is(err, errNotYet) {
+		k.NextAt = now.Add(s.After)
 		return k
 	}
 	jitter := e.c.Jitter()

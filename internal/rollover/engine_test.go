@@ -23,6 +23,7 @@ type world struct {
 	faults *rollovertest.Faults
 	ledger rollovertest.Ledger
 	plan   []rollover.Item
+	vault  rollovertest.Vault
 }
 
 const rotationID = "0198f000-0000-7000-8000-000000000001"
@@ -40,7 +41,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{now: epoch.AddDate(0, 0, -1), faults: &rollovertest.Faults{}}
 	clock := func() time.Time { return w.now }
 	w.cloud, w.store = rollovertest.NewCloud(clock), rollovertest.NewMemory(fresh)
-	w.cloud.Fault = w.faults
+	w.cloud.Fault, w.vault.Fault = w.faults, w.faults
 	spec := rollovertest.NewRotation(rotationID, fresh, w.now)
 	spec.Spec.RetireNotBefore = switchAt
 	w.ledger = rollovertest.Ledger{
@@ -50,7 +51,9 @@ func newWorld(t testing.TB) *world {
 	f := rollover.Finding{V: 1, Tenant: "contoso"}
 	for i, host := range []string{"plain-sb", "both-sb", "both", "done-sb"} {
 		target := rollover.Target{Kind: rollovertest.Kind, Host: host + ".accesscontrol.windows.net", Identity: "crm.dynamics.com"}
-		standing := []rollover.Standing{rollovertest.Stand(foreign), rollovertest.Stand(old)}
+		named := rollovertest.Stand(old)
+		named.Name, named.Usage, named.End = "CRM key", "Signing", old.NotAfter.Add(-time.Hour)
+		standing := []rollover.Standing{rollovertest.Stand(foreign), named}
 		if host == "done-sb" {
 			standing = append(standing, rollovertest.Stand(fresh))
 		}
@@ -89,7 +92,7 @@ func (w *world) engine() *rollover.Engine {
 	return rollover.NewEngine(rollover.Config{
 		Store:  rollovertest.FaultyStore{Store: w.store, Faults: w.faults},
 		Driver: func(string) (rollover.Driver, error) { return w.cloud, nil },
-		Now:    func() time.Time { return w.now },
+		Now:    func() time.Time { return w.now }, Archive: &w.vault,
 	})
 }
 

@@ -39,8 +39,8 @@ func TestAdvance_SavesOnceForStageVerifyAndActivate(t *testing.T) {
 	}
 }
 
-// Renewed evidence is on the disk, and the orders are read anew, before the old
-// credential is removed.
+// Renewed evidence and what could be put back are on the disk, and the orders are
+// read anew, before the old credential is removed.
 func TestAdvance_SavesEvidenceBeforeRetire(t *testing.T) {
 	w := newWorld(t)
 	w.stageAll(t)
@@ -51,7 +51,7 @@ func TestAdvance_SavesEvidenceBeforeRetire(t *testing.T) {
 			t.Errorf("Advance = %s, %v, want retired", k.Phase, err)
 		}
 	})
-	if want := []string{"task", "list", "save", "task", "list", "delete", "save"}; !slices.Equal(got, want) {
+	if want := []string{"task", "list", "save", "task", "list", "keep", "save", "task", "list", "delete", "save"}; !slices.Equal(got, want) {
 		t.Errorf("Advance called %v, want %v", got, want)
 	}
 }

@@ -12,6 +12,8 @@ const (
 	StepVerify   Step = "verify"
 	StepActivate Step = "activate"
 	StepRetire   Step = "retire"
+	StepArchive  Step = "archive" // keep what Retire will remove
+	StepRestore  Step = "restore" // put back what Retire removed
 	StepUndo     Step = "undo"
 	StepWait     Step = "wait"
 	StepNothing  Step = "nothing"
@@ -23,9 +25,11 @@ func Next(k Task, now time.Time) Step {
 	switch {
 	case k.Outcome != Open:
 		return StepNothing
-	case k.Orders.Hold, now.Before(k.NextAt), k.Orders.Scheduled && !now.Before(k.Orders.OpenUntil):
+	case k.Orders.Hold, now.Before(k.NextAt), k.Orders.Undo != k.Undo, k.Orders.Scheduled && !now.Before(k.Orders.OpenUntil):
 		return StepWait
-	case k.Orders.Undo:
+	case k.Undo > 0 && k.Archive != nil:
+		return StepRestore
+	case k.Undo > 0:
 		return StepUndo
 	}
 	switch k.Phase {
@@ -52,6 +56,8 @@ func afterActivation(k Task, now time.Time) Step {
 		return StepWait
 	case k.Evidence == nil, now.Sub(k.Evidence.At) > o.EvidenceMaxAge:
 		return StepVerify
+	case o.UndoWindow > 0 && (k.Archive == nil || !k.Archive.Ready):
+		return StepArchive
 	default:
 		return StepRetire
 	}
@@ -70,6 +76,10 @@ func advance(k Task, step Step) Phase {
 		return Activated
 	case StepRetire:
 		return Retired
+	case StepRestore:
+		if k.Phase == Retired {
+			return Activated
+		}
 	}
 	return k.Phase
 }

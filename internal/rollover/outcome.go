@@ -59,6 +59,7 @@ const (
 	InventoryUnreadable Reason = "inventory_unreadable" // the tenant's endpoints could not be listed
 	VerificationFailed  Reason = "verification_failed"  // what was read back is not what was written
 	Blocked             Reason = "blocked"              // the new certificate, or its key, is on the block list
+	UndoWindowOver      Reason = "undo_window_over"     // the old credentials went too long ago to be put back, or were not kept
 
 	// Cancelled, Undone.
 	ByRequest Reason = "by_request"
@@ -100,6 +101,8 @@ func (r Reason) Hint() string {
 		return "The rotation's selection leaves it out; select it in a new rotation if it should take part."
 	case Blocked:
 		return "The new certificate or its key is on the block list; cancel this rotation and rotate to another certificate."
+	case UndoWindowOver:
+		return "The old certificate can no longer be put back by an undo; rotate to it if it is wanted again."
 	default:
 		return ""
 	}
@@ -112,7 +115,7 @@ func Reasons() []Reason {
 		Rotated, AlreadyPresent, RotatedOldKept, NotACS, Disabled, NoTarget,
 		NoAccess, IdentityMissing, IdentityAmbiguous, NamespaceUnknown, FederatedHalfMissing,
 		ChangedSincePlan, NewMissing, TriesUsedUp, Refused, InventoryUnreadable, VerificationFailed, ByRequest,
-		NotSelected, Blocked,
+		NotSelected, Blocked, UndoWindowOver,
 	}
 }
 

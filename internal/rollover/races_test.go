@@ -16,7 +16,7 @@ type backwards struct{ rollover.Store }
 
 func (s backwards) Task(ctx context.Context, id rollover.TaskID) (rollover.Task, error) {
 	k, err := s.Store.Task(ctx, id)
-	k.Orders.Undo = true
+	k.Orders.Undo, k.Undo = 1, 1
 	return k, err
 }
 

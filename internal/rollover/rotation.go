@@ -19,11 +19,13 @@ const (
 	StateCancelled  RotationState = "cancelled"
 	StateSucceeded  RotationState = "succeeded"
 	StateFailed     RotationState = "failed"
+	StateUndoing    RotationState = "undoing"
+	StateUndone     RotationState = "undone"
 )
 
 // Ended reports whether nothing will happen any more.
 func (s RotationState) Ended() bool {
-	return s == StateCancelled || s == StateSucceeded || s == StateFailed
+	return s == StateCancelled || s == StateSucceeded || s == StateFailed || s == StateUndone
 }
 
 // RotationPhase is what a running rotation is busy with.
@@ -73,6 +75,12 @@ type Spec struct {
 	Limits          Limits       `json:"limits,omitzero"`
 	Drift           DriftPolicy  `json:"drift,omitzero"`
 	DriftedOf       string       `json:"drifted_of,omitempty"` // rotation whose drifted targets these are
+	// UndoWindow is how long after a task's retirement it can be undone. 0: as
+	// [DefaultUndoWindow]; below 0: not at all.
+	UndoWindow time.Duration `json:"undo_window,omitempty"`
+	// FailedOf is the rotation whose failed and conflicting targets this one is
+	// for. Empty: it is for all targets of its tenants.
+	FailedOf string `json:"failed_of,omitempty"`
 }
 
 // Retires reports whether old credentials are to be removed at all. Nothing
@@ -111,6 +119,12 @@ type Rotation struct {
 	BakeUntil   time.Time         `json:"bake_until,omitzero"`    // the wave is done and the next waits for this instant
 	Opening     Opening           `json:"opening,omitzero"`       // what its schedule allows now
 	AtRiskSince time.Time         `json:"at_risk_since,omitzero"` // since when the stage deadline is at risk, or was missed
+	Retried     int               `json:"retried,omitempty"`      // Counts.Retried when Accepted was set
+	WaveRetried int               `json:"wave_retried,omitempty"` // and when WaveBase was
+	Reopened    uint64            `json:"reopened,omitempty"`     // counts older than this version of a task do not tell of the last retry
+	RetryID     string            `json:"retry_id,omitempty"`     // request id of the last retry
+	RetryReason string            `json:"retry_reason,omitempty"` // why it was asked for
+	Undo        *Undo             `json:"undo,omitempty"`         // the last undo, or the one under way
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	CreatedAt   time.Time         `json:"created_at"`
@@ -173,7 +187,7 @@ func (r Rotation) Pause(why string, now time.Time) (Rotation, error) {
 	switch r.State {
 	case StatePaused:
 		return r, nil
-	case StateRunning:
+	case StateRunning, StateUndoing:
 	case StatePlanning, StatePlanned:
 		return r, &StateError{"pause", r.State, "it has not been started; leave it so, or cancel it"}
 	case StateCancelling:
@@ -191,7 +205,7 @@ func (r Rotation) Pause(why string, now time.Time) (Rotation, error) {
 // of and counted no more, and the tolerance holds anew for those to come.
 func (r Rotation) Resume(accept bool, c Counts, now time.Time) (Rotation, error) {
 	switch r.State {
-	case StateRunning:
+	case StateRunning, StateUndoing:
 		return r, nil
 	case StatePaused:
 		if r.Exceeded && !accept {
@@ -204,8 +218,11 @@ func (r Rotation) Resume(accept bool, c Counts, now time.Time) (Rotation, error)
 	default:
 		return r, &StateError{"resume", r.State, "it has ended; create a new rotation"}
 	}
+	if r.UndoUnderWay() {
+		return r.resumeUndo(accept, c, now), nil
+	}
 	if accept {
-		r.Accepted = c.Broken
+		r.Accepted, r.Retried = c.Broken, c.Retried
 	}
 	r.State, r.Detail, r.Exceeded, r.UpdatedAt = StateRunning, "", false, now
 	return r, nil
@@ -220,7 +237,8 @@ func (r Rotation) Cancel(why string, now time.Time) (Rotation, error) {
 		return r, nil
 	case StatePlanning: // No task exists yet.
 		r.State, r.EndedAt = StateCancelled, now
-	case StatePlanned, StateRunning, StatePaused:
+	case StatePlanned, StateRunning, StatePaused, StateUndoing:
+		r = r.stopUndo(now)
 		r.State = StateCancelling
 	default:
 		return r, &StateError{"cancel", r.State, "it has ended"}
@@ -271,14 +289,19 @@ func (r Rotation) End(c Counts, now time.Time) Rotation {
 func (r Rotation) Orders(newCert Credential) Orders {
 	o := Orders{
 		New: newCert, Margin: Margin, EvidenceMaxAge: EvidenceMaxAge, MaxTries: r.Spec.MaxTries,
-		Hold:      r.State != StateRunning,
-		Retire:    r.State == StateRunning && r.Phase == PhaseRetire,
-		Scheduled: !r.Spec.Schedule.Empty(), OpenUntil: r.Opening.OpenUntil,
+		Hold:   r.State != StateRunning && r.State != StateUndoing,
+		Retire: r.State == StateRunning && r.Phase == PhaseRetire,
+		// An undo is asked for now, whatever the schedule says of the rotation.
+		Scheduled: !r.Spec.Schedule.Empty() && r.State != StateUndoing, OpenUntil: r.Opening.OpenUntil,
 	}
 	if o.Retire && r.Opening.OffHours { // The deadline is one for staging.
 		o.OpenUntil = time.Time{}
 	}
+	if r.State == StateUndoing {
+		o.Undo = r.Undo.N
+	}
 	if r.Spec.Retires() {
+		o.UndoWindow = r.Spec.UndoFor()
 		o.RetireNotBefore = r.Spec.RetireNotBefore
 	}
 	return o

@@ -23,6 +23,8 @@ func TestNext(t *testing.T) {
 	}
 	early := due
 	early.RetireNotBefore = now.Add(time.Second - rollover.Margin)
+	kept := due
+	kept.UndoWindow = time.Hour
 	notOpened := due
 	notOpened.Retire = false
 	cases := []struct {
@@ -45,7 +47,15 @@ func TestNext(t *testing.T) {
 		{"held", rollover.Progress{Phase: rollover.Planned}, rollover.Orders{Hold: true}, rollover.StepWait},
 		{"not due yet", rollover.Progress{Phase: rollover.Planned, NextAt: now.Add(time.Second)}, due, rollover.StepWait},
 		{"due now", rollover.Progress{Phase: rollover.Planned, NextAt: now}, due, rollover.StepStage},
-		{"to be undone", rollover.Progress{Phase: rollover.Verified}, rollover.Orders{Undo: true}, rollover.StepUndo},
+		{"in the overlap, not archived", rollover.Progress{Phase: rollover.Activated, Evidence: fresh}, kept, rollover.StepArchive},
+		{"in the overlap, archived", rollover.Progress{Phase: rollover.Activated, Evidence: fresh, Archive: &rollover.Archive{Ready: true}}, kept, rollover.StepRetire},
+		{"in the overlap, archived before a failed try", rollover.Progress{Phase: rollover.Activated, Evidence: fresh, Archive: &rollover.Archive{}}, kept, rollover.StepArchive},
+		{"to be undone", rollover.Progress{Phase: rollover.Verified, Undo: 1}, rollover.Orders{Undo: 1}, rollover.StepUndo},
+		{"to be undone, retired", rollover.Progress{Phase: rollover.Retired, Undo: 1, Archive: &rollover.Archive{}}, rollover.Orders{Undo: 1}, rollover.StepRestore},
+		{"to be undone, and the undo is paused", rollover.Progress{Phase: rollover.Verified, Undo: 1}, rollover.Orders{Undo: 1, Hold: true}, rollover.StepWait},
+		{"to be undone, and no undo is under way", rollover.Progress{Phase: rollover.Planned, Undo: 1}, due, rollover.StepWait},
+		{"not of the undo that is under way", rollover.Progress{Phase: rollover.Planned}, rollover.Orders{Undo: 1}, rollover.StepWait},
+		{"of the undo before", rollover.Progress{Phase: rollover.Verified, Undo: 1}, rollover.Orders{Undo: 2}, rollover.StepWait},
 		{"a phase of a later version", rollover.Progress{Phase: "polished"}, due, rollover.StepNothing},
 	}
 	for _, c := range cases {
@@ -253,6 +263,7 @@ func TestBoard_CountsAreTheFold(t *testing.T) {
 			p := rollover.Progress{
 				Phase: rapid.SampledFrom(phases).Draw(rt, "phase"), Outcome: rapid.SampledFrom(outcomes).Draw(rt, "outcome"),
 				Tries: rapid.IntRange(0, 2).Draw(rt, "tries"), Removed: rapid.SliceOfN(rapid.Just("x"), 0, 1).Draw(rt, "removed"),
+				Undo: rapid.IntRange(0, 2).Draw(rt, "undo"), Retried: rapid.IntRange(0, 2).Draw(rt, "retried"),
 			}
 			news := b.Apply(ord, p, seq)
 			if ord < 0 || ord >= n || seq <= latest[ord].Seq {
@@ -273,14 +284,16 @@ func TestBoard_CountsAreTheFold(t *testing.T) {
 				rt.Fatalf("Releasable = %v, want %v", got, due)
 			}
 		}
-		want := rollover.Counts{Total: n, Workable: n, Phases: map[rollover.Phase]int{}, Outcomes: map[rollover.Outcome]int{}}
+		want := rollover.Counts{Total: n, Workable: n, Phases: map[rollover.Phase]int{}, Outcomes: map[rollover.Outcome]int{}, Undos: map[int]rollover.UndoCounts{}}
 		for _, r := range latest {
+			want.Retried += r.Retried
+			countUndo(want.Undos, r)
 			if len(r.Removed) > 0 {
 				want.Retired++
 			}
 			if r.Outcome != rollover.Open {
 				want.Outcomes[r.Outcome]++
-				if r.Outcome == rollover.Failed {
+				if r.Outcome == rollover.Failed && r.Undo == 0 {
 					want.Broken++
 				}
 				continue
@@ -298,4 +311,21 @@ func TestBoard_CountsAreTheFold(t *testing.T) {
 			rt.Fatalf("Counts = %+v\nwant %+v", got, want)
 		}
 	})
+}
+
+func countUndo(all map[int]rollover.UndoCounts, r rollover.Row) {
+	if r.Undo == 0 {
+		return
+	}
+	u := all[r.Undo]
+	u.Covered++
+	switch r.Outcome {
+	case rollover.Open:
+		u.Open++
+	case rollover.Undone:
+		u.Undone++
+	case rollover.Failed, rollover.Conflict:
+		u.Failed++
+	}
+	all[r.Undo] = u
 }

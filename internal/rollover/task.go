@@ -130,6 +130,10 @@ type Progress struct {
 	ThrottledAt time.Time `json:"throttled_at,omitzero"`
 	Evidence    *Evidence `json:"evidence,omitempty"`
 	UpdatedAt   time.Time `json:"updated_at,omitzero"`
+	Archive     *Archive  `json:"archive,omitempty"`  // what Retire removes, as it stood; written before that
+	Undo        int       `json:"undo,omitempty"`     // number of the undo that it goes back by; 0: it goes forward
+	Retried     int       `json:"retried,omitempty"`  // how often it failed and was opened again
+	RetryID     string    `json:"retry_id,omitempty"` // request id of the last retry
 }
 
 // Task is one target in one rotation: what the plan says, how far it has come,
@@ -152,9 +156,10 @@ type Orders struct {
 	MaxTries        int           // per step; at least 1
 	Hold            bool          // no new steps: not started, paused, or cancelling
 	Retire          bool          // the rotation is in its retire phase
-	Undo            bool          // go back instead of forward
 	Scheduled       bool          // steps are begun before OpenUntil only
 	OpenUntil       time.Time     // zero: not at all; see [Opening]
+	Undo            int           // number of the undo that is under way: its tasks go back, all others wait; 0: none
+	UndoWindow      time.Duration // how long after its retirement a task can be undone; 0: not at all
 }
 
 // Start returns the progress that a task has before anything was saved: what

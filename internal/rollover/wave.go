@@ -99,7 +99,7 @@ func (r Rotation) Wave(c Counts) (Wave, bool) {
 	w.Done = min(max(0, past-(w.end-w.Size)), w.Size)
 	w.Budget = Budget{
 		What: fmt.Sprintf("wave %d of %d: ", w.Number, w.Of), Tolerance: r.Spec.Tolerance, Total: w.Size,
-		Failed: max(0, c.Broken-max(r.WaveBase, r.Accepted)),
+		Failed: max(0, c.Broken-max(still(r.WaveBase, c.Retried-r.WaveRetried), still(r.Accepted, c.Retried-r.Retried))),
 	}
 	return w, true
 }
@@ -116,7 +116,7 @@ func (r Rotation) NextWave(c Counts, now time.Time) (Rotation, bool) {
 	case now.Before(r.BakeUntil):
 		return r, false
 	default:
-		r.WaveNumber, r.WaveBase, r.BakeUntil = w.Number+1, c.Broken, time.Time{}
+		r.WaveNumber, r.WaveBase, r.WaveRetried, r.BakeUntil = w.Number+1, c.Broken, c.Retried, time.Time{}
 		r.WaveAt = now
 	}
 	r.UpdatedAt = now

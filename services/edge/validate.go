@@ -54,6 +54,10 @@ func Validate(m proto.Message) []*Violation {
 	case *pb.ListDriftsRequest:
 		v.name("parent", m.GetParent(), isRotationOrAll)
 		v.page(m)
+	case *pb.RetryRotationTasksRequest:
+		v.retryTasks(m)
+	case *pb.UndoRotationRequest:
+		v.undo(m)
 	case *pb.ImportTenantsRequest:
 		v.count("tenants", len(m.GetTenants()), 1, MaxImport)
 	case *pb.GetTenantRequest:

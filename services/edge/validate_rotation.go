@@ -48,6 +48,7 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	v.limits(at, s)
 	v.schedule(at+"schedule", s.GetSchedule())
 	v.drift(at+"drift", s.GetDrift())
+	v.undoWindow(at+"undo_window", s.GetUndoWindow(), s.GetReplacesSameSubject() || len(s.GetReplaces()) > 0)
 
 	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
 		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")
@@ -135,26 +136,15 @@ func (v *violations) selector(path string, t *pb.TargetSelector) {
 			v.add(path+".all_tenants", "RANGE", "must be true, or tenants be set instead")
 		}
 	case *pb.TargetSelector_Tenants:
-		names := sel.Tenants.GetNames()
-		v.count(path+".tenants.names", len(names), 1, maxTenants)
-		if len(names) > maxTenants {
-			return
-		}
-		seen := make(map[string]bool, len(names))
-		for i, n := range names {
-			at := fmt.Sprintf("%s.tenants.names[%d]", path, i)
-			v.name(at, n, isTenant)
-			if seen[n] {
-				v.add(at, "CONFLICT", "is there twice")
-			}
-			seen[n] = true
-		}
+		v.tenantNames(path+".tenants.names", sel.Tenants.GetNames())
 	case *pb.TargetSelector_Filter:
 		v.required(path+".filter", sel.Filter)
 	case *pb.TargetSelector_DriftedOf:
 		v.name(path+".drifted_of", sel.DriftedOf, isRotation)
 	case *pb.TargetSelector_TargetSet:
 		v.name(path+".target_set", sel.TargetSet, isTargetSet)
+	case *pb.TargetSelector_FailedOf:
+		v.name(path+".failed_of", sel.FailedOf, isRotation)
 	default:
 		v.add(path, "REQUIRED", "must be set: all_tenants, tenants, filter, target_set or drifted_of")
 	}

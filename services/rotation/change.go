@@ -88,7 +88,7 @@ func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequ
 			return next, err
 		},
 		happened: func(r rollover.Rotation) bool {
-			return r.State == rollover.StateRunning || strings.EqualFold(r.ResumeID, req.GetRequestId())
+			return r.State == rollover.StateRunning || r.State == rollover.StateUndoing || strings.EqualFold(r.ResumeID, req.GetRequestId())
 		},
 	})
 	return &pb.ResumeRotationResponse{Rotation: r}, err
@@ -166,7 +166,7 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 			return edge.Stale(t.name, etagOf(r))
 		case err != nil:
 			return explain(t.name, r, err)
-		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check:
+		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check && next.Reopened == r.Reopened:
 			return nil
 		}
 		_, err = s.c.Store.SaveRotation(ctx, next)

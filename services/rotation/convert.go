@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
@@ -30,6 +31,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 		Lane: laneOf(p.GetLane()), Limits: limitsOf(p.GetLimits()),
 	}
 	s.StageDeadline, s.Schedule = scheduleOf(p.GetSchedule())
+	s.FailedOf, _ = edge.ParseRotation(p.GetTarget().GetFailedOf())
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
 	}
@@ -52,6 +54,7 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	if p.GetRetirePolicy() == pb.RotationSpec_RETIRE_POLICY_ON_REQUEST {
 		s.RetirePolicy = rollover.RetireOnRequest
 	}
+	s.UndoWindow = undoWindowOf(p.GetUndoWindow())
 	if t := p.GetRetireNotBefore(); t != nil {
 		s.RetireNotBefore = t.AsTime()
 	}
@@ -73,6 +76,12 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 	}
 	if s.DriftedOf != "" {
 		p.Target.Selection = &pb.TargetSelector_DriftedOf{DriftedOf: edge.RotationName(s.DriftedOf)}
+	}
+	if s.FailedOf != "" {
+		p.Target.Selection = &pb.TargetSelector_FailedOf{FailedOf: edge.RotationName(s.FailedOf)}
+	}
+	if s.Retires() {
+		p.UndoWindow = durationpb.New(s.UndoFor())
 	}
 	if s.AllTenants {
 		p.Target.Selection = &pb.TargetSelector_AllTenants{AllTenants: true}
@@ -109,6 +118,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 		p.WaveSizes, p.Wave = wavesProto(r, c)
 		p.Throttle = throttleProto(r, c)
 		p.Check = checkProto(r, c)
+		p.Undo = undoProto(r, c)
 	}
 	return p
 }

@@ -28,7 +28,7 @@ func TestConvert_TheContractHasEveryWordOfTheRoom(t *testing.T) {
 	}
 	for _, s := range []rollover.RotationState{
 		rollover.StatePlanning, rollover.StatePlanned, rollover.StateRunning, rollover.StatePaused, rollover.StateCancelling,
-		rollover.StateCancelled, rollover.StateSucceeded, rollover.StateFailed,
+		rollover.StateCancelled, rollover.StateSucceeded, rollover.StateFailed, rollover.StateUndoing, rollover.StateUndone,
 	} {
 		if stateProto(s) == 0 {
 			missing("state", s)

@@ -195,6 +195,9 @@ func (s *Service) tenants(ctx context.Context, t *pb.TargetSelector) ([]string, 
 	if sel, ok := t.GetSelection().(*pb.TargetSelector_DriftedOf); ok {
 		return s.drifted(ctx, sel.DriftedOf)
 	}
+	if sel, ok := t.GetSelection().(*pb.TargetSelector_FailedOf); ok {
+		return s.failedTenants(ctx, sel.FailedOf)
+	}
 	if !t.GetAllTenants() {
 		return s.named(ctx, t.GetTenants().GetNames())
 	}

@@ -21,8 +21,8 @@ const (
 	checkID2 = "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a38"
 )
 
-// ended returns a rotation of n tasks that has ended well.
-func (h *house) ended(t *testing.T, n int) *pb.Rotation {
+// succeeded returns a rotation of n tasks that has ended well.
+func (h *house) succeeded(t *testing.T, n int) *pb.Rotation {
 	t.Helper()
 	r := h.create(t)
 	h.plan(t, r.GetName(), n)
@@ -81,7 +81,7 @@ func target(ord int, tenant string, kinds ...rollover.DriftKind) rollover.Drifte
 
 func TestCheckRotation_BeginsOnceForARequest(t *testing.T) {
 	h := open(t, nil)
-	name := h.ended(t, 70).GetName()
+	name := h.succeeded(t, 70).GetName()
 	k := h.checkRotation(t, 0, name, checkID)
 	if k.GetState() != pb.CheckStatus_STATE_RUNNING || k.GetNumber() != 1 || k.GetTargets() != 70 || k.GetChecked() != 0 {
 		t.Errorf("check = %v, want number 1 running over 70", k)
@@ -106,7 +106,7 @@ func TestCheckRotation_BeginsOnceForARequest(t *testing.T) {
 // finds it, at another server.
 func TestCheckRotation_ALostAnswerBeginsNoSecondCheck(t *testing.T) {
 	h := open(t, nil)
-	name := h.ended(t, 3).GetName()
+	name := h.succeeded(t, 3).GetName()
 	h.store.loseNext(1)
 	req := &pb.CheckRotationRequest{Name: name, RequestId: checkID}
 	if _, err := h.client().CheckRotation(t.Context(), req); err == nil {
@@ -132,7 +132,7 @@ func TestCheckRotation_SaysWhyNot(t *testing.T) {
 
 func TestListDrifts_PagesAndFilters(t *testing.T) {
 	h := open(t, nil)
-	one, two := h.ended(t, 130).GetName(), h.ended(t, 3).GetName()
+	one, two := h.succeeded(t, 130).GetName(), h.succeeded(t, 3).GetName()
 	h.checkRotation(t, 0, one, "")
 	h.checkRotation(t, 0, two, "")
 	h.found(t, one, target(2, "contoso", rollover.DriftNewMissing, rollover.DriftForeignAdded), target(129, "fabrikam", rollover.DriftUnreadable))
@@ -186,7 +186,7 @@ func TestListDrifts_PagesAndFilters(t *testing.T) {
 
 func TestCreateRotation_DriftedOf(t *testing.T) {
 	h := open(t, nil)
-	name := h.ended(t, 5).GetName()
+	name := h.succeeded(t, 5).GetName()
 	req := h.request()
 	req.GetRotation().GetSpec().GetTarget().Selection = &pb.TargetSelector_DriftedOf{DriftedOf: name}
 	refuse := func(when string) {
@@ -225,7 +225,7 @@ func TestCreateRotation_DriftedOf(t *testing.T) {
 // whoever leads later knows it from the record.
 func TestCreateRotation_TakesOverTheServersDriftPolicy(t *testing.T) {
 	h := open(t, func(c *rotation.Config) { c.Drift = rollover.DriftPolicy{Every: 24 * time.Hour, For: 48 * time.Hour} })
-	r := h.ended(t, 2)
+	r := h.succeeded(t, 2)
 	if d := r.GetSpec().GetDrift(); d.GetEvery().AsDuration() != 24*time.Hour || d.GetFor().AsDuration() != 48*time.Hour {
 		t.Errorf("drift = %v, want the server's", d)
 	}
@@ -243,7 +243,7 @@ func TestCreateRotation_TakesOverTheServersDriftPolicy(t *testing.T) {
 // A watch of an ended rotation goes on while a check runs, and ends with it.
 func TestWatchRotation_TellsTheCheck(t *testing.T) {
 	h := open(t, nil)
-	name := h.ended(t, 3).GetName()
+	name := h.succeeded(t, 3).GetName()
 	h.checkRotation(t, 0, name, "")
 	w, err := h.client().WatchRotation(t.Context(), &pb.WatchRotationRequest{Name: name})
 	if err != nil {

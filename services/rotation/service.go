@@ -24,6 +24,9 @@ type Store interface {
 	CreateRotation(ctx context.Context, r rollover.Rotation, tenants []string) (rollover.Rotation, error)
 	Rotation(ctx context.Context, id string) (rollover.Rotation, error)
 	SaveRotation(ctx context.Context, r rollover.Rotation) (rollover.Rotation, error)
+	// SaveTasks saves each task under the rule of SaveTask and joins the errors of
+	// those that were not saved; those that were have a greater Rev.
+	SaveTasks(ctx context.Context, ks []rollover.Task) ([]rollover.Task, error)
 }
 
 // Mirror is what the service needs of a [mirror.Mirror]: lists, counts, watches.

@@ -138,6 +138,7 @@ type turn struct {
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
 	parts   outbox[rollover.TaskID] // of checks; Ord is the part's position
+	undoing map[undoID]*coverage    // what each undo is for
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
 	times   map[string]*times       // schedules that were read, by rotation
 
@@ -175,6 +176,9 @@ func (t *turn) all(ctx context.Context) {
 	slices.SortStableFunc(views, func(a, b mirror.View) int { return rank(a.Rotation.Spec.Lane) - rank(b.Rotation.Spec.Lane) })
 	var planning, running []mirror.View
 	for _, v := range views {
+		if v.Seq < v.Rotation.Reopened {
+			continue // Tasks were opened again, and the mirror has not heard of it.
+		}
 		var err error
 		var ready bool
 		switch v.Rotation.State {
@@ -190,6 +194,10 @@ func (t *turn) all(ctx context.Context) {
 			err = t.hold(ctx, v)
 		case rollover.StateCancelling:
 			err = t.cancel(ctx, v)
+		case rollover.StateUndoing:
+			if ready, err = t.undo(ctx, v); ready {
+				running = append(running, v)
+			}
 		}
 		t.complain(ctx, v.Rotation.ID, err)
 	}
@@ -330,6 +338,13 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 		delete(found, ord)
 	}
 	plan := rollover.Assemble(findings)
+	if r.Spec.FailedOf != "" {
+		failed, err := t.failedTargets(ctx, r.Spec.FailedOf)
+		if err != nil {
+			return fmt.Errorf("reading what failed in rotation %s: %w", r.Spec.FailedOf, err)
+		}
+		plan = rollover.OnlyTargets(plan, failed, r.Spec.FailedOf)
+	}
 	if r, err = r.Freeze(plan, t.Now()); err != nil {
 		return err
 	}

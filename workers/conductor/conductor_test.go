@@ -31,6 +31,7 @@ type house struct {
 	ledger rollovertest.Ledger
 	fresh  rollover.Credential
 	hosts  []rollover.Target
+	vault  rollovertest.Vault
 }
 
 var switchAt = rollovertest.Epoch.AddDate(0, 0, 3)
@@ -110,6 +111,7 @@ func (h *house) rotate() (stop func()) {
 		Queue: h.broker, Slots: 8, Log: slog.New(slog.DiscardHandler),
 		Engine: rollover.NewEngine(rollover.Config{
 			Store: h.broker, Now: h.clock.Now, Driver: func(string) (rollover.Driver, error) { return h.driver, nil },
+			Archive: &h.vault,
 		}),
 	})
 	return h.run("rotator", r.Run)

@@ -165,7 +165,7 @@ func (t *turn) run(ctx context.Context, v mirror.View) (bool, error) {
 // hand and have ended is closed.
 func (t *turn) hold(ctx context.Context, v mirror.View) error {
 	t.forget(v.Rotation.ID)
-	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 {
+	if v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks == 0 && !v.Rotation.UndoUnderWay() {
 		return t.save(ctx, v.Rotation.End(v.Counts, t.Now()))
 	}
 	_, err := t.schedule(ctx, v)

@@ -23,9 +23,10 @@ type Client interface {
 	// keys, from the host. It fails with a [rollover.StepError] where there is
 	// none or more than one. A list that may not be whole is an error.
 	Identity(ctx context.Context, at At, name string) (Identity, error)
-	// AddKey adds a certificate to an identity that was just read. A second call
-	// adds a second copy. An error does not mean that nothing was added.
-	AddKey(ctx context.Context, at At, identity int64, c rollover.Credential, displayName string) error
+	// AddKey adds a certificate to an identity that was just read, with the dates,
+	// name and usage that s has. A second call adds a second copy. An error does
+	// not mean that nothing was added.
+	AddKey(ctx context.Context, at At, identity int64, s rollover.Standing) error
 	// DeleteKey removes a key in the version that was read. Gone already is
 	// success; another version is [rollover.ErrConflict].
 	DeleteKey(ctx context.Context, at At, k Key) error
@@ -317,11 +318,11 @@ func nextPage(current, base, href, host string) (string, error) {
 }
 
 // AddKey implements [Client].
-func (a *api) AddKey(ctx context.Context, at At, identity int64, c rollover.Credential, displayName string) error {
+func (a *api) AddKey(ctx context.Context, at At, identity int64, s rollover.Standing) error {
 	return a.manage(ctx, at, request{
 		op: "add", method: http.MethodPost, contentType: atomType,
 		url:  fmt.Sprintf("%sServiceIdentities(%dL)/ServiceIdentityKeys", managementScope(at.Host), identity),
-		body: newKey(c, displayName, a.kit.Now()),
+		body: newKey(s, a.kit.Now()),
 	})
 }
 

@@ -157,20 +157,21 @@ func (f *Fake) Identity(ctx context.Context, at At, name string) (id Identity, e
 }
 
 // AddKey implements [Client].
-func (f *Fake) AddKey(ctx context.Context, at At, identity int64, c rollover.Credential, displayName string) error {
+func (f *Fake) AddKey(ctx context.Context, at At, identity int64, s rollover.Standing) error {
 	return f.call(ctx, "add", func() error {
 		for _, i := range f.identities[at.Host] {
 			if i.ID != identity {
 				continue
 			}
-			if slices.ContainsFunc(i.seen, func(k Key) bool { return k.SHA256 == c.SHA256 }) {
-				f.complain("one-effect: certificate %s was added to %s, where it was just seen", c.SHA1, i.name)
+			if slices.ContainsFunc(i.seen, func(k Key) bool { return k.SHA256 == s.SHA256 }) {
+				f.complain("one-effect: certificate %s was added to %s, where it was just seen", s.SHA1, i.name)
 			}
-			if len(c.DER) == 0 || markIn(displayName) == "" {
-				f.complain("certificate %s was added without bytes or mark (%q)", c.SHA1, displayName)
+			if len(s.DER) == 0 || s.Usage == "" {
+				f.complain("certificate %s was added without bytes or usage (%q)", s.SHA1, s.Name)
 			}
 			f.before = slices.Clone(i.Keys)
-			f.add(i, rollover.Standing{Credential: c, Start: c.NotBefore, End: c.NotAfter, Mark: markIn(displayName)})
+			s.Mark = markIn(s.Name)
+			f.add(i, s)
 			return nil
 		}
 		return &StatusError{Op: "add", Host: at.Host, Status: 404}

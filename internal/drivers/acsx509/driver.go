@@ -97,7 +97,7 @@ func (d *Driver) Stage(ctx context.Context, w rollover.Work) (added bool, err er
 		return false, rollover.Changed(rollover.ChangedSincePlan,
 			fmt.Errorf("%s holds %d certificates that are not those of the plan", w.Target, len(o.Standing)))
 	}
-	if err = d.client.AddKey(ctx, place(w), id.ID, w.New, markPrefix+w.Rotation); err == nil {
+	if err = d.client.AddKey(ctx, place(w), id.ID, fresh(w)); err == nil {
 		return true, nil
 	}
 	// It may have been done all the same, or someone else was faster. A look now
@@ -111,6 +111,15 @@ func (d *Driver) Stage(ctx context.Context, w rollover.Work) (added bool, err er
 		return false, fmt.Errorf("adding to an identity that has moved: %w", err)
 	}
 	return false, mark(err)
+}
+
+// fresh returns the new certificate as we add it: with its own dates, and with our
+// mark for a name.
+func fresh(w rollover.Work) rollover.Standing {
+	return rollover.Standing{
+		Credential: w.New, Start: w.New.NotBefore, End: w.New.NotAfter,
+		Mark: w.Rotation, Name: markPrefix + w.Rotation, Usage: usageSigning,
+	}
 }
 
 // stands reports whether the new certificate is on the identity, and whether a
@@ -248,17 +257,6 @@ func readyToRetire(id Identity, w rollover.Work) error {
 		return rollover.Permanent(rollover.Refused, err)
 	}
 	return nil
-}
-
-// Undo implements [rollover.Driver]. Only keys with our mark go; the same
-// certificate added by someone else is theirs.
-func (d *Driver) Undo(ctx context.Context, w rollover.Work) error {
-	if w.Rotation == "" {
-		return rollover.Permanent(rollover.Refused, errors.New("undoing without a rotation's id"))
-	}
-	ours := func(k Key) bool { return k.SHA256 == w.New.SHA256 && k.Mark == w.Rotation }
-	_, err := d.remove(ctx, w, ours, func(Identity) error { return nil })
-	return err
 }
 
 // remove deletes the keys that goes picks, if may allows it for the identity as

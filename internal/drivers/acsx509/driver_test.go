@@ -48,7 +48,12 @@ func (s *scene) count(sha string) (n int) {
 	return n
 }
 
-func old(c certificates) rollover.Standing     { return rollovertest.Stand(c.old) }
+func old(c certificates) rollover.Standing {
+	s := rollovertest.Stand(c.old)
+	s.Name, s.Usage = "CRM's key", "Signing"
+	return s
+}
+
 func foreign(c certificates) rollover.Standing { return rollovertest.Stand(c.foreign) }
 func theirs(c certificates) rollover.Standing  { return rollovertest.Stand(c.next) }
 func ours(c certificates) rollover.Standing {

@@ -104,7 +104,7 @@ func (w *world) standing() (o rollover.Observation) {
 			if id, ok := strings.CutPrefix(k.DisplayName, "Crossfade "); ok {
 				mark = id
 			}
-			o.Standing = append(o.Standing, rollover.Standing{Credential: c, Start: k.Start, End: k.End, Reserved: k.SystemReserved, Mark: mark})
+			o.Standing = append(o.Standing, rollover.Standing{Credential: c, Start: k.Start, End: k.End, Reserved: k.SystemReserved, Mark: mark, Name: k.DisplayName, Usage: k.Usage})
 		}
 	}
 	return o
@@ -122,6 +122,9 @@ func (w *world) edit(change func([]rollover.Standing) []rollover.Standing) {
 			continue
 		}
 		name := "by hand"
+		if s.Name != "" {
+			name = s.Name
+		}
 		if s.Mark != "" {
 			name = "Crossfade " + s.Mark
 		}
@@ -148,7 +151,7 @@ func TestDriver_KeepsTheContractOnTheEmulator(t *testing.T) {
 			rollovertest.TestDriver(t, func(t *testing.T) rollovertest.Fixture {
 				w := newWorld(t, c.switches)
 				return rollovertest.Fixture{
-					Driver: w.driver(), Second: w.driver(), Work: w.work(), Foreign: rollovertest.Stand(w.foreign),
+					OneCopy: c.switches.RefuseDuplicateCertificates, Driver: w.driver(), Second: w.driver(), Work: w.work(), Foreign: rollovertest.Stand(w.foreign),
 					Standing: w.standing, Edit: w.edit, SetNow: w.set, Secrets: []string{managementKey, passwordKey, "HMACSHA256"},
 					Break: func(call string, m rollovertest.Mode) {
 						kind := map[rollovertest.Mode]string{rollovertest.Lost: c.lost, rollovertest.DoneLost: c.done}[m]

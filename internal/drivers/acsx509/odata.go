@@ -71,6 +71,9 @@ type properties struct {
 // typeX509 is the ServiceIdentityKey.Type of certificates. Case matters.
 const typeX509 = "X509Certificate"
 
+// usageSigning is the ServiceIdentityKey.Usage of the keys that we add.
+const usageSigning = "Signing"
+
 // UnmarshalXML reads the properties and forgets the value of every key that is
 // not a certificate, before anyone can see it: ACS gives passwords and symmetric
 // keys back in clear.
@@ -281,16 +284,18 @@ func (e entry) key() Key {
 	if err != nil {
 		c.DER = nil
 	}
-	k.Standing = rollover.Standing{Credential: c, Start: p.Start, End: p.End, Reserved: p.SystemReserved, Mark: markIn(p.DisplayName)}
+	k.Standing = rollover.Standing{Credential: c, Start: p.Start, End: p.End, Reserved: p.SystemReserved, Mark: markIn(p.DisplayName), Name: p.DisplayName, Usage: p.Usage}
 	return k
 }
 
 // newKey returns the Atom entry that adds a certificate, in the manner of the WCF
 // client: properties in alphabetical order, Id 0, dates in UTC.
-func newKey(c rollover.Credential, displayName string, now time.Time) []byte {
-	const date = "2006-01-02T15:04:05Z"
-	var name strings.Builder
-	_ = xml.EscapeText(&name, []byte(displayName)) // A strings.Builder does not fail.
+// What is put back may have dates with fractions of a second.
+func newKey(s rollover.Standing, now time.Time) []byte {
+	const date = "2006-01-02T15:04:05.9999999Z"
+	var name, usage strings.Builder
+	_ = xml.EscapeText(&name, []byte(s.Name)) // A strings.Builder does not fail.
+	_ = xml.EscapeText(&usage, []byte(s.Usage))
 	return fmt.Appendf(nil, `<?xml version="1.0" encoding="utf-8" standalone="yes"?>
 <entry xmlns:d="http://schemas.microsoft.com/ado/2007/08/dataservices" xmlns:m="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata" xmlns="http://www.w3.org/2005/Atom">
   <category scheme="http://schemas.microsoft.com/ado/2007/08/dataservices/scheme" term="Microsoft.Cloud.AccessControl.Management.ServiceIdentityKey" />
@@ -306,11 +311,11 @@ func newKey(c rollover.Credential, displayName string, now time.Time) []byte {
     <d:StartDate m:type="Edm.DateTime">%s</d:StartDate>
     <d:SystemReserved m:type="Edm.Boolean">false</d:SystemReserved>
     <d:Type>%s</d:Type>
-    <d:Usage>Signing</d:Usage>
+    <d:Usage>%s</d:Usage>
     <d:Value m:type="Edm.Binary">%s</d:Value>
     <d:Version m:type="Edm.Binary" m:null="true" />
   </m:properties></content>
 </entry>
-`, now.UTC().Format(date), name.String(), c.NotAfter.UTC().Format(date), c.NotBefore.UTC().Format(date),
-		typeX509, base64.StdEncoding.EncodeToString(c.DER))
+`, now.UTC().Truncate(time.Second).Format(date), name.String(), s.End.UTC().Format(date), s.Start.UTC().Format(date),
+		typeX509, usage.String(), base64.StdEncoding.EncodeToString(s.DER))
 }

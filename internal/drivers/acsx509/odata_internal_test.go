@@ -147,7 +147,7 @@ func TestNewKey_IsReadBackAsItWasMeant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, body, _ := bytes.Cut(newKey(c, `Crossfade <&>"'`, time.Unix(0, 0)), []byte("?>"))
+	_, body, _ := bytes.Cut(newKey(rollover.Standing{Credential: c, Start: c.NotBefore, End: c.NotAfter, Name: `Crossfade <&>"'`, Usage: usageSigning}, time.Unix(0, 0)), []byte("?>"))
 	f, err := parseFeed(strings.NewReader("<feed>" + string(body) + "</feed>"))
 	if err != nil {
 		t.Fatal(err)

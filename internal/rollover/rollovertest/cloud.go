@@ -165,7 +165,7 @@ func (c *Cloud) Retire(ctx context.Context, w rollover.Work) ([]string, error) {
 	}
 	var removed []string
 	for _, old := range w.Old {
-		if _, ok := o.Find(old.SHA256); ok {
+		for range holds(o.Standing, old.SHA256) {
 			if err := c.delete(ctx, w.Target, old.SHA256); err != nil {
 				return nil, err
 			}
@@ -173,6 +173,30 @@ func (c *Cloud) Retire(ctx context.Context, w rollover.Work) ([]string, error) {
 		removed = append(removed, old.SHA256)
 	}
 	return removed, nil
+}
+
+// Restore implements [rollover.Driver].
+func (c *Cloud) Restore(ctx context.Context, w rollover.Work) error {
+	o, err := c.list(ctx, w.Target)
+	if err != nil {
+		return err
+	}
+	if !oldValid(append(slices.Clone(o.Standing), w.Restore...), w) {
+		return rollover.Permanent(rollover.Refused, fmt.Errorf("no old credential of %s is valid", w.Target))
+	}
+	for _, s := range w.Restore {
+		if len(s.DER) == 0 {
+			return rollover.Permanent(rollover.Refused, fmt.Errorf("no bytes to put back on %s", w.Target))
+		}
+		if holds(o.Standing, s.SHA256) >= holds(w.Restore, s.SHA256) {
+			continue
+		}
+		if err := c.add(ctx, w.Target, s); err != nil {
+			return err
+		}
+		o.Standing = append(o.Standing, s)
+	}
+	return nil
 }
 
 // Undo implements [rollover.Driver].
@@ -185,10 +209,25 @@ func (c *Cloud) Undo(ctx context.Context, w rollover.Work) error {
 	if !ok || s.Mark != w.Rotation {
 		return nil
 	}
+	asPlanned := w.Observed != "" && o.Digest(w.New.SHA256) == w.Observed
+	sameSubject := func(s rollover.Standing) bool {
+		return s.SHA256 != w.New.SHA256 && s.Subject == w.New.Subject && s.ValidAt(w.Now)
+	}
+	if !oldValid(o.Standing, w) || len(w.Old) == 0 && !asPlanned && !slices.ContainsFunc(o.Standing, sameSubject) {
+		return rollover.Permanent(rollover.Refused, fmt.Errorf("no old credential of %s is valid", w.Target))
+	}
 	for _, other := range o.Standing {
 		if other.SHA256 != w.New.SHA256 && other.ValidAt(w.Now) {
 			return c.delete(ctx, w.Target, w.New.SHA256)
 		}
 	}
 	return rollover.Permanent(rollover.Refused, fmt.Errorf("the credential is the last valid one on %s", w.Target))
+}
+
+// oldValid reports whether one of w.Old is valid among those standing, or none is
+// named.
+func oldValid(standing []rollover.Standing, w rollover.Work) bool {
+	return len(w.Old) == 0 || slices.ContainsFunc(standing, func(s rollover.Standing) bool {
+		return s.ValidAt(w.Now) && slices.ContainsFunc(w.Old, func(c rollover.Credential) bool { return c.SHA256 == s.SHA256 })
+	})
 }

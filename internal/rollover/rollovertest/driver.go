@@ -32,6 +32,8 @@ type Fixture struct {
 	Break func(call string, m Mode)
 	// SetNow sets every clock: the drivers' and the other side's.
 	SetNow func(time.Time)
+	// OneCopy says that the target refuses a second copy of a credential.
+	OneCopy bool
 	// Secrets are texts that no error may hold.
 	Secrets []string
 }
@@ -40,7 +42,7 @@ type Fixture struct {
 // what it may and nothing else, and finds what an earlier call did whose answer
 // was lost. open returns a new fixture; it is called once for each case.
 func TestDriver(t *testing.T, open func(t *testing.T) Fixture) {
-	for _, group := range [][]driverCase{observeCases(), stageCases(), verifyCases(), activateCases(), retireCases(), undoCases()} {
+	for _, group := range [][]driverCase{observeCases(), stageCases(), verifyCases(), activateCases(), retireCases(), undoCases(), restoreCases()} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				b := newBench(t, open(t))

@@ -6,6 +6,7 @@ package rollovertest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -223,6 +224,19 @@ func (m *Memory) SaveTask(_ context.Context, k rollover.Task) (rollover.Task, er
 	k.Rev = rec.rev
 	m.tell(rollover.Change{Seq: rec.rev, Time: k.UpdatedAt, Task: &rollover.TaskChange{ID: k.ID, Progress: k.Progress}})
 	return k, nil
+}
+
+// SaveTasks saves each task under the rule of SaveTask. It returns them in the
+// same order and joins the errors of those that were not saved.
+func (m *Memory) SaveTasks(ctx context.Context, ks []rollover.Task) ([]rollover.Task, error) {
+	out := make([]rollover.Task, len(ks))
+	var errs []error
+	for i, k := range ks {
+		var err error
+		out[i], err = m.SaveTask(ctx, k)
+		errs = append(errs, err)
+	}
+	return out, errors.Join(errs...)
 }
 
 // tell hands c to every follower. The caller holds mu.

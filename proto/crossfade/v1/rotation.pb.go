@@ -46,20 +46,26 @@ const (
 	// What is in hand is being finished; nothing new is begun until it is resumed.
 	// Ends by itself only if no task is left open.
 	Rotation_STATE_PAUSED Rotation_State = 8
+	// It is being taken back, or a part of it; see UndoRotation.
+	Rotation_STATE_UNDOING Rotation_State = 9
+	// It was taken back as a whole. An end state.
+	Rotation_STATE_UNDONE Rotation_State = 10
 )
 
 // Enum value maps for Rotation_State.
 var (
 	Rotation_State_name = map[int32]string{
-		0: "STATE_UNSPECIFIED",
-		1: "STATE_PLANNING",
-		2: "STATE_PLANNED",
-		3: "STATE_RUNNING",
-		4: "STATE_CANCELLING",
-		5: "STATE_CANCELLED",
-		6: "STATE_SUCCEEDED",
-		7: "STATE_FAILED",
-		8: "STATE_PAUSED",
+		0:  "STATE_UNSPECIFIED",
+		1:  "STATE_PLANNING",
+		2:  "STATE_PLANNED",
+		3:  "STATE_RUNNING",
+		4:  "STATE_CANCELLING",
+		5:  "STATE_CANCELLED",
+		6:  "STATE_SUCCEEDED",
+		7:  "STATE_FAILED",
+		8:  "STATE_PAUSED",
+		9:  "STATE_UNDOING",
+		10: "STATE_UNDONE",
 	}
 	Rotation_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -71,6 +77,8 @@ var (
 		"STATE_SUCCEEDED":   6,
 		"STATE_FAILED":      7,
 		"STATE_PAUSED":      8,
+		"STATE_UNDOING":     9,
+		"STATE_UNDONE":      10,
 	}
 )
 
@@ -516,6 +524,9 @@ const (
 	RotationTask_REASON_NOT_SELECTED RotationTask_Reason = 19
 	// Failed: the new certificate, or its key, is on the block list.
 	RotationTask_REASON_BLOCKED RotationTask_Reason = 21
+	// Failed: the old credentials were removed too long ago to be put back, or were
+	// not kept.
+	RotationTask_REASON_UNDO_WINDOW_OVER RotationTask_Reason = 20
 )
 
 // Enum value maps for RotationTask_Reason.
@@ -542,6 +553,7 @@ var (
 		18: "REASON_BY_REQUEST",
 		19: "REASON_NOT_SELECTED",
 		21: "REASON_BLOCKED",
+		20: "REASON_UNDO_WINDOW_OVER",
 	}
 	RotationTask_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":            0,
@@ -565,6 +577,7 @@ var (
 		"REASON_BY_REQUEST":             18,
 		"REASON_NOT_SELECTED":           19,
 		"REASON_BLOCKED":                21,
+		"REASON_UNDO_WINDOW_OVER":       20,
 	}
 )
 
@@ -705,7 +718,9 @@ type Rotation struct {
 	Forecast *Forecast `protobuf:"bytes,23,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	// How the checks for drift stand. Output only; absent where there was none and
 	// none will begin by itself.
-	Check         *CheckStatus `protobuf:"bytes,28,opt,name=check,proto3" json:"check,omitempty"`
+	Check *CheckStatus `protobuf:"bytes,28,opt,name=check,proto3" json:"check,omitempty"`
+	// The undo that is under way, or the last one. Output only; absent: none.
+	Undo          *UndoStatus `protobuf:"bytes,21,opt,name=undo,proto3" json:"undo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,6 +923,13 @@ func (x *Rotation) GetCheck() *CheckStatus {
 	return nil
 }
 
+func (x *Rotation) GetUndo() *UndoStatus {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -953,7 +975,11 @@ type RotationSpec struct {
 	Schedule *Schedule `protobuf:"bytes,14,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// How often the targets are checked for drift after the end. Absent: as the
 	// server is configured, which is never by default.
-	Drift         *DriftPolicy `protobuf:"bytes,20,opt,name=drift,proto3" json:"drift,omitempty"`
+	Drift *DriftPolicy `protobuf:"bytes,20,opt,name=drift,proto3" json:"drift,omitempty"`
+	// How long after its retirement a task can be undone, 0 to 90 days. The removed
+	// public certificates are kept for that. 0: what was retired cannot be undone.
+	// Only with something to replace. Absent: 7 days.
+	UndoWindow    *durationpb.Duration `protobuf:"bytes,18,opt,name=undo_window,json=undoWindow,proto3" json:"undo_window,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1103,6 +1129,13 @@ func (x *RotationSpec) GetSchedule() *Schedule {
 func (x *RotationSpec) GetDrift() *DriftPolicy {
 	if x != nil {
 		return x.Drift
+	}
+	return nil
+}
+
+func (x *RotationSpec) GetUndoWindow() *durationpb.Duration {
+	if x != nil {
+		return x.UndoWindow
 	}
 	return nil
 }
@@ -1548,6 +1581,7 @@ type TargetSelector struct {
 	//	*TargetSelector_Filter
 	//	*TargetSelector_DriftedOf
 	//	*TargetSelector_TargetSet
+	//	*TargetSelector_FailedOf
 	Selection isTargetSelector_Selection `protobuf_oneof:"selection"`
 	// Which endpoints of these tenants: an AIP-160 filter, at most 1,000 bytes and 20
 	// comparisons and operators. It is evaluated while planning, on what was read
@@ -1653,6 +1687,15 @@ func (x *TargetSelector) GetTargetSet() string {
 	return ""
 }
 
+func (x *TargetSelector) GetFailedOf() string {
+	if x != nil {
+		if x, ok := x.Selection.(*TargetSelector_FailedOf); ok {
+			return x.FailedOf
+		}
+	}
+	return ""
+}
+
 func (x *TargetSelector) GetEndpointFilter() string {
 	if x != nil {
 		return x.EndpointFilter
@@ -1698,6 +1741,15 @@ type TargetSelector_TargetSet struct {
 	TargetSet string `protobuf:"bytes,5,opt,name=target_set,json=targetSet,proto3,oneof"`
 }
 
+type TargetSelector_FailedOf struct {
+	// rotations/{id}: the tenants of its tasks that failed or were found in
+	// conflict. It must have ended, and there must be such tasks. The tenants are
+	// planned anew; of their targets those are worked on that still are failed or in
+	// conflict there when the plan is made, and the other targets of the same
+	// endpoints. All others are skipped as NOT_SELECTED.
+	FailedOf string `protobuf:"bytes,6,opt,name=failed_of,json=failedOf,proto3,oneof"`
+}
+
 func (*TargetSelector_AllTenants) isTargetSelector_Selection() {}
 
 func (*TargetSelector_Tenants) isTargetSelector_Selection() {}
@@ -1707,6 +1759,8 @@ func (*TargetSelector_Filter) isTargetSelector_Selection() {}
 func (*TargetSelector_DriftedOf) isTargetSelector_Selection() {}
 
 func (*TargetSelector_TargetSet) isTargetSelector_Selection() {}
+
+func (*TargetSelector_FailedOf) isTargetSelector_Selection() {}
 
 // TenantNames is a list of tenants.
 type TenantNames struct {
@@ -3958,11 +4012,576 @@ func (x *CheckRotationResponse) GetRotation() *Rotation {
 	return nil
 }
 
+// RetryRotationTasksRequest asks to try tasks again.
+type RetryRotationTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// rotations/{id}/tasks/{position}, at most 1,000, each once. Tasks whose outcome
+	// is FAILED, CONFLICT or HANDED_OVER; any other refuses the request, and so does
+	// what planning decided. Not together with filter.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// An AIP-160 filter as in ListRotationTasksRequest, at most 1,000 bytes. Of the
+	// tasks that match, those whose outcome is FAILED, CONFLICT or HANDED_OVER are
+	// retried. Neither names nor filter: all whose outcome is FAILED.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Why, at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours. Sent again, it completes what was
+	// cut off and retries no task twice. Absent: none.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag          string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRotationTasksRequest) Reset() {
+	*x = RetryRotationTasksRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRotationTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRotationTasksRequest) ProtoMessage() {}
+
+func (x *RetryRotationTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRotationTasksRequest.ProtoReflect.Descriptor instead.
+func (*RetryRotationTasksRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RetryRotationTasksRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *RetryRotationTasksRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RetryRotationTasksRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// RetryRotationTasksResponse answers RetryRotationTasks.
+type RetryRotationTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// How many tasks this call opened again.
+	Retried       int64 `protobuf:"varint,2,opt,name=retried,proto3" json:"retried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRotationTasksResponse) Reset() {
+	*x = RetryRotationTasksResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRotationTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRotationTasksResponse) ProtoMessage() {}
+
+func (x *RetryRotationTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRotationTasksResponse.ProtoReflect.Descriptor instead.
+func (*RetryRotationTasksResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RetryRotationTasksResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *RetryRotationTasksResponse) GetRetried() int64 {
+	if x != nil {
+		return x.Retried
+	}
+	return 0
+}
+
+// UndoScope says which tasks an undo is for.
+type UndoScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	//
+	// Types that are valid to be assigned to Scope:
+	//
+	//	*UndoScope_All
+	//	*UndoScope_Tenants
+	//	*UndoScope_Wave
+	//	*UndoScope_Tasks
+	Scope         isUndoScope_Scope `protobuf_oneof:"scope"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoScope) Reset() {
+	*x = UndoScope{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoScope) ProtoMessage() {}
+
+func (x *UndoScope) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoScope.ProtoReflect.Descriptor instead.
+func (*UndoScope) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *UndoScope) GetScope() isUndoScope_Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *UndoScope) GetAll() bool {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_All); ok {
+			return x.All
+		}
+	}
+	return false
+}
+
+func (x *UndoScope) GetTenants() *TenantNames {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_Tenants); ok {
+			return x.Tenants
+		}
+	}
+	return nil
+}
+
+func (x *UndoScope) GetWave() int32 {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_Wave); ok {
+			return x.Wave
+		}
+	}
+	return 0
+}
+
+func (x *UndoScope) GetTasks() *TaskNames {
+	if x != nil {
+		if x, ok := x.Scope.(*UndoScope_Tasks); ok {
+			return x.Tasks
+		}
+	}
+	return nil
+}
+
+type isUndoScope_Scope interface {
+	isUndoScope_Scope()
+}
+
+type UndoScope_All struct {
+	// Every task that the plan left to be worked on. Must be true.
+	All bool `protobuf:"varint,1,opt,name=all,proto3,oneof"`
+}
+
+type UndoScope_Tenants struct {
+	// The tasks behind which an endpoint of these tenants stands. Of tasks not begun
+	// none; they go on after the undo.
+	Tenants *TenantNames `protobuf:"bytes,2,opt,name=tenants,proto3,oneof"`
+}
+
+type UndoScope_Wave struct {
+	// The tasks of this wave, from 1, that were begun.
+	Wave int32 `protobuf:"varint,3,opt,name=wave,proto3,oneof"`
+}
+
+type UndoScope_Tasks struct {
+	// These tasks, as far as they were begun.
+	Tasks *TaskNames `protobuf:"bytes,4,opt,name=tasks,proto3,oneof"`
+}
+
+func (*UndoScope_All) isUndoScope_Scope() {}
+
+func (*UndoScope_Tenants) isUndoScope_Scope() {}
+
+func (*UndoScope_Wave) isUndoScope_Scope() {}
+
+func (*UndoScope_Tasks) isUndoScope_Scope() {}
+
+// TaskNames is a list of tasks.
+type TaskNames struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}/tasks/{position}, 1 to 1,000, each once, all of one rotation.
+	Names         []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskNames) Reset() {
+	*x = TaskNames{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskNames) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskNames) ProtoMessage() {}
+
+func (x *TaskNames) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskNames.ProtoReflect.Descriptor instead.
+func (*TaskNames) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *TaskNames) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// UndoStatus says how far an undo is.
+type UndoStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was asked for.
+	Scope *UndoScope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// How many tasks it is for, as far as they are marked by now.
+	Covered int64 `protobuf:"varint,2,opt,name=covered,proto3" json:"covered,omitempty"`
+	// Those of them that were taken back.
+	Done int64 `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// Those of them that could not be taken back.
+	Failed int64 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// When it was asked for.
+	RequestTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it ended. Absent: it is under way.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoStatus) Reset() {
+	*x = UndoStatus{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoStatus) ProtoMessage() {}
+
+func (x *UndoStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoStatus.ProtoReflect.Descriptor instead.
+func (*UndoStatus) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *UndoStatus) GetScope() *UndoScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *UndoStatus) GetCovered() int64 {
+	if x != nil {
+		return x.Covered
+	}
+	return 0
+}
+
+func (x *UndoStatus) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *UndoStatus) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *UndoStatus) GetRequestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequestTime
+	}
+	return nil
+}
+
+func (x *UndoStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UndoStatus) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// UndoRotationRequest asks to take a rotation back.
+type UndoRotationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rotations/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Which tasks. Required.
+	Scope *UndoScope `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	// Why, at most 1,000 characters. Required.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A UUID that names this request for 24 hours. Absent: none.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Rotation.etag as it was read; another one is refused. Absent: any.
+	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Check everything, count the tasks and change nothing.
+	ValidateOnly  bool `protobuf:"varint,6,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoRotationRequest) Reset() {
+	*x = UndoRotationRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoRotationRequest) ProtoMessage() {}
+
+func (x *UndoRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoRotationRequest.ProtoReflect.Descriptor instead.
+func (*UndoRotationRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *UndoRotationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetScope() *UndoScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *UndoRotationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *UndoRotationRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// UndoRotationResponse answers UndoRotation.
+type UndoRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// How many tasks the undo is for, when it was asked.
+	Covered       int64 `protobuf:"varint,2,opt,name=covered,proto3" json:"covered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoRotationResponse) Reset() {
+	*x = UndoRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoRotationResponse) ProtoMessage() {}
+
+func (x *UndoRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoRotationResponse.ProtoReflect.Descriptor instead.
+func (*UndoRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *UndoRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *UndoRotationResponse) GetCovered() int64 {
+	if x != nil {
+		return x.Covered
+	}
+	return 0
+}
+
 var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\v\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\f\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -3993,10 +4612,11 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bthrottle\x18\x18 \x01(\v2\x16.crossfade.v1.ThrottleR\bthrottle\x12E\n" +
 	"\x0fschedule_status\x18\x16 \x01(\v2\x1c.crossfade.v1.ScheduleStatusR\x0escheduleStatus\x122\n" +
 	"\bforecast\x18\x17 \x01(\v2\x16.crossfade.v1.ForecastR\bforecast\x12/\n" +
-	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x1a9\n" +
+	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x12,\n" +
+	"\x04undo\x18\x15 \x01(\v2\x18.crossfade.v1.UndoStatusR\x04undo\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_PLANNING\x10\x01\x12\x11\n" +
@@ -4006,13 +4626,16 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0fSTATE_CANCELLED\x10\x05\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x06\x12\x10\n" +
 	"\fSTATE_FAILED\x10\a\x12\x10\n" +
-	"\fSTATE_PAUSED\x10\b\"f\n" +
+	"\fSTATE_PAUSED\x10\b\x12\x11\n" +
+	"\rSTATE_UNDOING\x10\t\x12\x10\n" +
+	"\fSTATE_UNDONE\x10\n" +
+	"\"f\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xe5\x06\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xa1\a\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -4031,7 +4654,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x04lane\x18\x0f \x01(\x0e2\x12.crossfade.v1.LaneR\x04lane\x12,\n" +
 	"\x06limits\x18\x10 \x01(\v2\x14.crossfade.v1.LimitsR\x06limits\x122\n" +
 	"\bschedule\x18\x0e \x01(\v2\x16.crossfade.v1.ScheduleR\bschedule\x12/\n" +
-	"\x05drift\x18\x14 \x01(\v2\x19.crossfade.v1.DriftPolicyR\x05drift\"h\n" +
+	"\x05drift\x18\x14 \x01(\v2\x19.crossfade.v1.DriftPolicyR\x05drift\x12:\n" +
+	"\vundo_window\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"undoWindow\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
@@ -4072,7 +4697,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bworkable\x18\x01 \x01(\x03R\bworkable\x12\x1c\n" +
 	"\ttolerated\x18\x02 \x01(\x03R\ttolerated\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x03R\x06failed\x12\x1a\n" +
-	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\xfc\x01\n" +
+	"\baccepted\x18\x04 \x01(\x03R\baccepted\"\x9b\x02\n" +
 	"\x0eTargetSelector\x12!\n" +
 	"\vall_tenants\x18\x01 \x01(\bH\x00R\n" +
 	"allTenants\x125\n" +
@@ -4081,7 +4706,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
 	"drifted_of\x18\a \x01(\tH\x00R\tdriftedOf\x12\x1f\n" +
 	"\n" +
-	"target_set\x18\x05 \x01(\tH\x00R\ttargetSet\x12'\n" +
+	"target_set\x18\x05 \x01(\tH\x00R\ttargetSet\x12\x1d\n" +
+	"\tfailed_of\x18\x06 \x01(\tH\x00R\bfailedOf\x12'\n" +
 	"\x0fendpoint_filter\x18\x04 \x01(\tR\x0eendpointFilterB\v\n" +
 	"\tselection\"#\n" +
 	"\vTenantNames\x12\x14\n" +
@@ -4105,7 +4731,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\tcancelled\x18\r \x01(\x03R\tcancelled\x12\x16\n" +
 	"\x06undone\x18\x0e \x01(\x03R\x06undone\x12\x18\n" +
 	"\aretired\x18\x0f \x01(\x03R\aretired\x12\x18\n" +
-	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\x8b\x0e\n" +
+	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xa8\x0e\n" +
 	"\fRotationTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x128\n" +
@@ -4147,7 +4773,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10OUTCOME_CONFLICT\x10\x05\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x06\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\a\x12\x12\n" +
-	"\x0eOUTCOME_UNDONE\x10\b\"\xad\x04\n" +
+	"\x0eOUTCOME_UNDONE\x10\b\"\xca\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_ROTATED\x10\x01\x12\x1a\n" +
@@ -4170,7 +4796,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x1aREASON_VERIFICATION_FAILED\x10\x11\x12\x15\n" +
 	"\x11REASON_BY_REQUEST\x10\x12\x12\x17\n" +
 	"\x13REASON_NOT_SELECTED\x10\x13\x12\x12\n" +
-	"\x0eREASON_BLOCKED\x10\x15\"8\n" +
+	"\x0eREASON_BLOCKED\x10\x15\x12\x1b\n" +
+	"\x17REASON_UNDO_WINDOW_OVER\x10\x14\"8\n" +
 	"\x06Advice\x12\x16\n" +
 	"\x12ADVICE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ADVICE_MOVE_TO_SAS\x10\x01\"c\n" +
@@ -4288,7 +4915,47 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\"K\n" +
 	"\x15CheckRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xb4\t\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\xac\x01\n" +
+	"\x19RetryRotationTasksRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x06 \x01(\tR\x04etag\"j\n" +
+	"\x1aRetryRotationTasksResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\x12\x18\n" +
+	"\aretried\x18\x02 \x01(\x03R\aretried\"\xa6\x01\n" +
+	"\tUndoScope\x12\x12\n" +
+	"\x03all\x18\x01 \x01(\bH\x00R\x03all\x125\n" +
+	"\atenants\x18\x02 \x01(\v2\x19.crossfade.v1.TenantNamesH\x00R\atenants\x12\x14\n" +
+	"\x04wave\x18\x03 \x01(\x05H\x00R\x04wave\x12/\n" +
+	"\x05tasks\x18\x04 \x01(\v2\x17.crossfade.v1.TaskNamesH\x00R\x05tasksB\a\n" +
+	"\x05scope\"!\n" +
+	"\tTaskNames\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\"\x8f\x02\n" +
+	"\n" +
+	"UndoStatus\x12-\n" +
+	"\x05scope\x18\x01 \x01(\v2\x17.crossfade.v1.UndoScopeR\x05scope\x12\x18\n" +
+	"\acovered\x18\x02 \x01(\x03R\acovered\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\x03R\x04done\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x03R\x06failed\x12=\n" +
+	"\frequest_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestTime\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x125\n" +
+	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\xc8\x01\n" +
+	"\x13UndoRotationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x05scope\x18\x02 \x01(\v2\x17.crossfade.v1.UndoScopeR\x05scope\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04etag\x18\x05 \x01(\tR\x04etag\x12#\n" +
+	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\"d\n" +
+	"\x14UndoRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\x12\x18\n" +
+	"\acovered\x18\x02 \x01(\x03R\acovered2\xf4\n" +
+	"\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -4303,7 +4970,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12X\n" +
 	"\rCheckRotation\x12\".crossfade.v1.CheckRotationRequest\x1a#.crossfade.v1.CheckRotationResponse\x12O\n" +
 	"\n" +
-	"ListDrifts\x12\x1f.crossfade.v1.ListDriftsRequest\x1a .crossfade.v1.ListDriftsResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"ListDrifts\x12\x1f.crossfade.v1.ListDriftsRequest\x1a .crossfade.v1.ListDriftsResponse\x12g\n" +
+	"\x12RetryRotationTasks\x12'.crossfade.v1.RetryRotationTasksRequest\x1a(.crossfade.v1.RetryRotationTasksResponse\x12U\n" +
+	"\fUndoRotation\x12!.crossfade.v1.UndoRotationRequest\x1a\".crossfade.v1.UndoRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_rotation_proto_rawDescOnce sync.Once
@@ -4318,166 +4987,187 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
-	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
-	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
-	(RotationSpec_RetirePolicy)(0),    // 2: crossfade.v1.RotationSpec.RetirePolicy
-	(Strategy_Start)(0),               // 3: crossfade.v1.Strategy.Start
-	(Tolerance_Mode)(0),               // 4: crossfade.v1.Tolerance.Mode
-	(RotationTask_Phase)(0),           // 5: crossfade.v1.RotationTask.Phase
-	(RotationTask_Outcome)(0),         // 6: crossfade.v1.RotationTask.Outcome
-	(RotationTask_Reason)(0),          // 7: crossfade.v1.RotationTask.Reason
-	(RotationTask_Advice)(0),          // 8: crossfade.v1.RotationTask.Advice
-	(*Rotation)(nil),                  // 9: crossfade.v1.Rotation
-	(*RotationSpec)(nil),              // 10: crossfade.v1.RotationSpec
-	(*Strategy)(nil),                  // 11: crossfade.v1.Strategy
-	(*WaveSize)(nil),                  // 12: crossfade.v1.WaveSize
-	(*WaveStatus)(nil),                // 13: crossfade.v1.WaveStatus
-	(*Tolerance)(nil),                 // 14: crossfade.v1.Tolerance
-	(*FailureBudget)(nil),             // 15: crossfade.v1.FailureBudget
-	(*TargetSelector)(nil),            // 16: crossfade.v1.TargetSelector
-	(*TenantNames)(nil),               // 17: crossfade.v1.TenantNames
-	(*TaskCounts)(nil),                // 18: crossfade.v1.TaskCounts
-	(*RotationTask)(nil),              // 19: crossfade.v1.RotationTask
-	(*TaskEndpoint)(nil),              // 20: crossfade.v1.TaskEndpoint
-	(*CredentialName)(nil),            // 21: crossfade.v1.CredentialName
-	(*Evidence)(nil),                  // 22: crossfade.v1.Evidence
-	(*CreateRotationRequest)(nil),     // 23: crossfade.v1.CreateRotationRequest
-	(*CreateRotationResponse)(nil),    // 24: crossfade.v1.CreateRotationResponse
-	(*GetRotationRequest)(nil),        // 25: crossfade.v1.GetRotationRequest
-	(*GetRotationResponse)(nil),       // 26: crossfade.v1.GetRotationResponse
-	(*ListRotationsRequest)(nil),      // 27: crossfade.v1.ListRotationsRequest
-	(*ListRotationsResponse)(nil),     // 28: crossfade.v1.ListRotationsResponse
-	(*ListRotationTasksRequest)(nil),  // 29: crossfade.v1.ListRotationTasksRequest
-	(*ListRotationTasksResponse)(nil), // 30: crossfade.v1.ListRotationTasksResponse
-	(*GetRotationTaskRequest)(nil),    // 31: crossfade.v1.GetRotationTaskRequest
-	(*GetRotationTaskResponse)(nil),   // 32: crossfade.v1.GetRotationTaskResponse
-	(*WatchRotationRequest)(nil),      // 33: crossfade.v1.WatchRotationRequest
-	(*WatchRotationResponse)(nil),     // 34: crossfade.v1.WatchRotationResponse
-	(*RotationSnapshot)(nil),          // 35: crossfade.v1.RotationSnapshot
-	(*TaskChanges)(nil),               // 36: crossfade.v1.TaskChanges
-	(*Checkpoint)(nil),                // 37: crossfade.v1.Checkpoint
-	(*StartRotationRequest)(nil),      // 38: crossfade.v1.StartRotationRequest
-	(*StartRotationResponse)(nil),     // 39: crossfade.v1.StartRotationResponse
-	(*PauseRotationRequest)(nil),      // 40: crossfade.v1.PauseRotationRequest
-	(*PauseRotationResponse)(nil),     // 41: crossfade.v1.PauseRotationResponse
-	(*ResumeRotationRequest)(nil),     // 42: crossfade.v1.ResumeRotationRequest
-	(*ResumeRotationResponse)(nil),    // 43: crossfade.v1.ResumeRotationResponse
-	(*CancelRotationRequest)(nil),     // 44: crossfade.v1.CancelRotationRequest
-	(*CancelRotationResponse)(nil),    // 45: crossfade.v1.CancelRotationResponse
-	(*RetireRotationRequest)(nil),     // 46: crossfade.v1.RetireRotationRequest
-	(*RetireRotationResponse)(nil),    // 47: crossfade.v1.RetireRotationResponse
-	(*CheckRotationRequest)(nil),      // 48: crossfade.v1.CheckRotationRequest
-	(*CheckRotationResponse)(nil),     // 49: crossfade.v1.CheckRotationResponse
-	nil,                               // 50: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 51: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 52: google.protobuf.Timestamp
-	(*Throttle)(nil),                  // 53: crossfade.v1.Throttle
-	(*ScheduleStatus)(nil),            // 54: crossfade.v1.ScheduleStatus
-	(*Forecast)(nil),                  // 55: crossfade.v1.Forecast
-	(*CheckStatus)(nil),               // 56: crossfade.v1.CheckStatus
-	(Lane)(0),                         // 57: crossfade.v1.Lane
-	(*Limits)(nil),                    // 58: crossfade.v1.Limits
-	(*Schedule)(nil),                  // 59: crossfade.v1.Schedule
-	(*DriftPolicy)(nil),               // 60: crossfade.v1.DriftPolicy
-	(*durationpb.Duration)(nil),       // 61: google.protobuf.Duration
-	(*ListDriftsRequest)(nil),         // 62: crossfade.v1.ListDriftsRequest
-	(*ListDriftsResponse)(nil),        // 63: crossfade.v1.ListDriftsResponse
+	(Rotation_State)(0),                // 0: crossfade.v1.Rotation.State
+	(Rotation_Phase)(0),                // 1: crossfade.v1.Rotation.Phase
+	(RotationSpec_RetirePolicy)(0),     // 2: crossfade.v1.RotationSpec.RetirePolicy
+	(Strategy_Start)(0),                // 3: crossfade.v1.Strategy.Start
+	(Tolerance_Mode)(0),                // 4: crossfade.v1.Tolerance.Mode
+	(RotationTask_Phase)(0),            // 5: crossfade.v1.RotationTask.Phase
+	(RotationTask_Outcome)(0),          // 6: crossfade.v1.RotationTask.Outcome
+	(RotationTask_Reason)(0),           // 7: crossfade.v1.RotationTask.Reason
+	(RotationTask_Advice)(0),           // 8: crossfade.v1.RotationTask.Advice
+	(*Rotation)(nil),                   // 9: crossfade.v1.Rotation
+	(*RotationSpec)(nil),               // 10: crossfade.v1.RotationSpec
+	(*Strategy)(nil),                   // 11: crossfade.v1.Strategy
+	(*WaveSize)(nil),                   // 12: crossfade.v1.WaveSize
+	(*WaveStatus)(nil),                 // 13: crossfade.v1.WaveStatus
+	(*Tolerance)(nil),                  // 14: crossfade.v1.Tolerance
+	(*FailureBudget)(nil),              // 15: crossfade.v1.FailureBudget
+	(*TargetSelector)(nil),             // 16: crossfade.v1.TargetSelector
+	(*TenantNames)(nil),                // 17: crossfade.v1.TenantNames
+	(*TaskCounts)(nil),                 // 18: crossfade.v1.TaskCounts
+	(*RotationTask)(nil),               // 19: crossfade.v1.RotationTask
+	(*TaskEndpoint)(nil),               // 20: crossfade.v1.TaskEndpoint
+	(*CredentialName)(nil),             // 21: crossfade.v1.CredentialName
+	(*Evidence)(nil),                   // 22: crossfade.v1.Evidence
+	(*CreateRotationRequest)(nil),      // 23: crossfade.v1.CreateRotationRequest
+	(*CreateRotationResponse)(nil),     // 24: crossfade.v1.CreateRotationResponse
+	(*GetRotationRequest)(nil),         // 25: crossfade.v1.GetRotationRequest
+	(*GetRotationResponse)(nil),        // 26: crossfade.v1.GetRotationResponse
+	(*ListRotationsRequest)(nil),       // 27: crossfade.v1.ListRotationsRequest
+	(*ListRotationsResponse)(nil),      // 28: crossfade.v1.ListRotationsResponse
+	(*ListRotationTasksRequest)(nil),   // 29: crossfade.v1.ListRotationTasksRequest
+	(*ListRotationTasksResponse)(nil),  // 30: crossfade.v1.ListRotationTasksResponse
+	(*GetRotationTaskRequest)(nil),     // 31: crossfade.v1.GetRotationTaskRequest
+	(*GetRotationTaskResponse)(nil),    // 32: crossfade.v1.GetRotationTaskResponse
+	(*WatchRotationRequest)(nil),       // 33: crossfade.v1.WatchRotationRequest
+	(*WatchRotationResponse)(nil),      // 34: crossfade.v1.WatchRotationResponse
+	(*RotationSnapshot)(nil),           // 35: crossfade.v1.RotationSnapshot
+	(*TaskChanges)(nil),                // 36: crossfade.v1.TaskChanges
+	(*Checkpoint)(nil),                 // 37: crossfade.v1.Checkpoint
+	(*StartRotationRequest)(nil),       // 38: crossfade.v1.StartRotationRequest
+	(*StartRotationResponse)(nil),      // 39: crossfade.v1.StartRotationResponse
+	(*PauseRotationRequest)(nil),       // 40: crossfade.v1.PauseRotationRequest
+	(*PauseRotationResponse)(nil),      // 41: crossfade.v1.PauseRotationResponse
+	(*ResumeRotationRequest)(nil),      // 42: crossfade.v1.ResumeRotationRequest
+	(*ResumeRotationResponse)(nil),     // 43: crossfade.v1.ResumeRotationResponse
+	(*CancelRotationRequest)(nil),      // 44: crossfade.v1.CancelRotationRequest
+	(*CancelRotationResponse)(nil),     // 45: crossfade.v1.CancelRotationResponse
+	(*RetireRotationRequest)(nil),      // 46: crossfade.v1.RetireRotationRequest
+	(*RetireRotationResponse)(nil),     // 47: crossfade.v1.RetireRotationResponse
+	(*CheckRotationRequest)(nil),       // 48: crossfade.v1.CheckRotationRequest
+	(*CheckRotationResponse)(nil),      // 49: crossfade.v1.CheckRotationResponse
+	(*RetryRotationTasksRequest)(nil),  // 50: crossfade.v1.RetryRotationTasksRequest
+	(*RetryRotationTasksResponse)(nil), // 51: crossfade.v1.RetryRotationTasksResponse
+	(*UndoScope)(nil),                  // 52: crossfade.v1.UndoScope
+	(*TaskNames)(nil),                  // 53: crossfade.v1.TaskNames
+	(*UndoStatus)(nil),                 // 54: crossfade.v1.UndoStatus
+	(*UndoRotationRequest)(nil),        // 55: crossfade.v1.UndoRotationRequest
+	(*UndoRotationResponse)(nil),       // 56: crossfade.v1.UndoRotationResponse
+	nil,                                // 57: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),             // 58: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),      // 59: google.protobuf.Timestamp
+	(*Throttle)(nil),                   // 60: crossfade.v1.Throttle
+	(*ScheduleStatus)(nil),             // 61: crossfade.v1.ScheduleStatus
+	(*Forecast)(nil),                   // 62: crossfade.v1.Forecast
+	(*CheckStatus)(nil),                // 63: crossfade.v1.CheckStatus
+	(Lane)(0),                          // 64: crossfade.v1.Lane
+	(*Limits)(nil),                     // 65: crossfade.v1.Limits
+	(*Schedule)(nil),                   // 66: crossfade.v1.Schedule
+	(*DriftPolicy)(nil),                // 67: crossfade.v1.DriftPolicy
+	(*durationpb.Duration)(nil),        // 68: google.protobuf.Duration
+	(*ListDriftsRequest)(nil),          // 69: crossfade.v1.ListDriftsRequest
+	(*ListDriftsResponse)(nil),         // 70: crossfade.v1.ListDriftsResponse
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	50, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	57, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	51, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	58, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	52, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	52, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	52, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	52, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	52, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	59, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	59, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	59, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	59, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	59, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	53, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
-	54, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
-	55, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
-	56, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
-	16, // 17: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	52, // 18: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 19: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 20: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 21: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	57, // 22: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	58, // 23: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	59, // 24: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	60, // 25: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
-	3,  // 26: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 27: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	61, // 28: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	52, // 29: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 30: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 31: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 32: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 33: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 34: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 35: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 36: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	52, // 37: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 38: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 39: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	52, // 40: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	52, // 41: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 42: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 43: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 44: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 45: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 46: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 47: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	52, // 48: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 49: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 50: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 51: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 52: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 53: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 54: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 55: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 56: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 57: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 58: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 59: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 60: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 61: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 62: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 63: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 64: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 65: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 66: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 67: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 68: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 69: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 70: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 71: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	48, // 72: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
-	62, // 73: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
-	24, // 74: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 75: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 76: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 77: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 78: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 79: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 80: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 81: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 82: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 83: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 84: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	49, // 85: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
-	63, // 86: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
-	74, // [74:87] is the sub-list for method output_type
-	61, // [61:74] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	60, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
+	61, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
+	62, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
+	63, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
+	54, // 17: crossfade.v1.Rotation.undo:type_name -> crossfade.v1.UndoStatus
+	16, // 18: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	59, // 19: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 20: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 21: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 22: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	64, // 23: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	65, // 24: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	66, // 25: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	67, // 26: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	68, // 27: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
+	3,  // 28: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 29: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	68, // 30: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	59, // 31: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 32: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 33: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 34: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 35: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 36: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 37: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 38: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	59, // 39: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 40: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 41: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	59, // 42: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	59, // 43: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 44: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 45: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 46: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 47: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 48: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 49: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	59, // 50: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 51: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 52: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 53: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 54: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 55: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 56: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 57: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 58: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 59: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 60: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 61: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 62: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 63: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
+	17, // 64: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
+	53, // 65: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
+	52, // 66: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
+	59, // 67: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
+	59, // 68: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
+	52, // 69: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
+	9,  // 70: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 71: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 72: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 73: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 74: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 75: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 76: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 77: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 78: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 79: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 80: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 81: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	48, // 82: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	69, // 83: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	50, // 84: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
+	55, // 85: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
+	24, // 86: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 87: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 88: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 89: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 90: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 91: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 92: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 93: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 94: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 95: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 96: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	49, // 97: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	70, // 98: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	51, // 99: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
+	56, // 100: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
+	86, // [86:101] is the sub-list for method output_type
+	71, // [71:86] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -4503,6 +5193,7 @@ func file_crossfade_v1_rotation_proto_init() {
 		(*TargetSelector_Filter)(nil),
 		(*TargetSelector_DriftedOf)(nil),
 		(*TargetSelector_TargetSet)(nil),
+		(*TargetSelector_FailedOf)(nil),
 	}
 	file_crossfade_v1_rotation_proto_msgTypes[25].OneofWrappers = []any{
 		(*WatchRotationResponse_Snapshot)(nil),
@@ -4510,13 +5201,19 @@ func file_crossfade_v1_rotation_proto_init() {
 		(*WatchRotationResponse_Tasks)(nil),
 		(*WatchRotationResponse_Checkpoint)(nil),
 	}
+	file_crossfade_v1_rotation_proto_msgTypes[43].OneofWrappers = []any{
+		(*UndoScope_All)(nil),
+		(*UndoScope_Tenants)(nil),
+		(*UndoScope_Wave)(nil),
+		(*UndoScope_Tasks)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   42,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

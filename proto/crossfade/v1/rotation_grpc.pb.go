@@ -19,19 +19,21 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RotationService_CreateRotation_FullMethodName    = "/crossfade.v1.RotationService/CreateRotation"
-	RotationService_GetRotation_FullMethodName       = "/crossfade.v1.RotationService/GetRotation"
-	RotationService_ListRotations_FullMethodName     = "/crossfade.v1.RotationService/ListRotations"
-	RotationService_ListRotationTasks_FullMethodName = "/crossfade.v1.RotationService/ListRotationTasks"
-	RotationService_GetRotationTask_FullMethodName   = "/crossfade.v1.RotationService/GetRotationTask"
-	RotationService_WatchRotation_FullMethodName     = "/crossfade.v1.RotationService/WatchRotation"
-	RotationService_StartRotation_FullMethodName     = "/crossfade.v1.RotationService/StartRotation"
-	RotationService_PauseRotation_FullMethodName     = "/crossfade.v1.RotationService/PauseRotation"
-	RotationService_ResumeRotation_FullMethodName    = "/crossfade.v1.RotationService/ResumeRotation"
-	RotationService_CancelRotation_FullMethodName    = "/crossfade.v1.RotationService/CancelRotation"
-	RotationService_RetireRotation_FullMethodName    = "/crossfade.v1.RotationService/RetireRotation"
-	RotationService_CheckRotation_FullMethodName     = "/crossfade.v1.RotationService/CheckRotation"
-	RotationService_ListDrifts_FullMethodName        = "/crossfade.v1.RotationService/ListDrifts"
+	RotationService_CreateRotation_FullMethodName     = "/crossfade.v1.RotationService/CreateRotation"
+	RotationService_GetRotation_FullMethodName        = "/crossfade.v1.RotationService/GetRotation"
+	RotationService_ListRotations_FullMethodName      = "/crossfade.v1.RotationService/ListRotations"
+	RotationService_ListRotationTasks_FullMethodName  = "/crossfade.v1.RotationService/ListRotationTasks"
+	RotationService_GetRotationTask_FullMethodName    = "/crossfade.v1.RotationService/GetRotationTask"
+	RotationService_WatchRotation_FullMethodName      = "/crossfade.v1.RotationService/WatchRotation"
+	RotationService_StartRotation_FullMethodName      = "/crossfade.v1.RotationService/StartRotation"
+	RotationService_PauseRotation_FullMethodName      = "/crossfade.v1.RotationService/PauseRotation"
+	RotationService_ResumeRotation_FullMethodName     = "/crossfade.v1.RotationService/ResumeRotation"
+	RotationService_CancelRotation_FullMethodName     = "/crossfade.v1.RotationService/CancelRotation"
+	RotationService_RetireRotation_FullMethodName     = "/crossfade.v1.RotationService/RetireRotation"
+	RotationService_CheckRotation_FullMethodName      = "/crossfade.v1.RotationService/CheckRotation"
+	RotationService_ListDrifts_FullMethodName         = "/crossfade.v1.RotationService/ListDrifts"
+	RotationService_RetryRotationTasks_FullMethodName = "/crossfade.v1.RotationService/RetryRotationTasks"
+	RotationService_UndoRotation_FullMethodName       = "/crossfade.v1.RotationService/UndoRotation"
 )
 
 // RotationServiceClient is the client API for RotationService service.
@@ -93,6 +95,35 @@ type RotationServiceClient interface {
 	// ListDrifts lists what checks found to be other than the rotations left it, as
 	// last seen.
 	ListDrifts(ctx context.Context, in *ListDriftsRequest, opts ...grpc.CallOption) (*ListDriftsResponse, error)
+	// RetryRotationTasks opens tasks of a rotation again that failed, where they
+	// stood and with all their tries. Allowed while it is RUNNING or PAUSED, and
+	// after it SUCCEEDED or FAILED: then it is RUNNING again. A target that changed
+	// since the plan is in conflict again. Failures that are retried count no more
+	// for the tolerance; where some were accepted before, those are taken for the
+	// retried ones first. If it is cut off, the same request_id completes it.
+	RetryRotationTasks(ctx context.Context, in *RetryRotationTasksRequest, opts ...grpc.CallOption) (*RetryRotationTasksResponse, error)
+	// UndoRotation takes a rotation back, or a part of it. Allowed while it is
+	// RUNNING or PAUSED and after it SUCCEEDED, FAILED or was CANCELLED.
+	//
+	// The rotation is UNDOING until every task of the scope has ended as UNDONE, or
+	// otherwise; meanwhile nothing else of it is worked on. First the old credentials
+	// that it removed are put back as they stood, everywhere in the scope, and read
+	// back; then the new one is removed where this rotation added it and an old one
+	// that is valid stays. What it did not add is never touched. An endpoint's
+	// targets are taken back together, so the other target of a federated endpoint
+	// belongs to the scope as well. Tasks whose old credentials went more than
+	// undo_window ago make the request fail.
+	//
+	// The rotation's tolerance holds for the undo by itself; exceeded, the undo is
+	// PAUSED. Its first task is alone. It can be paused and resumed as the rotation
+	// can; to cancel it cancels the rotation where it stands, and leaves the rest to
+	// another undo.
+	//
+	// After an undo of all the rotation is UNDONE. After an undo of a part it is what
+	// it was: RUNNING or PAUSED with its other tasks, or ended as before. Where tasks
+	// could not be undone it is FAILED instead of ended or UNDONE, and an undo may be
+	// asked for again.
+	UndoRotation(ctx context.Context, in *UndoRotationRequest, opts ...grpc.CallOption) (*UndoRotationResponse, error)
 }
 
 type rotationServiceClient struct {
@@ -242,6 +273,26 @@ func (c *rotationServiceClient) ListDrifts(ctx context.Context, in *ListDriftsRe
 	return out, nil
 }
 
+func (c *rotationServiceClient) RetryRotationTasks(ctx context.Context, in *RetryRotationTasksRequest, opts ...grpc.CallOption) (*RetryRotationTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryRotationTasksResponse)
+	err := c.cc.Invoke(ctx, RotationService_RetryRotationTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rotationServiceClient) UndoRotation(ctx context.Context, in *UndoRotationRequest, opts ...grpc.CallOption) (*UndoRotationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UndoRotationResponse)
+	err := c.cc.Invoke(ctx, RotationService_UndoRotation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RotationServiceServer is the server API for RotationService service.
 // All implementations must embed UnimplementedRotationServiceServer
 // for forward compatibility.
@@ -301,6 +352,35 @@ type RotationServiceServer interface {
 	// ListDrifts lists what checks found to be other than the rotations left it, as
 	// last seen.
 	ListDrifts(context.Context, *ListDriftsRequest) (*ListDriftsResponse, error)
+	// RetryRotationTasks opens tasks of a rotation again that failed, where they
+	// stood and with all their tries. Allowed while it is RUNNING or PAUSED, and
+	// after it SUCCEEDED or FAILED: then it is RUNNING again. A target that changed
+	// since the plan is in conflict again. Failures that are retried count no more
+	// for the tolerance; where some were accepted before, those are taken for the
+	// retried ones first. If it is cut off, the same request_id completes it.
+	RetryRotationTasks(context.Context, *RetryRotationTasksRequest) (*RetryRotationTasksResponse, error)
+	// UndoRotation takes a rotation back, or a part of it. Allowed while it is
+	// RUNNING or PAUSED and after it SUCCEEDED, FAILED or was CANCELLED.
+	//
+	// The rotation is UNDOING until every task of the scope has ended as UNDONE, or
+	// otherwise; meanwhile nothing else of it is worked on. First the old credentials
+	// that it removed are put back as they stood, everywhere in the scope, and read
+	// back; then the new one is removed where this rotation added it and an old one
+	// that is valid stays. What it did not add is never touched. An endpoint's
+	// targets are taken back together, so the other target of a federated endpoint
+	// belongs to the scope as well. Tasks whose old credentials went more than
+	// undo_window ago make the request fail.
+	//
+	// The rotation's tolerance holds for the undo by itself; exceeded, the undo is
+	// PAUSED. Its first task is alone. It can be paused and resumed as the rotation
+	// can; to cancel it cancels the rotation where it stands, and leaves the rest to
+	// another undo.
+	//
+	// After an undo of all the rotation is UNDONE. After an undo of a part it is what
+	// it was: RUNNING or PAUSED with its other tasks, or ended as before. Where tasks
+	// could not be undone it is FAILED instead of ended or UNDONE, and an undo may be
+	// asked for again.
+	UndoRotation(context.Context, *UndoRotationRequest) (*UndoRotationResponse, error)
 	mustEmbedUnimplementedRotationServiceServer()
 }
 
@@ -349,6 +429,12 @@ func (UnimplementedRotationServiceServer) CheckRotation(context.Context, *CheckR
 }
 func (UnimplementedRotationServiceServer) ListDrifts(context.Context, *ListDriftsRequest) (*ListDriftsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDrifts not implemented")
+}
+func (UnimplementedRotationServiceServer) RetryRotationTasks(context.Context, *RetryRotationTasksRequest) (*RetryRotationTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryRotationTasks not implemented")
+}
+func (UnimplementedRotationServiceServer) UndoRotation(context.Context, *UndoRotationRequest) (*UndoRotationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndoRotation not implemented")
 }
 func (UnimplementedRotationServiceServer) mustEmbedUnimplementedRotationServiceServer() {}
 func (UnimplementedRotationServiceServer) testEmbeddedByValue()                         {}
@@ -598,6 +684,42 @@ func _RotationService_ListDrifts_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RotationService_RetryRotationTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryRotationTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).RetryRotationTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_RetryRotationTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).RetryRotationTasks(ctx, req.(*RetryRotationTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RotationService_UndoRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndoRotationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).UndoRotation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_UndoRotation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).UndoRotation(ctx, req.(*UndoRotationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RotationService_ServiceDesc is the grpc.ServiceDesc for RotationService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -652,6 +774,14 @@ var RotationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListDrifts",
 			Handler:    _RotationService_ListDrifts_Handler,
+		},
+		{
+			MethodName: "RetryRotationTasks",
+			Handler:    _RotationService_RetryRotationTasks_Handler,
+		},
+		{
+			MethodName: "UndoRotation",
+			Handler:    _RotationService_UndoRotation_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
