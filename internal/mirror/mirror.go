@@ -218,7 +218,7 @@ func (m *Mirror) entry(id string) *entry {
 func (e *entry) view() View {
 	v := View{Rotation: e.rotation, Seq: e.seq}
 	if e.board != nil {
-		v.Counts = e.board.Counts()
+		v.Counts = e.board.CountsOf(e.rotation)
 	}
 	return v
 }

@@ -17,6 +17,14 @@ type Counts struct {
 	OpenTasks int
 	Workable  int // tasks that the plan left to be worked on
 	Broken    int // of those: failed
+
+	// Set by CountsOf: the version of the newest state, and the tasks at risk whose
+	// tenant has more failures than it may.
+	Seq             uint64
+	Held            int
+	HeldInWave      int      // of those: in the wave in progress or before it
+	HeldTenants     []string // what became of their tenants, the first few
+	HeldTenantCount int
 }
 
 // Outcome returns how many ended so.
@@ -32,9 +40,12 @@ type Row struct {
 // skipping one, changes nothing in the end: the latest by version wins. It is
 // not safe for concurrent use; its owner guards it.
 type Board struct {
-	rows []Row
-	c    Counts // the fold of rows, moved on by each Apply
-	low  int    // all rows before it have ended; due begins there
+	rows    []Row
+	tenant  []int32 // whose each row is: a position in parties
+	parties []party
+	seq     uint64 // the newest version that was applied
+	c       Counts // the fold of rows, moved on by each Apply
+	low     int    // all rows before it have ended; due begins there
 }
 
 // NewBoard returns the board of a plan of which nothing has run.
@@ -43,6 +54,7 @@ func NewBoard(plan []Item) *Board {
 		rows: make([]Row, len(plan)),
 		c:    Counts{Total: len(plan), Phases: map[Phase]int{}, Outcomes: map[Outcome]int{}},
 	}
+	b.parties, b.tenant = parties(plan)
 	for i, it := range plan {
 		b.rows[i] = Row{Progress: it.Start()}
 		if it.Outcome == Open {
@@ -72,6 +84,7 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	if ord < 0 || ord >= len(b.rows) || seq <= b.rows[ord].Seq {
 		return false
 	}
+	b.seq = max(b.seq, seq)
 	b.c.add(b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p, Seq: seq}
 	b.c.add(b.rows[ord], 1)

@@ -28,6 +28,9 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 	}
+	if p.GetTenantTolerance() != nil {
+		s.TenantTolerance = toleranceOf(p.GetTenantTolerance())
+	}
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
 	}
@@ -63,7 +66,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Target:   &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{}}},
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
-		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy),
+		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy), TenantTolerance: toleranceProto(s.TenantTolerance),
 	}
 	if s.Filter != "" {
 		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}
@@ -92,6 +95,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 	if r.ID != "" {
 		p.Name, p.Etag = edge.RotationName(r.ID), etagOf(r)
 	}
+	p.Gate = gateProto(r)
 	if r.Digest != "" {
 		p.Counts = countsProto(c)
 		p.FailureBudget = budgetProto(r, c)
@@ -111,6 +115,12 @@ func statusDetail(r rollover.Rotation) *pb.OperationError {
 	case rollover.StatePaused:
 		if r.Exceeded {
 			return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_TOLERANCE_EXCEEDED, Message: r.Detail}
+		}
+		switch r.Gate.Result {
+		case rollover.GateFail:
+			return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_GATE_FAILED, Message: r.Detail}
+		case rollover.GateInconclusive:
+			return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_GATE_INCONCLUSIVE, Message: r.Detail}
 		}
 		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_PAUSED_BY_REQUEST, Message: r.Detail}
 	case rollover.StateCancelling, rollover.StateCancelled:

@@ -122,6 +122,7 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	if spec.Retires() && spec.RetireNotBefore.IsZero() {
 		spec.RetireNotBefore = later(now, cert.NotBefore).Add(overlap).UTC().Truncate(time.Second)
 	}
+	vs = append(vs, s.unknownChecks(spec.Strategy.Gates)...)
 	if vs = append(vs, against(spec)...); len(vs) > 0 {
 		return rollover.Rotation{}, nil, edge.Invalid(vs...)
 	}

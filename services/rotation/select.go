@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	"github.com/crossfade-project/crossfade/services/edge"
@@ -54,10 +53,10 @@ func selectValue(t tenants.Tenant) func(string) any {
 		case "organization":
 			return t.OrganizationHost()
 		case "region":
-			region, _ := place(t.OrganizationHost())
+			region, _ := t.Place()
 			return region
 		case "cloud":
-			_, cloud := place(t.OrganizationHost())
+			_, cloud := t.Place()
 			return cloud
 		case "entra_tenant":
 			return t.EntraTenant
@@ -68,32 +67,5 @@ func selectValue(t tenants.Tenant) func(string) any {
 		default:
 			return nil
 		}
-	}
-}
-
-// place returns the region and the cloud that the host of an organisation stands
-// for: contoso.crm4.dynamics.com is in crm4, commercial. Both are empty for a
-// host that is not CRM's.
-func place(host string) (region, cloud string) {
-	labels := strings.Split(host, ".")
-	n := len(labels)
-	if n < 4 || !strings.HasPrefix(labels[n-3], "crm") {
-		return "", ""
-	}
-	region = labels[n-3]
-	switch labels[n-2] + "." + labels[n-1] {
-	case "dynamics.com":
-		if region == "crm9" {
-			return region, "gcc"
-		}
-		return region, "commercial"
-	case "microsoftdynamics.us":
-		return region, "gcc_high"
-	case "appsplatform.us":
-		return region, "dod"
-	case "dynamics.cn":
-		return region, "china"
-	default:
-		return "", ""
 	}
 }

@@ -53,6 +53,7 @@ type Config struct {
 	Certificates Certificates
 	Tenants      Tenants
 	Kinds        []string // of credentials; there is a driver for each
+	Checks       []string // that gates may name
 	Now          func() time.Time
 	Log          *slog.Logger
 

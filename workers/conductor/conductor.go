@@ -216,7 +216,7 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 		}
 		findings[ord] = f
 	}
-	plan := rollover.Assemble(findings)
+	plan := rollover.Assemble(findings, r.Spec.Strategy.Order...)
 	if r, err = r.Freeze(plan, t.Now()); err != nil {
 		return err
 	}

@@ -124,10 +124,13 @@ func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	if next, changed := r.NextWave(v.Counts, now); changed {
 		return next, true
 	}
+	if next, changed := r.HoldTenants(v.Counts, now); changed {
+		return next, true
+	}
 	if r.Phase == rollover.PhaseRetire {
 		return r, false
 	}
-	if p := v.Counts.Phase(); p != r.Phase {
+	if p := v.Counts.Phase(); p != r.Phase && (p != rollover.PhaseOverlap || r.GatesOpen(v.Counts)) {
 		r.Phase, r.UpdatedAt = p, now
 		return r, true
 	}

@@ -100,6 +100,10 @@ const (
 	ErrorReason_ERROR_REASON_PAUSED_BY_REQUEST ErrorReason = 30
 	// In a rotation: more tasks failed than its tolerance allows, so it was paused.
 	ErrorReason_ERROR_REASON_TOLERANCE_EXCEEDED ErrorReason = 31
+	// In a rotation: a gate failed, so it was paused.
+	ErrorReason_ERROR_REASON_GATE_FAILED ErrorReason = 42
+	// In a rotation: a gate could not say whether it passes, so it was paused.
+	ErrorReason_ERROR_REASON_GATE_INCONCLUSIVE ErrorReason = 43
 )
 
 // Enum value maps for ErrorReason.
@@ -137,6 +141,8 @@ var (
 		27: "ERROR_REASON_CANCELLED_BY_REQUEST",
 		30: "ERROR_REASON_PAUSED_BY_REQUEST",
 		31: "ERROR_REASON_TOLERANCE_EXCEEDED",
+		42: "ERROR_REASON_GATE_FAILED",
+		43: "ERROR_REASON_GATE_INCONCLUSIVE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -171,6 +177,8 @@ var (
 		"ERROR_REASON_CANCELLED_BY_REQUEST":   27,
 		"ERROR_REASON_PAUSED_BY_REQUEST":      30,
 		"ERROR_REASON_TOLERANCE_EXCEEDED":     31,
+		"ERROR_REASON_GATE_FAILED":            42,
+		"ERROR_REASON_GATE_INCONCLUSIVE":      43,
 	}
 )
 
@@ -263,7 +271,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xaa\b\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xec\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -297,7 +305,9 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19ERROR_REASON_TASKS_FAILED\x10\x1a\x12%\n" +
 	"!ERROR_REASON_CANCELLED_BY_REQUEST\x10\x1b\x12\"\n" +
 	"\x1eERROR_REASON_PAUSED_BY_REQUEST\x10\x1e\x12#\n" +
-	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1fBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1f\x12\x1c\n" +
+	"\x18ERROR_REASON_GATE_FAILED\x10*\x12\"\n" +
+	"\x1eERROR_REASON_GATE_INCONCLUSIVE\x10+BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

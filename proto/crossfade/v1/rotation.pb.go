@@ -684,7 +684,10 @@ type Rotation struct {
 	WaveSizes []int64 `protobuf:"varint,19,rep,packed,name=wave_sizes,json=waveSizes,proto3" json:"wave_sizes,omitempty"`
 	// The wave in progress. Output only; absent before the start and from the overlap
 	// on, when all waves are done.
-	Wave          *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
+	Wave *WaveStatus `protobuf:"bytes,20,opt,name=wave,proto3" json:"wave,omitempty"`
+	// The gate that was reached last. Output only; absent before the first one is
+	// reached, and where there are none.
+	Gate          *GateStatus `protobuf:"bytes,26,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,6 +862,13 @@ func (x *Rotation) GetWave() *WaveStatus {
 	return nil
 }
 
+func (x *Rotation) GetGate() *GateStatus {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -895,9 +905,15 @@ type RotationSpec struct {
 	// How many tasks may fail before new starts stop. Absent: 10 percent, STRICT.
 	Tolerance *Tolerance `protobuf:"bytes,12,opt,name=tolerance,proto3" json:"tolerance,omitempty"`
 	// In which waves tasks are begun. Absent: a slow start, without bake time.
-	Strategy      *Strategy `protobuf:"bytes,13,opt,name=strategy,proto3" json:"strategy,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Strategy *Strategy `protobuf:"bytes,13,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// How many tasks of each tenant may fail before no more of that tenant's are
+	// begun; percentages are of the tenant's own tasks. The other tenants' go on, and
+	// when nothing else is left the rotation is PAUSED. A shared target is the
+	// tenant's in RotationTask.tenant. SOFT only if tolerance is SOFT too. Absent:
+	// tenants have no tolerance of their own.
+	TenantTolerance *Tolerance `protobuf:"bytes,17,opt,name=tenant_tolerance,json=tenantTolerance,proto3" json:"tenant_tolerance,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RotationSpec) Reset() {
@@ -1021,6 +1037,13 @@ func (x *RotationSpec) GetStrategy() *Strategy {
 	return nil
 }
 
+func (x *RotationSpec) GetTenantTolerance() *Tolerance {
+	if x != nil {
+		return x.TenantTolerance
+	}
+	return nil
+}
+
 // Strategy says in which waves the tasks of a plan are begun, in the plan's order.
 //
 // A wave is done when each of its tasks waits in the overlap or has ended. Then
@@ -1036,7 +1059,16 @@ type Strategy struct {
 	Waves []*WaveSize `protobuf:"bytes,2,rep,name=waves,proto3" json:"waves,omitempty"`
 	// How long a wave that is done is left alone before the next, 0 to 30 days.
 	// Absent: 0.
-	BakeTime      *durationpb.Duration `protobuf:"bytes,3,opt,name=bake_time,json=bakeTime,proto3" json:"bake_time,omitempty"`
+	BakeTime *durationpb.Duration `protobuf:"bytes,3,opt,name=bake_time,json=bakeTime,proto3" json:"bake_time,omitempty"`
+	// What decides which tenants come first, at most 8 keys; a later key decides
+	// among those that an earlier one leaves equal. Among equal tenants the plan
+	// takes turns: the first task of each, then the second of each. Absent: all are
+	// equal.
+	Order []*OrderKey `protobuf:"bytes,4,rep,name=order,proto3" json:"order,omitempty"`
+	// What must pass before the next wave, and after the last one before old
+	// credentials may be removed; at most 8, asked one after the other at the end of
+	// the bake time. Absent: nothing.
+	Gates         []*Gate `protobuf:"bytes,5,rep,name=gates,proto3" json:"gates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,6 +1120,20 @@ func (x *Strategy) GetWaves() []*WaveSize {
 func (x *Strategy) GetBakeTime() *durationpb.Duration {
 	if x != nil {
 		return x.BakeTime
+	}
+	return nil
+}
+
+func (x *Strategy) GetOrder() []*OrderKey {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Strategy) GetGates() []*Gate {
+	if x != nil {
+		return x.Gates
 	}
 	return nil
 }
@@ -1275,7 +1321,9 @@ func (x *WaveStatus) GetBakeUntil() *timestamppb.Timestamp {
 //
 // The one rule: with a tolerance of N, failure N+1 stops new starts, and the
 // rotation is PAUSED until someone resumes it with accept_failures or cancels it.
-// So 0 stops at the first failure, and 100 percent never stops.
+// So 0 stops at the first failure, and 100 percent never stops. The rule is the same
+// for the rotation, for each wave and, with tenant_tolerance, for each tenant, where
+// it stops new starts of that tenant.
 //
 // Failures are tasks that were begun and ended as FAILED, in whatever phase. What
 // was skipped, handed over or found in conflict is no failure, nor is what
@@ -3360,10 +3408,15 @@ type ResumeRotationRequest struct {
 	// Rotation.etag as it was read; another one is refused. Absent: any.
 	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The failures so far are known and accepted: they count no more, and the
-	// tolerance holds anew for those to come.
+	// tolerance holds anew for those to come. Tenants that are held by
+	// tenant_tolerance go on with it only where that is why the rotation was paused.
 	AcceptFailures bool `protobuf:"varint,4,opt,name=accept_failures,json=acceptFailures,proto3" json:"accept_failures,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Go on although a gate failed or was inconclusive: it counts as passed, and the
+	// record says so. Without it a gate that failed refuses the call, and one that
+	// was inconclusive is asked again.
+	AcceptGate    bool `protobuf:"varint,5,opt,name=accept_gate,json=acceptGate,proto3" json:"accept_gate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeRotationRequest) Reset() {
@@ -3420,6 +3473,13 @@ func (x *ResumeRotationRequest) GetEtag() string {
 func (x *ResumeRotationRequest) GetAcceptFailures() bool {
 	if x != nil {
 		return x.AcceptFailures
+	}
+	return false
+}
+
+func (x *ResumeRotationRequest) GetAcceptGate() bool {
+	if x != nil {
+		return x.AcceptGate
 	}
 	return false
 }
@@ -3699,11 +3759,57 @@ func (x *RetireRotationResponse) GetRotation() *Rotation {
 	return nil
 }
 
+// DecideWaveResponse answers DecideWave.
+type DecideWaveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideWaveResponse) Reset() {
+	*x = DecideWaveResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideWaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideWaveResponse) ProtoMessage() {}
+
+func (x *DecideWaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideWaveResponse.ProtoReflect.Descriptor instead.
+func (*DecideWaveResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DecideWaveResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
 var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\n" +
 	"\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
@@ -3731,7 +3837,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0efailure_budget\x18\x12 \x01(\v2\x1b.crossfade.v1.FailureBudgetR\rfailureBudget\x12\x1d\n" +
 	"\n" +
 	"wave_sizes\x18\x13 \x03(\x03R\twaveSizes\x12,\n" +
-	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x1a9\n" +
+	"\x04wave\x18\x14 \x01(\v2\x18.crossfade.v1.WaveStatusR\x04wave\x12,\n" +
+	"\x04gate\x18\x1a \x01(\v2\x18.crossfade.v1.GateStatusR\x04gate\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
@@ -3750,7 +3857,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xaa\x05\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xee\x05\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -3765,15 +3872,18 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	" \x01(\x05R\bmaxTries\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x125\n" +
 	"\ttolerance\x18\f \x01(\v2\x17.crossfade.v1.ToleranceR\ttolerance\x122\n" +
-	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\"h\n" +
+	"\bstrategy\x18\r \x01(\v2\x16.crossfade.v1.StrategyR\bstrategy\x12B\n" +
+	"\x10tenant_tolerance\x18\x11 \x01(\v2\x17.crossfade.v1.ToleranceR\x0ftenantTolerance\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
-	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\xe4\x01\n" +
+	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\xbc\x02\n" +
 	"\bStrategy\x122\n" +
 	"\x05start\x18\x01 \x01(\x0e2\x1c.crossfade.v1.Strategy.StartR\x05start\x12,\n" +
 	"\x05waves\x18\x02 \x03(\v2\x16.crossfade.v1.WaveSizeR\x05waves\x126\n" +
-	"\tbake_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bbakeTime\">\n" +
+	"\tbake_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bbakeTime\x12,\n" +
+	"\x05order\x18\x04 \x03(\v2\x16.crossfade.v1.OrderKeyR\x05order\x12(\n" +
+	"\x05gates\x18\x05 \x03(\v2\x12.crossfade.v1.GateR\x05gates\">\n" +
 	"\x05Start\x12\x15\n" +
 	"\x11START_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -3985,13 +4095,15 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x04 \x01(\tR\x04etag\"K\n" +
 	"\x15PauseRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\x87\x01\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\xa8\x01\n" +
 	"\x15ResumeRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\x12'\n" +
-	"\x0faccept_failures\x18\x04 \x01(\bR\x0eacceptFailures\"L\n" +
+	"\x0faccept_failures\x18\x04 \x01(\bR\x0eacceptFailures\x12\x1f\n" +
+	"\vaccept_gate\x18\x05 \x01(\bR\n" +
+	"acceptGate\"L\n" +
 	"\x16ResumeRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"v\n" +
 	"\x15CancelRotationRequest\x12\x12\n" +
@@ -4008,7 +4120,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\"L\n" +
 	"\x16RetireRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\x89\b\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"H\n" +
+	"\x12DecideWaveResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xda\b\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -4020,7 +4134,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
 	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
 	"\x0eCancelRotation\x12#.crossfade.v1.CancelRotationRequest\x1a$.crossfade.v1.CancelRotationResponse\x12[\n" +
-	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12O\n" +
+	"\n" +
+	"DecideWave\x12\x1f.crossfade.v1.DecideWaveRequest\x1a .crossfade.v1.DecideWaveResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_rotation_proto_rawDescOnce sync.Once
@@ -4035,7 +4151,7 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
@@ -4085,91 +4201,103 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*CancelRotationResponse)(nil),    // 45: crossfade.v1.CancelRotationResponse
 	(*RetireRotationRequest)(nil),     // 46: crossfade.v1.RetireRotationRequest
 	(*RetireRotationResponse)(nil),    // 47: crossfade.v1.RetireRotationResponse
-	nil,                               // 48: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 49: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 50: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 51: google.protobuf.Duration
+	(*DecideWaveResponse)(nil),        // 48: crossfade.v1.DecideWaveResponse
+	nil,                               // 49: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),            // 50: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),     // 51: google.protobuf.Timestamp
+	(*GateStatus)(nil),                // 52: crossfade.v1.GateStatus
+	(*durationpb.Duration)(nil),       // 53: google.protobuf.Duration
+	(*OrderKey)(nil),                  // 54: crossfade.v1.OrderKey
+	(*Gate)(nil),                      // 55: crossfade.v1.Gate
+	(*DecideWaveRequest)(nil),         // 56: crossfade.v1.DecideWaveRequest
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	48, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	49, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	49, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	50, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	50, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	50, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	50, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	50, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	50, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	51, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	51, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	51, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	51, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	51, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	16, // 13: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	50, // 14: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 15: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 16: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 17: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	3,  // 18: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 19: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	51, // 20: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	50, // 21: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 22: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 23: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 24: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 25: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 26: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 27: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 28: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	50, // 29: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 30: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 31: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	50, // 32: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	50, // 33: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 34: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 35: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 36: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 37: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 38: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 39: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	50, // 40: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 41: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 42: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 43: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 44: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 45: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 46: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 47: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 48: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 49: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 50: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 51: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 52: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 53: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 54: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 55: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 56: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 57: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 58: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 59: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 60: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 61: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 62: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	24, // 63: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 64: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 65: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 66: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 67: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 68: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 69: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 70: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 71: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 72: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 73: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	63, // [63:74] is the sub-list for method output_type
-	52, // [52:63] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	52, // 13: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
+	16, // 14: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	51, // 15: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 16: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 17: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 18: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	14, // 19: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
+	3,  // 20: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 21: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	53, // 22: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	54, // 23: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
+	55, // 24: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
+	51, // 25: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 26: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 27: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 28: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 29: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 30: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 31: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 32: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	51, // 33: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 34: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 35: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	51, // 36: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	51, // 37: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 38: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 39: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 40: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 41: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 42: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 43: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	51, // 44: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 45: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 46: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 47: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 48: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 49: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 50: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 51: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 52: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 53: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 54: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 55: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 56: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 57: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 58: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 59: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 60: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 61: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 62: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 63: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 64: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 65: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 66: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 67: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	56, // 68: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
+	24, // 69: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 70: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 71: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 72: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 73: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 74: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 75: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 76: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 77: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 78: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 79: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	48, // 80: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
+	69, // [69:81] is the sub-list for method output_type
+	57, // [57:69] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -4178,6 +4306,7 @@ func file_crossfade_v1_rotation_proto_init() {
 		return
 	}
 	file_crossfade_v1_common_proto_init()
+	file_crossfade_v1_wave_proto_init()
 	file_crossfade_v1_rotation_proto_msgTypes[3].OneofWrappers = []any{
 		(*WaveSize_Tasks)(nil),
 		(*WaveSize_Percent)(nil),
@@ -4203,7 +4332,7 @@ func file_crossfade_v1_rotation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	RotationService_ResumeRotation_FullMethodName    = "/crossfade.v1.RotationService/ResumeRotation"
 	RotationService_CancelRotation_FullMethodName    = "/crossfade.v1.RotationService/CancelRotation"
 	RotationService_RetireRotation_FullMethodName    = "/crossfade.v1.RotationService/RetireRotation"
+	RotationService_DecideWave_FullMethodName        = "/crossfade.v1.RotationService/DecideWave"
 )
 
 // RotationServiceClient is the client API for RotationService service.
@@ -82,6 +83,10 @@ type RotationServiceClient interface {
 	// RetireRotation begins to remove the old credentials, from
 	// retire_not_before on and five minutes more, when every target is verified.
 	RetireRotation(ctx context.Context, in *RetireRotationRequest, opts ...grpc.CallOption) (*RetireRotationResponse, error)
+	// DecideWave answers the manual gate at which a wave waits. A person does it, or
+	// a build system. Each gate of a wave is answered once; the same answer again
+	// with the same request_id changes nothing.
+	DecideWave(ctx context.Context, in *DecideWaveRequest, opts ...grpc.CallOption) (*DecideWaveResponse, error)
 }
 
 type rotationServiceClient struct {
@@ -211,6 +216,16 @@ func (c *rotationServiceClient) RetireRotation(ctx context.Context, in *RetireRo
 	return out, nil
 }
 
+func (c *rotationServiceClient) DecideWave(ctx context.Context, in *DecideWaveRequest, opts ...grpc.CallOption) (*DecideWaveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DecideWaveResponse)
+	err := c.cc.Invoke(ctx, RotationService_DecideWave_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RotationServiceServer is the server API for RotationService service.
 // All implementations must embed UnimplementedRotationServiceServer
 // for forward compatibility.
@@ -261,6 +276,10 @@ type RotationServiceServer interface {
 	// RetireRotation begins to remove the old credentials, from
 	// retire_not_before on and five minutes more, when every target is verified.
 	RetireRotation(context.Context, *RetireRotationRequest) (*RetireRotationResponse, error)
+	// DecideWave answers the manual gate at which a wave waits. A person does it, or
+	// a build system. Each gate of a wave is answered once; the same answer again
+	// with the same request_id changes nothing.
+	DecideWave(context.Context, *DecideWaveRequest) (*DecideWaveResponse, error)
 	mustEmbedUnimplementedRotationServiceServer()
 }
 
@@ -303,6 +322,9 @@ func (UnimplementedRotationServiceServer) CancelRotation(context.Context, *Cance
 }
 func (UnimplementedRotationServiceServer) RetireRotation(context.Context, *RetireRotationRequest) (*RetireRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetireRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) DecideWave(context.Context, *DecideWaveRequest) (*DecideWaveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DecideWave not implemented")
 }
 func (UnimplementedRotationServiceServer) mustEmbedUnimplementedRotationServiceServer() {}
 func (UnimplementedRotationServiceServer) testEmbeddedByValue()                         {}
@@ -516,6 +538,24 @@ func _RotationService_RetireRotation_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RotationService_DecideWave_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DecideWaveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).DecideWave(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_DecideWave_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).DecideWave(ctx, req.(*DecideWaveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RotationService_ServiceDesc is the grpc.ServiceDesc for RotationService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -562,6 +602,10 @@ var RotationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetireRotation",
 			Handler:    _RotationService_RetireRotation_Handler,
+		},
+		{
+			MethodName: "DecideWave",
+			Handler:    _RotationService_DecideWave_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
