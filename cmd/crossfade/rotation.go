@@ -15,7 +15,7 @@ import (
 func (a *app) rotationCommand() *cobra.Command {
 	return group("rotation", "Look at rotations and steer them",
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
-		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
+		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(), a.rotationGateCommand(),
 	)
 }
 
@@ -117,8 +117,12 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("detail", r.GetStatusDetail().GetMessage())
 	row("tasks", countsText(r.GetCounts()))
 	row("tolerance", toleranceText(r))
+	row("tenant tolerance", tenantToleranceText(r))
 	row("waves", wavesText(r))
+	row("order", orderText(r))
+	row("gates", gatesText(r))
 	row("wave", waveText(r))
+	row("gate", gateText(r))
 	row("failure budget", budgetText(r))
 	row("tenants", fmt.Sprint(r.GetTenantCount()))
 	row("certificate", r.GetSpec().GetCertificate())

@@ -33,6 +33,7 @@ type Config struct {
 	Store  Store
 	Mirror *mirror.Mirror
 	Queue  Queue
+	Checks Checks // that gates name; nil: each of them is inconclusive
 	// Elect runs lead while this process is the one conductor, again and again
 	// until ctx ends. lead's context ends when the lease is lost.
 	Elect func(ctx context.Context, lead func(context.Context)) error
@@ -91,7 +92,8 @@ const rest = 10 * time.Millisecond
 // is read from the queue at the start, and a mistake in it costs a nudge.
 func (c *Conductor) lead(ctx context.Context) {
 	c.c.Log.InfoContext(ctx, "conducting")
-	t := &turn{Config: c.c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}}
+	t := &turn{Config: c.c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}, asker: newAsker(c.c.Checks)}
+	defer t.asker.wg.Wait() // Each ends with ctx.
 	tick := time.NewTicker(c.c.Tick)
 	defer tick.Stop()
 	for {
@@ -108,6 +110,7 @@ func (c *Conductor) lead(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.c.Mirror.Changed():
+		case <-t.asker.wake:
 		case <-tick.C:
 		}
 	}
@@ -119,7 +122,8 @@ type turn struct {
 	tenants map[string][]string // selections read so far, of rotations in planning
 	tasks   outbox[rollover.TaskID]
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
-	said    map[string]string       // the last complaint about each rotation, so that it is logged once
+	asker   *asker
+	said    map[string]string // the last complaint about each rotation, so that it is logged once
 }
 
 // all looks at every rotation that has not ended, oldest first.

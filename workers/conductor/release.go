@@ -82,6 +82,9 @@ func (t *turn) run(ctx context.Context, v mirror.View, sharers int) error {
 	if next, changed := t.phase(v); changed {
 		return t.save(ctx, next)
 	}
+	if next, changed := t.check(ctx, v); changed {
+		return t.save(ctx, next)
+	}
 	share := (t.Window - len(t.tasks)) / sharers
 	room := min(share, v.Rotation.Spec.MaxInFlight-t.outOf(v.Rotation.ID))
 	if room <= 0 {
