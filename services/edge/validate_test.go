@@ -41,8 +41,8 @@ func requests(t *testing.T) []proto.Message {
 // zero is refused.
 func TestValidate_KnowsEveryRequest(t *testing.T) {
 	all := requests(t)
-	if len(all) != 18 {
-		t.Errorf("the contract has %d methods, want 18", len(all))
+	if len(all) != 19 {
+		t.Errorf("the contract has %d methods, want 19", len(all))
 	}
 	for _, m := range all {
 		if f := m.ProtoReflect().Descriptor().Fields().ByName("page_size"); f != nil {
