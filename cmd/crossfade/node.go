@@ -20,6 +20,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/dataverse"
 	"github.com/crossfade-project/crossfade/internal/drivers"
 	"github.com/crossfade-project/crossfade/internal/drivers/kit"
+	"github.com/crossfade-project/crossfade/internal/gates"
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/outbound"
@@ -49,6 +50,7 @@ type nodeConfig struct {
 	// are. An emulator's is not among them.
 	discovery bool
 
+	gates   map[string][]byte // the checks that gates may name
 	drivers map[string][]byte // each one's part of the configuration file, by kind
 
 	hostRate             float64 // calls a second to one host
@@ -77,6 +79,7 @@ type node struct {
 	secrets   *secrets.Resolver
 	http      *http.Client
 	drivers   *drivers.Set
+	gates     *gates.Set
 	metrics   *daemon.Metrics
 }
 
@@ -86,6 +89,9 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n := &node{c: c, secrets: secrets.New(c.secrets), metrics: daemon.NewMetrics(c.registry)}
 	if n.http, err = outbound.New(c.outbound); err != nil {
 		return nil, fmt.Errorf("making the HTTP client: %w", err)
+	}
+	if n.gates, err = gates.Open(gates.Config{Checks: c.gates, HTTP: n.http, Secrets: n.secrets}); err != nil {
+		return nil, fmt.Errorf("opening the gates: %w", err)
 	}
 	jc := c.jet
 	jc.Log = c.log
@@ -150,7 +156,7 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 	})
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
-		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift,
+		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift, Checks: n.gates.Names(),
 	}).Register(s)
 	inventory.New(n.inventory).Register(s)
 	certificate.New(certificate.Config{
@@ -213,7 +219,7 @@ func (n *node) conduct(ctx context.Context) error {
 	}
 	owner := fmt.Sprintf("%s-%d-%x", host, os.Getpid(), rand.Uint32()) //nolint:gosec // A name, not a secret.
 	return conductor.New(conductor.Config{
-		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Now: n.c.clock.Now, Log: n.c.log,
+		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Gates: n.gates, Now: n.c.clock.Now, Log: n.c.log,
 		Status: func(s conductor.Status) { n.metrics.Conducting(s.Urgent, s.Bulk, s.Slowed, s.Open, s.Pace) },
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return n.broker.Elect(ctx, "conductor", owner, leaseTime, lead)

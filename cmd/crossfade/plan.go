@@ -73,6 +73,11 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	if rule := toleranceText(r); rule != "" {
 		fmt.Fprintf(a.out, "  tolerance         %s\n", rule)
 	}
+	for _, line := range [][2]string{{"tenant tolerance", tenantToleranceText(r)}, {"order", orderText(r)}, {"gates", gatesText(r)}} {
+		if line[1] != "" {
+			fmt.Fprintf(a.out, "  %-17s %s\n", line[0], line[1])
+		}
+	}
 	if waves := wavesText(r); waves != "" {
 		fmt.Fprintf(a.out, "  waves             %s\n", waves)
 	}

@@ -43,6 +43,8 @@ type rotateFlags struct {
 	times            scheduleFlags
 	undoWindow       string
 	failedOf         string
+	tenantTolerance  string
+	order, gates     []string
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -102,6 +104,9 @@ before --retire-not-before.`,
 	fl.DurationVar(&f.bake, "bake", 0, "how long a wave that is done is left alone before the next")
 	f.limitFlags(c)
 	f.times.add(c)
+	fl.StringVar(&f.tenantTolerance, "tenant-tolerance", "", "how many tasks of one tenant may fail before no more of its are begun: a `NUMBER` or a percentage (default no limit)")
+	fl.StringArrayVar(&f.order, "order", nil, "which tenants come first: `KEY` is label:NAME, tier, region or cloud, and may go on with =VALUE,VALUE; may be repeated")
+	fl.StringArrayVar(&f.gates, "gate", nil, "what must pass after each wave: \"manual\", or check:`NAME` of the service's configuration; may be repeated")
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -215,6 +220,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		return nil, err
 	}
 	if s.Strategy, err = f.strategy(); err != nil {
+		return nil, err
+	}
+	if err := f.waveRules(s); err != nil {
 		return nil, err
 	}
 	if s.Lane, err = f.laneOf(); err != nil {

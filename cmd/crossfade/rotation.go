@@ -16,7 +16,7 @@ func (a *app) rotationCommand() *cobra.Command {
 	return group("rotation", "Look at rotations and steer them",
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
 		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
-		a.rotationCheckCommand(), a.rotationDriftsCommand(),
+		a.rotationGateCommand(), a.rotationCheckCommand(), a.rotationDriftsCommand(),
 		a.rotationRetryCommand(), a.rotationUndoCommand(),
 	)
 }
@@ -119,8 +119,12 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("detail", r.GetStatusDetail().GetMessage())
 	row("tasks", countsText(r.GetCounts()))
 	row("tolerance", toleranceText(r))
+	row("tenant tolerance", tenantToleranceText(r))
 	row("waves", wavesText(r))
+	row("order", orderText(r))
+	row("gates", gatesText(r))
 	row("wave", waveText(r))
+	row("gate", gateText(r))
 	row("failure budget", budgetText(r))
 	row("lane", laneText(r))
 	row("throttle", throttleText(r))

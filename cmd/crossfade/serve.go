@@ -183,7 +183,7 @@ func (p ports) close() {
 func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) {
 	n = nodeConfig{
 		jet: c.Broker(), secrets: c.Resolver(), outbound: c.Outbound(),
-		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers,
+		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate,
 		reflection: c.Reflection, log: log, registry: daemon.NewRegistry(),

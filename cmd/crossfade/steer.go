@@ -27,12 +27,12 @@ func (a *app) rotationPauseCommand() *cobra.Command {
 }
 
 func (a *app) rotationResumeCommand() *cobra.Command {
-	var accept bool
+	var accept, gate bool
 	c := a.verb("resume", "Let a paused rotation go on", `  crossfade rotation resume 0198…
   crossfade rotation resume 0198… --accept-failures`, func(ctx context.Context, cl *client, name string) error {
 		ctx, cancel := bounded(ctx)
 		defer cancel()
-		res, err := cl.rotations.ResumeRotation(ctx, &crossfadev1.ResumeRotationRequest{Name: name, AcceptFailures: accept})
+		res, err := cl.rotations.ResumeRotation(ctx, &crossfadev1.ResumeRotationRequest{Name: name, AcceptFailures: accept, AcceptGate: gate})
 		if err != nil {
 			return err
 		}
@@ -40,5 +40,6 @@ func (a *app) rotationResumeCommand() *cobra.Command {
 		return nil
 	})
 	c.Flags().BoolVar(&accept, "accept-failures", false, "go on although more failed than tolerated; the failures so far count no more")
+	c.Flags().BoolVar(&gate, "accept-gate", false, "go on although a gate did not pass")
 	return c
 }

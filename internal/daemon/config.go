@@ -40,6 +40,12 @@ type Config struct {
 	// Drivers holds each driver's own part by its kind, such as "acs-x509", as
 	// YAML. The driver reads it and refuses what it does not know. Default: none.
 	Drivers map[string][]byte `yaml:"drivers"`
+	// Gates holds the checks that a rotation's gates may name, each by its name with
+	// url (https), timeout (1s to 60s, default 30s) and token (the reference of a
+	// bearer token). Default: none. Requests name a check and never an address, so
+	// that no caller makes this process call where it wants. A check inside the own
+	// network needs an entry in network.dial.
+	Gates map[string][]byte `yaml:"gates"`
 	// Clock is the file of a shared test clock, as "crossfade emulate" writes it.
 	// Default none: the machine's clock, which is the only right one outside a
 	// test. With it, "not before" means what that file says, so whoever can write

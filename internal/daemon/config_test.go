@@ -75,6 +75,9 @@ drivers:
   acs-x509:
     max_pages: 7
     host_suffixes: [a.example, b.example]
+gates:
+  health:
+    url: https://gate.example/
 clock: clock.json
 memory_limit: 700MiB
 log: {format: json, level: warn}
@@ -87,7 +90,11 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
 	raw := string(got.Drivers["acs-x509"])
-	got.Drivers = nil
+	check := string(got.Gates["health"])
+	if !strings.Contains(check, "https://gate.example/") {
+		t.Errorf("the check is %q, want its url", check)
+	}
+	got.Drivers, got.Gates = nil, nil
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Ops: "[::1]:2"}, Reflection: true,
 		TLS: daemon.TLS{Cert: in("a.pem"), Key: "/etc/a.key", AllowPlaintext: true},

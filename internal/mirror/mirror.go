@@ -252,7 +252,7 @@ func (m *Mirror) entry(id string) *entry {
 func (m *Mirror) view(e *entry) View {
 	v := View{Rotation: e.rotation, Seq: e.seq}
 	if e.board != nil {
-		v.Counts, v.Trail = e.board.Counts(), e.board.Trail()
+		v.Counts, v.Trail = e.board.CountsOf(e.rotation), e.board.Trail()
 		v.Counts.Slowed = 100 - m.pace.Percent()
 	}
 	if k := m.checks[e.rotation.ID]; k != nil {

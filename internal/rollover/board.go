@@ -24,6 +24,14 @@ type Counts struct {
 	Undos     map[int]UndoCounts // by the number of the undo
 
 	Drift DriftCounts // folded from checks by the mirror; a board leaves it empty
+
+	// Set by CountsOf: the version of the newest state, and the tasks at risk whose
+	// tenant has more failures than it may.
+	Seq             uint64
+	Held            int
+	HeldInWave      int      // of those: in the wave in progress or before it
+	HeldTenants     []string // what became of their tenants, the first few
+	HeldTenantCount int
 }
 
 // Outcome returns how many ended so.
@@ -39,10 +47,14 @@ type Row struct {
 // skipping one, changes nothing in the end: the latest by version wins. It is
 // not safe for concurrent use; its owner guards it.
 type Board struct {
-	rows  []Row
-	c     Counts // the fold of rows, moved on by each Apply
-	low   int    // all rows before it have ended; due begins there
-	trail Trail
+	rows    []Row
+	tenant  []int32 // whose each row is: a position in parties
+	parties []party
+	partyOf map[string]int32 // by name
+	seq     uint64           // the newest version that was applied
+	c       Counts           // the fold of rows, moved on by each Apply
+	low     int              // all rows before it have ended; due begins there
+	trail   Trail
 }
 
 // NewBoard returns the board of a plan of which nothing has run.
@@ -59,6 +71,7 @@ func NewBoard(plan []Item) *Board {
 // by piece.
 func (b *Board) Extend(items []Item) {
 	b.c.Total += len(items)
+	b.join(items)
 	for _, it := range items {
 		r := Row{Progress: it.Start()}
 		b.rows = append(b.rows, r)
@@ -88,6 +101,7 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	if ord < 0 || ord >= len(b.rows) || seq <= b.rows[ord].Seq {
 		return false
 	}
+	b.seq = max(b.seq, seq)
 	before := b.c.Past()
 	b.c.add(b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p.interned(), Seq: seq}

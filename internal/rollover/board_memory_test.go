@@ -11,7 +11,7 @@ import (
 )
 
 // mostPerTask is what a task may take of the memory of every process: 100,000
-// tasks then take some 30 MiB.
+// tasks then take some 43 MiB.
 const mostPerTask = 448
 
 // inUse returns the bytes in use after a collection.

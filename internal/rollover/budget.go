@@ -110,6 +110,9 @@ func (b *Board) Releasable(r Rotation, limit int, now time.Time) []int {
 	if w, ok := r.Wave(b.c); ok {
 		room, end = min(room, w.Room()), w.end
 	}
+	if r.Spec.TenantTolerance.Mode != "" {
+		return b.releasableByTenant(r, bounds{room, end}, limit, now)
+	}
 	return b.due(r.Orders(r.Spec.New), b.horizon(room, end, r.Phase == PhaseRetire), limit, now)
 }
 

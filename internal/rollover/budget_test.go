@@ -105,12 +105,13 @@ type fleet struct {
 	sent       map[int]bool
 	fails      map[int]rollover.Phase // tasks that will fail, and in which phase
 	failed     int
-	inWave     int // failures since the wave was opened
+	inWave     int            // failures since the wave was opened
+	ofTenant   map[string]int // failures of each tenant since its last acceptance
 }
 
 func newFleet(rt *rapid.T) *fleet {
 	n := rapid.IntRange(1, 40).Draw(rt, "tasks")
-	f := &fleet{plan: rollovertest.Plan(n), sent: map[int]bool{}, fails: map[int]rollover.Phase{}}
+	f := &fleet{plan: rollovertest.Plan(n), ofTenant: map[string]int{}, sent: map[int]bool{}, fails: map[int]rollover.Phase{}}
 	f.rotation = rollover.Rotation{
 		State: rollover.StateRunning, Phase: rollover.PhaseStage,
 		Spec: rollover.Spec{MaxTries: 1, MaxInFlight: 100, Tolerance: rollover.Tolerance{
@@ -119,6 +120,15 @@ func newFleet(rt *rapid.T) *fleet {
 	}
 	if !f.rotation.Spec.Tolerance.Percent {
 		f.rotation.Spec.Tolerance.Limit %= n + 2
+	}
+	if rapid.Bool().Draw(rt, "tenants") {
+		f.rotation.Spec.TenantTolerance = rollover.Tolerance{Mode: rollover.Strict, Limit: rapid.IntRange(0, 3).Draw(rt, "tenant limit")}
+		if rapid.Bool().Draw(rt, "tenant percent") {
+			f.rotation.Spec.TenantTolerance = rollover.Tolerance{Mode: rollover.Strict, Limit: rapid.IntRange(0, 100).Draw(rt, "tenant percentage"), Percent: true}
+		}
+		for i := range f.plan {
+			f.plan[i].Tenant = rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "tenant")
+		}
 	}
 	if rapid.Bool().Draw(rt, "waves") {
 		f.rotation.Spec.Strategy = rollover.Strategy{
@@ -155,7 +165,7 @@ func (f *fleet) read(i, n int) {
 
 // release lets a conductor send what it may.
 func (f *fleet) release(i, limit int) int {
-	if next, ok := f.rotation.NextWave(f.conductors[i].Counts(), time.Time{}); ok {
+	if next, ok := f.rotation.NextWave(f.conductors[i].CountsOf(f.rotation), time.Time{}); ok {
 		f.rotation = next // By compare-and-swap, so from the latest record.
 		f.inWave = 0
 		return 1
@@ -178,6 +188,7 @@ func (f *fleet) work(ord int) {
 		p.Outcome = rollover.Failed
 		f.failed++
 		f.inWave++
+		f.ofTenant[f.plan[ord].Tenant]++
 	} else {
 		p.Phase = map[rollover.Phase]rollover.Phase{rollover.Planned: rollover.Staged, rollover.Staged: rollover.Verified, rollover.Verified: rollover.Activated}[p.Phase]
 	}
@@ -235,6 +246,7 @@ func TestBudget_StrictIsNeverOvershot(t *testing.T) {
 				rt.Fatalf("%d failed, at most %d may", f.failed, most)
 			}
 			f.checkWave(rt, workable)
+			f.checkTenants(rt)
 		}
 		for f.read(0, len(f.log)); f.release(0, 100) > 0; f.read(0, len(f.log)) {
 			for ord := range f.sent {
@@ -245,7 +257,12 @@ func TestBudget_StrictIsNeverOvershot(t *testing.T) {
 			rt.Fatalf("%d failed in the end, at most %d may", f.failed, most)
 		}
 		f.checkWave(rt, workable)
-		if w, ok := f.rotation.Wave(f.conductors[0].Counts()); ok && w.Exceeded() {
+		f.checkTenants(rt)
+		if held, ok := f.rotation.HoldTenants(f.conductors[0].CountsOf(f.rotation), time.Time{}); ok {
+			f.acceptTenants(rt, held, most)
+			return
+		}
+		if w, ok := f.rotation.Wave(f.conductors[0].CountsOf(f.rotation)); ok && w.Exceeded() {
 			return
 		}
 		for ord, p := range f.truth {
@@ -254,4 +271,50 @@ func TestBudget_StrictIsNeverOvershot(t *testing.T) {
 			}
 		}
 	})
+}
+
+// checkTenants holds each tenant against its tolerance.
+func (f *fleet) checkTenants(rt *rapid.T) {
+	tol := f.rotation.Spec.TenantTolerance
+	if tol.Mode == "" {
+		return
+	}
+	workable := map[string]int{}
+	for _, it := range f.plan {
+		if it.Outcome == rollover.Open {
+			workable[it.Tenant]++
+		}
+	}
+	for tenant, failed := range f.ofTenant {
+		if most := tol.Allowed(workable[tenant]) + 1; failed > most {
+			rt.Fatalf("%d of tenant %s failed, at most %d may", failed, tenant, most)
+		}
+	}
+}
+
+// acceptTenants lets the tenants that are held go on: the bounds hold anew, for
+// conductors that lag behind too.
+func (f *fleet) acceptTenants(rt *rapid.T, held rollover.Rotation, most int) {
+	next, err := held.Resume(true, f.conductors[0].CountsOf(held), time.Time{})
+	if err != nil {
+		rt.Fatalf("Resume = %v", err)
+	}
+	f.rotation, f.failed, f.inWave, f.ofTenant = next, 0, 0, map[string]int{}
+	for range rapid.IntRange(1, 60).Draw(rt, "moves after") {
+		i := rapid.IntRange(0, len(f.conductors)-1).Draw(rt, "conductor")
+		switch rapid.IntRange(0, 3).Draw(rt, "move") {
+		case 0:
+			f.read(i, rapid.IntRange(1, 8).Draw(rt, "changes"))
+		case 1:
+			f.release(i, 50)
+		default:
+			if out := slices.Sorted(maps.Keys(f.sent)); len(out) > 0 {
+				f.work(rapid.SampledFrom(out).Draw(rt, "task"))
+			}
+		}
+		if f.failed > most {
+			rt.Fatalf("%d failed after they were accepted, at most %d may", f.failed, most)
+		}
+		f.checkTenants(rt)
+	}
 }

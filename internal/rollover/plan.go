@@ -19,6 +19,7 @@ type Finding struct {
 	Version   string     `json:"version,omitempty"` // of the CRM organisation, as it says itself
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	Items     []Item     `json:"items,omitempty"`
+	Order     []string   `json:"order,omitempty"` // the tenant's value for each key of the strategy's order
 }
 
 // Endpoint is a service endpoint of a CRM organisation as planning saw it.
@@ -35,33 +36,46 @@ type Endpoint struct {
 
 // Assemble makes one plan of all findings, given in the tenants' order. A
 // target that several tenants share becomes one item: it is changed once. Items
-// that share an endpoint are made siblings. The result depends on the findings
-// only.
-func Assemble(findings []Finding) []Item {
-	plan := []Item{}
+// that share an endpoint are made siblings. The tenants come by the keys, and those
+// that are equal take turns; see [OrderKey]. The result depends on the findings and
+// the keys only.
+func Assemble(findings []Finding, keys ...OrderKey) []Item {
+	var lines []line
 	at := map[Target]int{}
-	for _, f := range findings {
+	for n, f := range findings {
 		for _, it := range f.Items {
 			i, seen := at[it.Target]
 			if !seen || it.Target.Host == "" {
-				at[it.Target] = len(plan)
-				it.Ord = len(plan)
-				plan = append(plan, it)
+				at[it.Target] = len(lines)
+				lines = append(lines, line{item: it, finding: n})
 				continue
 			}
-			plan[i] = merge(plan[i], it)
+			if wins(lines[i].item, it) {
+				lines[i].finding = n
+			}
+			lines[i].item = merge(lines[i].item, it)
 		}
+	}
+	arrange(lines, findings, keys)
+	plan := make([]Item, len(lines))
+	for i, l := range lines {
+		plan[i] = l.item
+		plan[i].Ord = i
 	}
 	setSiblings(plan)
 	return plan
+}
+
+// wins reports whether the item b of a target, found later, takes the place of a.
+func wins(a, b Item) bool {
+	return a.Outcome != Open && (b.Outcome == Open || a.Reason == NotSelected && b.Reason != NotSelected)
 }
 
 // merge adds what a second tenant found of a target to the first one's item. A
 // tenant that can reach the target wins over one that cannot, and one whose
 // endpoints are selected over one whose are not.
 func merge(a, b Item) Item {
-	if a.Outcome != Open && (b.Outcome == Open || a.Reason == NotSelected && b.Reason != NotSelected) {
-		b.Ord = a.Ord
+	if wins(a, b) {
 		a, b = b, a
 	}
 	a.Endpoints = append(slices.Clone(a.Endpoints), b.Endpoints...)

@@ -67,6 +67,7 @@ type Spec struct {
 	MaxInFlight     int          `json:"max_in_flight"` // tasks released at once; at least 1
 	MaxTries        int          `json:"max_tries"`     // tries within one step; at least 1
 	Tolerance       Tolerance    `json:"tolerance,omitzero"`
+	TenantTolerance Tolerance    `json:"tenant_tolerance,omitzero"` // of each tenant by itself; zero: none
 	Strategy        Strategy     `json:"strategy,omitzero"`
 	StageDeadline   time.Time    `json:"stage_deadline,omitzero"` // every target is to hold New by then; zero: none
 	Schedule        Schedule     `json:"schedule,omitzero"`
@@ -125,6 +126,9 @@ type Rotation struct {
 	RetryID     string            `json:"retry_id,omitempty"`     // request id of the last retry
 	RetryReason string            `json:"retry_reason,omitempty"` // why it was asked for
 	Undo        *Undo             `json:"undo,omitempty"`         // the last undo, or the one under way
+	TenantHeld  bool              `json:"tenant_held,omitempty"`  // paused because only tenants are left whose tolerance is exceeded
+	AcceptedSeq uint64            `json:"accepted_seq,omitempty"` // failures of tenants up to this version of a state count no more
+	Gate        GateState         `json:"gate,omitzero"`          // the gate that was reached last
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	CreatedAt   time.Time         `json:"created_at"`
@@ -211,6 +215,9 @@ func (r Rotation) Resume(accept bool, c Counts, now time.Time) (Rotation, error)
 		if r.Exceeded && !accept {
 			return r, &StateError{"resume", r.State, r.Detail + "; look at what failed, then resume with accept_failures, or cancel"}
 		}
+		if r.Gate.Result == GateFail && !r.UndoUnderWay() {
+			return r, &StateError{"resume", r.State, fmt.Sprintf("a gate of wave %d failed: %s; mend it and resume with accept_gate, or cancel", r.Gate.Wave, r.Gate.Reason)}
+		}
 	case StatePlanning, StatePlanned:
 		return r, &StateError{"resume", r.State, "it has not been started"}
 	case StateCancelling:
@@ -224,7 +231,11 @@ func (r Rotation) Resume(accept bool, c Counts, now time.Time) (Rotation, error)
 	if accept {
 		r.Accepted, r.Retried = c.Broken, c.Retried
 	}
-	r.State, r.Detail, r.Exceeded, r.UpdatedAt = StateRunning, "", false, now
+	if accept && r.TenantHeld { // Else others are at risk, and the tenants' tasks come before them.
+		r.AcceptedSeq = c.Seq
+	}
+	r = r.askAgain(now)
+	r.State, r.Detail, r.Exceeded, r.TenantHeld, r.UpdatedAt = StateRunning, "", false, false, now
 	return r, nil
 }
 
@@ -262,7 +273,7 @@ func (r Rotation) BeginRetire(now time.Time) (Rotation, error) {
 		return r, fmt.Errorf("retiring %s: allowed from %s with a margin of %s, it is %s: %w", r.ID,
 			r.Spec.RetireNotBefore.UTC().Format(time.RFC3339), Margin, now.UTC().Format(time.RFC3339), ErrTooEarly)
 	case r.Phase != PhaseOverlap:
-		return r, &StateError{"retire", r.State, "not every target is verified yet"}
+		return r, &StateError{"retire", r.State, "not every target is verified yet, or a gate of the last wave has not passed"}
 	}
 	r.Phase, r.UpdatedAt = PhaseRetire, now
 	return r, nil

@@ -20,6 +20,8 @@ type Strategy struct {
 	Start StartMode     `json:"start,omitempty"`
 	Waves []WaveSize    `json:"waves,omitempty"` // what they leave over is the last wave
 	Bake  time.Duration `json:"bake,omitempty"`  // between the end of a wave and the next
+	Order []OrderKey    `json:"order,omitempty"` // which tenants come first
+	Gates []Gate        `json:"gates,omitempty"` // what must pass after each wave, one after the other
 }
 
 // WaveSize is the size of a wave.
@@ -95,8 +97,9 @@ func (r Rotation) Wave(c Counts) (Wave, bool) {
 	w.Size = sizes[w.Number-1]
 	// Nothing behind the wave was begun, so that all who are past lie in it or
 	// before it.
+	// Those of a tenant that is held are not waited for.
 	past := c.Workable - c.Phases[Planned] - c.Phases[Staged] - c.Phases[Verified]
-	w.Done = min(max(0, past-(w.end-w.Size)), w.Size)
+	w.Done = min(max(0, past+c.HeldInWave-(w.end-w.Size)), w.Size)
 	w.Budget = Budget{
 		What: fmt.Sprintf("wave %d of %d: ", w.Number, w.Of), Tolerance: r.Spec.Tolerance, Total: w.Size,
 		Failed: max(0, c.Broken-max(still(r.WaveBase, c.Retried-r.WaveRetried), still(r.Accepted, c.Retried-r.Retried))),
@@ -104,16 +107,25 @@ func (r Rotation) Wave(c Counts) (Wave, bool) {
 	return w, true
 }
 
-// NextWave returns r with its next wave opened, or with the instant set until
-// which the wave that is done bakes. It reports false while neither is due.
+// NextWave returns r with its next wave opened, with the instant set until which
+// the wave that is done bakes, or before its gate. After the last wave there are
+// bake time and gate only where there is a gate, and something to be removed that
+// it guards. It reports false while nothing is due.
 func (r Rotation) NextWave(c Counts, now time.Time) (Rotation, bool) {
 	w, ok := r.Wave(c)
+	last := w.Number == w.Of
 	switch {
-	case !ok, r.State != StateRunning, w.Done < w.Size, w.Number == w.Of, w.Exceeded():
+	case !ok, r.State != StateRunning, w.Done < w.Size, w.Exceeded():
+		return r, false
+	case last && (len(r.Spec.Strategy.Gates) == 0 || !r.Spec.Retires() || c.Held > 0):
 		return r, false
 	case r.Spec.Strategy.Bake > 0 && r.BakeUntil.IsZero():
 		r.BakeUntil = now.Add(r.Spec.Strategy.Bake)
 	case now.Before(r.BakeUntil):
+		return r, false
+	case r.gated(w.Number) && r.Gate.Wave != w.Number:
+		r = r.openGate(w.Number, now)
+	case r.gated(w.Number), last:
 		return r, false
 	default:
 		r.WaveNumber, r.WaveBase, r.WaveRetried, r.BakeUntil = w.Number+1, c.Broken, c.Retried, time.Time{}

@@ -45,6 +45,9 @@ func Validate(m proto.Message) []*Violation {
 	case *pb.PauseRotationRequest:
 		v.steer(m)
 		v.reason(m.GetReason())
+	case *pb.DecideWaveRequest:
+		v.steer(m)
+		v.decision(m)
 	case *pb.ResumeRotationRequest:
 		v.steer(m)
 	case *pb.RetireRotationRequest:

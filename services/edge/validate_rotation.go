@@ -49,6 +49,12 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	v.schedule(at+"schedule", s.GetSchedule())
 	v.drift(at+"drift", s.GetDrift())
 	v.undoWindow(at+"undo_window", s.GetUndoWindow(), s.GetReplacesSameSubject() || len(s.GetReplaces()) > 0)
+	v.tolerance(at+"tenant_tolerance", s.GetTenantTolerance())
+	if s.GetTenantTolerance().GetMode() == pb.Tolerance_MODE_SOFT && s.GetTolerance().GetMode() != pb.Tolerance_MODE_SOFT {
+		v.add(at+"tenant_tolerance.mode", "CONFLICT", "can be SOFT only where tolerance.mode is SOFT too")
+	}
+	v.order(at+"strategy.order", s.GetStrategy().GetOrder())
+	v.gates(at+"strategy.gates", s.GetStrategy().GetGates())
 
 	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
 		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")

@@ -83,7 +83,17 @@ func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequ
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			next, err := r.Resume(req.GetAcceptFailures(), known, now)
+			next := r
+			if req.GetAcceptGate() {
+				next = r.AcceptGate(now)
+			}
+			next, err := next.Resume(req.GetAcceptFailures(), known, now)
+			if err != nil {
+				return r, err
+			}
+			if req.GetAcceptGate() && next.Gate != r.Gate {
+				s.c.Log.Warn("gate accepted without a pass", "rotation", r.ID, "wave", r.Gate.Wave, "said", r.Gate.Result, "reason", r.Gate.Reason)
+			}
 			next.ResumeID = req.GetRequestId()
 			return next, err
 		},
@@ -166,7 +176,7 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 			return edge.Stale(t.name, etagOf(r))
 		case err != nil:
 			return explain(t.name, r, err)
-		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check && next.Reopened == r.Reopened:
+		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check && next.Reopened == r.Reopened && next.Gate == r.Gate:
 			return nil
 		}
 		_, err = s.c.Store.SaveRotation(ctx, next)

@@ -32,6 +32,9 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 	}
 	s.StageDeadline, s.Schedule = scheduleOf(p.GetSchedule())
 	s.FailedOf, _ = edge.ParseRotation(p.GetTarget().GetFailedOf())
+	if p.GetTenantTolerance() != nil {
+		s.TenantTolerance = toleranceOf(p.GetTenantTolerance())
+	}
 	if s.MaxInFlight == 0 {
 		s.MaxInFlight = defaultInFlight
 	}
@@ -68,7 +71,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		Target:   &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{}}},
 		Identity: s.Identity, RetireNotBefore: instant(s.RetireNotBefore),
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
-		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy), Schedule: scheduleProto(s),
+		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy), Schedule: scheduleProto(s), TenantTolerance: toleranceProto(s.TenantTolerance),
 		Lane: laneProto(s.Lane), Limits: limitsProto(s.Limits),
 	}
 	if s.Filter != "" {
@@ -112,6 +115,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 	if r.ID != "" {
 		p.Name, p.Etag = edge.RotationName(r.ID), etagOf(r)
 	}
+	p.Gate = gateProto(r)
 	if r.Digest != "" {
 		p.Counts = countsProto(c)
 		p.FailureBudget = budgetProto(r, c)
@@ -134,6 +138,12 @@ func statusDetail(r rollover.Rotation) *pb.OperationError {
 	case rollover.StatePaused:
 		if r.Exceeded {
 			return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_TOLERANCE_EXCEEDED, Message: r.Detail}
+		}
+		switch r.Gate.Result {
+		case rollover.GateFail:
+			return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_GATE_FAILED, Message: r.Detail}
+		case rollover.GateInconclusive:
+			return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_GATE_INCONCLUSIVE, Message: r.Detail}
 		}
 		return &pb.OperationError{Reason: pb.ErrorReason_ERROR_REASON_PAUSED_BY_REQUEST, Message: r.Detail}
 	case rollover.StateCancelling, rollover.StateCancelled:

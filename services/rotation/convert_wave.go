@@ -20,6 +20,7 @@ func strategyOf(p *pb.Strategy) rollover.Strategy {
 		}
 		s.Waves = append(s.Waves, rollover.WaveSize{Size: int(w.GetTasks())})
 	}
+	s.Order, s.Gates = orderOf(p.GetOrder()), gatesOf(p.GetGates())
 	return s
 }
 
@@ -44,6 +45,7 @@ func strategyProto(s rollover.Strategy) *pb.Strategy {
 		}
 		p.Waves = append(p.Waves, size)
 	}
+	p.Order, p.Gates = orderProto(s.Order), gatesProto(s.Gates)
 	return p
 }
 

@@ -124,6 +124,7 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	if spec.Retires() && spec.RetireNotBefore.IsZero() {
 		spec.RetireNotBefore = later(now, cert.NotBefore).Add(overlap).UTC().Truncate(time.Second)
 	}
+	vs = append(vs, s.unknownChecks(spec.Strategy.Gates)...)
 	if vs = append(append(vs, against(spec)...), untimely(spec, now)...); len(vs) > 0 {
 		return rollover.Rotation{}, nil, edge.Invalid(vs...)
 	}

@@ -66,6 +66,7 @@ type Config struct {
 	Blocks       rollover.Blocks
 	TargetSets   TargetSets
 	Kinds        []string // of credentials; there is a driver for each
+	Checks       []string // that gates may name
 	Now          func() time.Time
 	Log          *slog.Logger
 

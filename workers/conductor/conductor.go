@@ -38,6 +38,7 @@ type Config struct {
 	Mirror *mirror.Mirror
 	Queue  Queue
 	Checks CheckQueue // nil: no checks for drift are led
+	Gates  Gates      // the checks that gates name; nil: each of them is inconclusive
 	// Elect runs lead while this process is the one conductor, again and again
 	// until ctx ends. lead's context ends when the lease is lost.
 	Elect func(ctx context.Context, lead func(context.Context)) error
@@ -110,6 +111,7 @@ func (c *Conductor) lead(ctx context.Context) {
 	if c.c.Status != nil {
 		defer c.c.Status(Status{Pace: 1}) // Another tells from now on.
 	}
+	defer t.asker.wg.Wait() // Each ends with ctx.
 	tick := time.NewTicker(c.c.Tick)
 	defer tick.Stop()
 	for {
@@ -126,6 +128,7 @@ func (c *Conductor) lead(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.c.Mirror.Changed():
+		case <-t.asker.wake:
 		case <-tick.C:
 		}
 	}
@@ -153,12 +156,14 @@ type turn struct {
 	freezing map[string]chan error    // of rotations whose plan is being frozen
 	jobs     sync.WaitGroup           // those who freeze
 	told     time.Time                // when Status was told
+	asker    *asker
 }
 
 func newTurn(c Config) *turn {
 	return &turn{
 		Config: c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}, parts: outbox[rollover.TaskID]{},
 		hosts: hosts{}, recalled: map[string]bool{}, scans: map[string]scan{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
+		asker: newAsker(c.Gates),
 	}
 }
 
@@ -337,7 +342,7 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 		findings[ord] = f
 		delete(found, ord)
 	}
-	plan := rollover.Assemble(findings)
+	plan := rollover.Assemble(findings, r.Spec.Strategy.Order...)
 	if r.Spec.FailedOf != "" {
 		failed, err := t.failedTargets(ctx, r.Spec.FailedOf)
 		if err != nil {

@@ -149,6 +149,9 @@ func (t *turn) run(ctx context.Context, v mirror.View) (bool, error) {
 	if next, changed := t.phase(v); changed {
 		return false, t.save(ctx, next)
 	}
+	if next, changed := t.askGate(ctx, v); changed {
+		return false, t.save(ctx, next)
+	}
 	if written, err := t.schedule(ctx, v); written || err != nil {
 		return false, err
 	}
@@ -199,10 +202,13 @@ func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 	if next, changed := r.NextWave(v.Counts, now); changed {
 		return next, true
 	}
+	if next, changed := r.HoldTenants(v.Counts, now); changed {
+		return next, true
+	}
 	if r.Phase == rollover.PhaseRetire {
 		return r, false
 	}
-	if p := v.Counts.Phase(); p != r.Phase {
+	if p := v.Counts.Phase(); p != r.Phase && (p != rollover.PhaseOverlap || r.GatesOpen(v.Counts)) {
 		r.Phase, r.UpdatedAt = p, now
 		return r, true
 	}

@@ -22,7 +22,9 @@ func (p *Planner) find(ctx context.Context, r rollover.Rotation, id string, a *a
 		return f, nil
 	case err != nil:
 		return f, fmt.Errorf("reading tenant %s: %w", id, err)
-	case t.Disabled:
+	}
+	f.Order = t.OrderValues(r.Spec.Strategy.Order)
+	if t.Disabled {
 		f.Items = whole(r, id, rollover.Skipped, rollover.Disabled, "the tenant is disabled in the inventory")
 		return f, nil
 	}

@@ -109,6 +109,10 @@ const (
 	// FAILED_PRECONDITION: the certificate, or its key, is on the block list;
 	// google.rpc.PreconditionFailure says by which entry.
 	ErrorReason_ERROR_REASON_CERTIFICATE_BLOCKED ErrorReason = 44
+	// In a rotation: a gate failed, so it was paused.
+	ErrorReason_ERROR_REASON_GATE_FAILED ErrorReason = 42
+	// In a rotation: a gate could not say whether it passes, so it was paused.
+	ErrorReason_ERROR_REASON_GATE_INCONCLUSIVE ErrorReason = 43
 )
 
 // Enum value maps for ErrorReason.
@@ -149,6 +153,8 @@ var (
 		40: "ERROR_REASON_DEADLINE_IMPOSSIBLE",
 		45: "ERROR_REASON_NOT_CHECKED",
 		44: "ERROR_REASON_CERTIFICATE_BLOCKED",
+		42: "ERROR_REASON_GATE_FAILED",
+		43: "ERROR_REASON_GATE_INCONCLUSIVE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -186,6 +192,8 @@ var (
 		"ERROR_REASON_DEADLINE_IMPOSSIBLE":    40,
 		"ERROR_REASON_NOT_CHECKED":            45,
 		"ERROR_REASON_CERTIFICATE_BLOCKED":    44,
+		"ERROR_REASON_GATE_FAILED":            42,
+		"ERROR_REASON_GATE_INCONCLUSIVE":      43,
 	}
 )
 
@@ -278,7 +286,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\x94\t\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xd6\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -315,7 +323,9 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1f\x12$\n" +
 	" ERROR_REASON_DEADLINE_IMPOSSIBLE\x10(\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_CHECKED\x10-\x12$\n" +
-	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,\x12\x1c\n" +
+	"\x18ERROR_REASON_GATE_FAILED\x10*\x12\"\n" +
+	"\x1eERROR_REASON_GATE_INCONCLUSIVE\x10+BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

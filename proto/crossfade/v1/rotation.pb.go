@@ -720,7 +720,10 @@ type Rotation struct {
 	// none will begin by itself.
 	Check *CheckStatus `protobuf:"bytes,28,opt,name=check,proto3" json:"check,omitempty"`
 	// The undo that is under way, or the last one. Output only; absent: none.
-	Undo          *UndoStatus `protobuf:"bytes,21,opt,name=undo,proto3" json:"undo,omitempty"`
+	Undo *UndoStatus `protobuf:"bytes,21,opt,name=undo,proto3" json:"undo,omitempty"`
+	// The gate that was reached last. Output only; absent before the first one is
+	// reached, and where there are none.
+	Gate          *GateStatus `protobuf:"bytes,26,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -930,6 +933,13 @@ func (x *Rotation) GetUndo() *UndoStatus {
 	return nil
 }
 
+func (x *Rotation) GetGate() *GateStatus {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -979,9 +989,15 @@ type RotationSpec struct {
 	// How long after its retirement a task can be undone, 0 to 90 days. The removed
 	// public certificates are kept for that. 0: what was retired cannot be undone.
 	// Only with something to replace. Absent: 7 days.
-	UndoWindow    *durationpb.Duration `protobuf:"bytes,18,opt,name=undo_window,json=undoWindow,proto3" json:"undo_window,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UndoWindow *durationpb.Duration `protobuf:"bytes,18,opt,name=undo_window,json=undoWindow,proto3" json:"undo_window,omitempty"`
+	// How many tasks of each tenant may fail before no more of that tenant's are
+	// begun; percentages are of the tenant's own tasks. The other tenants' go on, and
+	// when nothing else is left the rotation is PAUSED. A shared target is the
+	// tenant's in RotationTask.tenant. SOFT only if tolerance is SOFT too. Absent:
+	// tenants have no tolerance of their own.
+	TenantTolerance *Tolerance `protobuf:"bytes,17,opt,name=tenant_tolerance,json=tenantTolerance,proto3" json:"tenant_tolerance,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RotationSpec) Reset() {
@@ -1140,6 +1156,13 @@ func (x *RotationSpec) GetUndoWindow() *durationpb.Duration {
 	return nil
 }
 
+func (x *RotationSpec) GetTenantTolerance() *Tolerance {
+	if x != nil {
+		return x.TenantTolerance
+	}
+	return nil
+}
+
 // Strategy says in which waves the tasks of a plan are begun, in the plan's order.
 //
 // A wave is done when each of its tasks waits in the overlap or has ended. Then
@@ -1155,7 +1178,16 @@ type Strategy struct {
 	Waves []*WaveSize `protobuf:"bytes,2,rep,name=waves,proto3" json:"waves,omitempty"`
 	// How long a wave that is done is left alone before the next, 0 to 30 days.
 	// Absent: 0.
-	BakeTime      *durationpb.Duration `protobuf:"bytes,3,opt,name=bake_time,json=bakeTime,proto3" json:"bake_time,omitempty"`
+	BakeTime *durationpb.Duration `protobuf:"bytes,3,opt,name=bake_time,json=bakeTime,proto3" json:"bake_time,omitempty"`
+	// What decides which tenants come first, at most 8 keys; a later key decides
+	// among those that an earlier one leaves equal. Among equal tenants the plan
+	// takes turns: the first task of each, then the second of each. Absent: all are
+	// equal.
+	Order []*OrderKey `protobuf:"bytes,4,rep,name=order,proto3" json:"order,omitempty"`
+	// What must pass before the next wave, and after the last one before old
+	// credentials may be removed; at most 8, asked one after the other at the end of
+	// the bake time. Absent: nothing.
+	Gates         []*Gate `protobuf:"bytes,5,rep,name=gates,proto3" json:"gates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1207,6 +1239,20 @@ func (x *Strategy) GetWaves() []*WaveSize {
 func (x *Strategy) GetBakeTime() *durationpb.Duration {
 	if x != nil {
 		return x.BakeTime
+	}
+	return nil
+}
+
+func (x *Strategy) GetOrder() []*OrderKey {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Strategy) GetGates() []*Gate {
+	if x != nil {
+		return x.Gates
 	}
 	return nil
 }
@@ -1394,7 +1440,9 @@ func (x *WaveStatus) GetBakeUntil() *timestamppb.Timestamp {
 //
 // The one rule: with a tolerance of N, failure N+1 stops new starts, and the
 // rotation is PAUSED until someone resumes it with accept_failures or cancels it.
-// So 0 stops at the first failure, and 100 percent never stops.
+// So 0 stops at the first failure, and 100 percent never stops. The rule is the same
+// for the rotation, for each wave and, with tenant_tolerance, for each tenant, where
+// it stops new starts of that tenant.
 //
 // Failures are tasks that were begun and ended as FAILED, in whatever phase. What
 // was skipped, handed over or found in conflict is no failure, nor is what
@@ -3563,10 +3611,15 @@ type ResumeRotationRequest struct {
 	// Rotation.etag as it was read; another one is refused. Absent: any.
 	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The failures so far are known and accepted: they count no more, and the
-	// tolerance holds anew for those to come.
+	// tolerance holds anew for those to come. Tenants that are held by
+	// tenant_tolerance go on with it only where that is why the rotation was paused.
 	AcceptFailures bool `protobuf:"varint,4,opt,name=accept_failures,json=acceptFailures,proto3" json:"accept_failures,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Go on although a gate failed or was inconclusive: it counts as passed, and the
+	// record says so. Without it a gate that failed refuses the call, and one that
+	// was inconclusive is asked again.
+	AcceptGate    bool `protobuf:"varint,5,opt,name=accept_gate,json=acceptGate,proto3" json:"accept_gate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeRotationRequest) Reset() {
@@ -3623,6 +3676,13 @@ func (x *ResumeRotationRequest) GetEtag() string {
 func (x *ResumeRotationRequest) GetAcceptFailures() bool {
 	if x != nil {
 		return x.AcceptFailures
+	}
+	return false
+}
+
+func (x *ResumeRotationRequest) GetAcceptGate() bool {
+	if x != nil {
+		return x.AcceptGate
 	}
 	return false
 }
@@ -4577,11 +4637,57 @@ func (x *UndoRotationResponse) GetCovered() int64 {
 	return 0
 }
 
+// DecideWaveResponse answers DecideWave.
+type DecideWaveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideWaveResponse) Reset() {
+	*x = DecideWaveResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideWaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideWaveResponse) ProtoMessage() {}
+
+func (x *DecideWaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideWaveResponse.ProtoReflect.Descriptor instead.
+func (*DecideWaveResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *DecideWaveResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
 var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\f\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\f\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -4613,7 +4719,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x0fschedule_status\x18\x16 \x01(\v2\x1c.crossfade.v1.ScheduleStatusR\x0escheduleStatus\x122\n" +
 	"\bforecast\x18\x17 \x01(\v2\x16.crossfade.v1.ForecastR\bforecast\x12/\n" +
 	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x12,\n" +
-	"\x04undo\x18\x15 \x01(\v2\x18.crossfade.v1.UndoStatusR\x04undo\x1a9\n" +
+	"\x04undo\x18\x15 \x01(\v2\x18.crossfade.v1.UndoStatusR\x04undo\x12,\n" +
+	"\x04gate\x18\x1a \x01(\v2\x18.crossfade.v1.GateStatusR\x04gate\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
@@ -4635,7 +4742,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xa1\a\n" +
+	"\fPHASE_RETIRE\x10\x04\"\xe5\a\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -4656,15 +4763,18 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bschedule\x18\x0e \x01(\v2\x16.crossfade.v1.ScheduleR\bschedule\x12/\n" +
 	"\x05drift\x18\x14 \x01(\v2\x19.crossfade.v1.DriftPolicyR\x05drift\x12:\n" +
 	"\vundo_window\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"undoWindow\"h\n" +
+	"undoWindow\x12B\n" +
+	"\x10tenant_tolerance\x18\x11 \x01(\v2\x17.crossfade.v1.ToleranceR\x0ftenantTolerance\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
-	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\xe4\x01\n" +
+	"\x18RETIRE_POLICY_ON_REQUEST\x10\x02\"\xbc\x02\n" +
 	"\bStrategy\x122\n" +
 	"\x05start\x18\x01 \x01(\x0e2\x1c.crossfade.v1.Strategy.StartR\x05start\x12,\n" +
 	"\x05waves\x18\x02 \x03(\v2\x16.crossfade.v1.WaveSizeR\x05waves\x126\n" +
-	"\tbake_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bbakeTime\">\n" +
+	"\tbake_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bbakeTime\x12,\n" +
+	"\x05order\x18\x04 \x03(\v2\x16.crossfade.v1.OrderKeyR\x05order\x12(\n" +
+	"\x05gates\x18\x05 \x03(\v2\x12.crossfade.v1.GateR\x05gates\">\n" +
 	"\x05Start\x12\x15\n" +
 	"\x11START_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -4885,13 +4995,15 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x04 \x01(\tR\x04etag\"K\n" +
 	"\x15PauseRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\x87\x01\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\xa8\x01\n" +
 	"\x15ResumeRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\x12'\n" +
-	"\x0faccept_failures\x18\x04 \x01(\bR\x0eacceptFailures\"L\n" +
+	"\x0faccept_failures\x18\x04 \x01(\bR\x0eacceptFailures\x12\x1f\n" +
+	"\vaccept_gate\x18\x05 \x01(\bR\n" +
+	"acceptGate\"L\n" +
 	"\x16ResumeRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"v\n" +
 	"\x15CancelRotationRequest\x12\x12\n" +
@@ -4954,8 +5066,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\"d\n" +
 	"\x14UndoRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\x12\x18\n" +
-	"\acovered\x18\x02 \x01(\x03R\acovered2\xf4\n" +
-	"\n" +
+	"\acovered\x18\x02 \x01(\x03R\acovered\"H\n" +
+	"\x12DecideWaveResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xc5\v\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -4972,7 +5085,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
 	"ListDrifts\x12\x1f.crossfade.v1.ListDriftsRequest\x1a .crossfade.v1.ListDriftsResponse\x12g\n" +
 	"\x12RetryRotationTasks\x12'.crossfade.v1.RetryRotationTasksRequest\x1a(.crossfade.v1.RetryRotationTasksResponse\x12U\n" +
-	"\fUndoRotation\x12!.crossfade.v1.UndoRotationRequest\x1a\".crossfade.v1.UndoRotationResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\fUndoRotation\x12!.crossfade.v1.UndoRotationRequest\x1a\".crossfade.v1.UndoRotationResponse\x12O\n" +
+	"\n" +
+	"DecideWave\x12\x1f.crossfade.v1.DecideWaveRequest\x1a .crossfade.v1.DecideWaveResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_rotation_proto_rawDescOnce sync.Once
@@ -4987,7 +5102,7 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),                // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),                // 1: crossfade.v1.Rotation.Phase
@@ -5046,128 +5161,140 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*UndoStatus)(nil),                 // 54: crossfade.v1.UndoStatus
 	(*UndoRotationRequest)(nil),        // 55: crossfade.v1.UndoRotationRequest
 	(*UndoRotationResponse)(nil),       // 56: crossfade.v1.UndoRotationResponse
-	nil,                                // 57: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),             // 58: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),      // 59: google.protobuf.Timestamp
-	(*Throttle)(nil),                   // 60: crossfade.v1.Throttle
-	(*ScheduleStatus)(nil),             // 61: crossfade.v1.ScheduleStatus
-	(*Forecast)(nil),                   // 62: crossfade.v1.Forecast
-	(*CheckStatus)(nil),                // 63: crossfade.v1.CheckStatus
-	(Lane)(0),                          // 64: crossfade.v1.Lane
-	(*Limits)(nil),                     // 65: crossfade.v1.Limits
-	(*Schedule)(nil),                   // 66: crossfade.v1.Schedule
-	(*DriftPolicy)(nil),                // 67: crossfade.v1.DriftPolicy
-	(*durationpb.Duration)(nil),        // 68: google.protobuf.Duration
-	(*ListDriftsRequest)(nil),          // 69: crossfade.v1.ListDriftsRequest
-	(*ListDriftsResponse)(nil),         // 70: crossfade.v1.ListDriftsResponse
+	(*DecideWaveResponse)(nil),         // 57: crossfade.v1.DecideWaveResponse
+	nil,                                // 58: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),             // 59: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),      // 60: google.protobuf.Timestamp
+	(*Throttle)(nil),                   // 61: crossfade.v1.Throttle
+	(*ScheduleStatus)(nil),             // 62: crossfade.v1.ScheduleStatus
+	(*Forecast)(nil),                   // 63: crossfade.v1.Forecast
+	(*CheckStatus)(nil),                // 64: crossfade.v1.CheckStatus
+	(*GateStatus)(nil),                 // 65: crossfade.v1.GateStatus
+	(Lane)(0),                          // 66: crossfade.v1.Lane
+	(*Limits)(nil),                     // 67: crossfade.v1.Limits
+	(*Schedule)(nil),                   // 68: crossfade.v1.Schedule
+	(*DriftPolicy)(nil),                // 69: crossfade.v1.DriftPolicy
+	(*durationpb.Duration)(nil),        // 70: google.protobuf.Duration
+	(*OrderKey)(nil),                   // 71: crossfade.v1.OrderKey
+	(*Gate)(nil),                       // 72: crossfade.v1.Gate
+	(*ListDriftsRequest)(nil),          // 73: crossfade.v1.ListDriftsRequest
+	(*DecideWaveRequest)(nil),          // 74: crossfade.v1.DecideWaveRequest
+	(*ListDriftsResponse)(nil),         // 75: crossfade.v1.ListDriftsResponse
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	57, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	58, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	58, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	59, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	59, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	59, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	59, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	59, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	59, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	60, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	60, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	60, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	60, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	60, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	60, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
-	61, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
-	62, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
-	63, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
+	61, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
+	62, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
+	63, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
+	64, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
 	54, // 17: crossfade.v1.Rotation.undo:type_name -> crossfade.v1.UndoStatus
-	16, // 18: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	59, // 19: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 20: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 21: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 22: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	64, // 23: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	65, // 24: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	66, // 25: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	67, // 26: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
-	68, // 27: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
-	3,  // 28: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 29: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	68, // 30: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	59, // 31: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 32: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 33: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 34: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 35: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 36: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 37: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 38: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	59, // 39: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 40: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 41: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	59, // 42: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	59, // 43: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 44: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 45: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 46: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 47: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 48: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 49: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	59, // 50: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 51: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 52: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 53: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 54: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 55: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 56: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 57: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 58: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 59: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 60: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 61: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 62: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 63: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
-	17, // 64: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
-	53, // 65: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
-	52, // 66: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
-	59, // 67: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
-	59, // 68: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
-	52, // 69: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
-	9,  // 70: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 71: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 72: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 73: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 74: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 75: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 76: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 77: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 78: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 79: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 80: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 81: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	48, // 82: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
-	69, // 83: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
-	50, // 84: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
-	55, // 85: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
-	24, // 86: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 87: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 88: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 89: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 90: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 91: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 92: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 93: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 94: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 95: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 96: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	49, // 97: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
-	70, // 98: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
-	51, // 99: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
-	56, // 100: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
-	86, // [86:101] is the sub-list for method output_type
-	71, // [71:86] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	65, // 18: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
+	16, // 19: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	60, // 20: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 21: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 22: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 23: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	66, // 24: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	67, // 25: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	68, // 26: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	69, // 27: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	70, // 28: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
+	14, // 29: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
+	3,  // 30: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 31: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	70, // 32: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	71, // 33: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
+	72, // 34: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
+	60, // 35: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 36: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 37: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 38: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 39: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 40: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 41: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 42: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	60, // 43: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 44: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 45: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	60, // 46: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	60, // 47: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 48: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 49: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 50: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 51: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 52: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 53: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	60, // 54: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 55: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 56: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 57: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 58: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 59: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 60: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 61: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 62: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 63: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 64: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 65: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 66: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 67: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
+	17, // 68: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
+	53, // 69: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
+	52, // 70: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
+	60, // 71: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
+	60, // 72: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
+	52, // 73: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
+	9,  // 74: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 75: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 76: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 77: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 78: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 79: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 80: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 81: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 82: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 83: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 84: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 85: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 86: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	48, // 87: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	73, // 88: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	50, // 89: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
+	55, // 90: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
+	74, // 91: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
+	24, // 92: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 93: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 94: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 95: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 96: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 97: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 98: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 99: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 100: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 101: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 102: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	49, // 103: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	75, // 104: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	51, // 105: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
+	56, // 106: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
+	57, // 107: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
+	92, // [92:108] is the sub-list for method output_type
+	76, // [76:92] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -5176,9 +5303,10 @@ func file_crossfade_v1_rotation_proto_init() {
 		return
 	}
 	file_crossfade_v1_common_proto_init()
+	file_crossfade_v1_drift_proto_init()
 	file_crossfade_v1_limits_proto_init()
 	file_crossfade_v1_schedule_proto_init()
-	file_crossfade_v1_drift_proto_init()
+	file_crossfade_v1_wave_proto_init()
 	file_crossfade_v1_rotation_proto_msgTypes[3].OneofWrappers = []any{
 		(*WaveSize_Tasks)(nil),
 		(*WaveSize_Percent)(nil),
@@ -5213,7 +5341,7 @@ func file_crossfade_v1_rotation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   49,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,7 @@ const (
 	RotationService_ListDrifts_FullMethodName         = "/crossfade.v1.RotationService/ListDrifts"
 	RotationService_RetryRotationTasks_FullMethodName = "/crossfade.v1.RotationService/RetryRotationTasks"
 	RotationService_UndoRotation_FullMethodName       = "/crossfade.v1.RotationService/UndoRotation"
+	RotationService_DecideWave_FullMethodName         = "/crossfade.v1.RotationService/DecideWave"
 )
 
 // RotationServiceClient is the client API for RotationService service.
@@ -124,6 +125,10 @@ type RotationServiceClient interface {
 	// could not be undone it is FAILED instead of ended or UNDONE, and an undo may be
 	// asked for again.
 	UndoRotation(ctx context.Context, in *UndoRotationRequest, opts ...grpc.CallOption) (*UndoRotationResponse, error)
+	// DecideWave answers the manual gate at which a wave waits. A person does it, or
+	// a build system. Each gate of a wave is answered once; the same answer again
+	// with the same request_id changes nothing.
+	DecideWave(ctx context.Context, in *DecideWaveRequest, opts ...grpc.CallOption) (*DecideWaveResponse, error)
 }
 
 type rotationServiceClient struct {
@@ -293,6 +298,16 @@ func (c *rotationServiceClient) UndoRotation(ctx context.Context, in *UndoRotati
 	return out, nil
 }
 
+func (c *rotationServiceClient) DecideWave(ctx context.Context, in *DecideWaveRequest, opts ...grpc.CallOption) (*DecideWaveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DecideWaveResponse)
+	err := c.cc.Invoke(ctx, RotationService_DecideWave_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RotationServiceServer is the server API for RotationService service.
 // All implementations must embed UnimplementedRotationServiceServer
 // for forward compatibility.
@@ -381,6 +396,10 @@ type RotationServiceServer interface {
 	// could not be undone it is FAILED instead of ended or UNDONE, and an undo may be
 	// asked for again.
 	UndoRotation(context.Context, *UndoRotationRequest) (*UndoRotationResponse, error)
+	// DecideWave answers the manual gate at which a wave waits. A person does it, or
+	// a build system. Each gate of a wave is answered once; the same answer again
+	// with the same request_id changes nothing.
+	DecideWave(context.Context, *DecideWaveRequest) (*DecideWaveResponse, error)
 	mustEmbedUnimplementedRotationServiceServer()
 }
 
@@ -435,6 +454,9 @@ func (UnimplementedRotationServiceServer) RetryRotationTasks(context.Context, *R
 }
 func (UnimplementedRotationServiceServer) UndoRotation(context.Context, *UndoRotationRequest) (*UndoRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UndoRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) DecideWave(context.Context, *DecideWaveRequest) (*DecideWaveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DecideWave not implemented")
 }
 func (UnimplementedRotationServiceServer) mustEmbedUnimplementedRotationServiceServer() {}
 func (UnimplementedRotationServiceServer) testEmbeddedByValue()                         {}
@@ -720,6 +742,24 @@ func _RotationService_UndoRotation_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RotationService_DecideWave_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DecideWaveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).DecideWave(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_DecideWave_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).DecideWave(ctx, req.(*DecideWaveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RotationService_ServiceDesc is the grpc.ServiceDesc for RotationService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -782,6 +822,10 @@ var RotationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UndoRotation",
 			Handler:    _RotationService_UndoRotation_Handler,
+		},
+		{
+			MethodName: "DecideWave",
+			Handler:    _RotationService_DecideWave_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
