@@ -129,11 +129,11 @@ type Progress struct {
 	Throttled   int       `json:"throttled,omitempty"`
 	ThrottledAt time.Time `json:"throttled_at,omitzero"`
 	Evidence    *Evidence `json:"evidence,omitempty"`
-	UpdatedAt   time.Time `json:"updated_at,omitzero"`
 	Archive     *Archive  `json:"archive,omitempty"`  // what Retire removes, as it stood; written before that
 	Undo        int       `json:"undo,omitempty"`     // number of the undo that it goes back by; 0: it goes forward
 	Retried     int       `json:"retried,omitempty"`  // how often it failed and was opened again
 	RetryID     string    `json:"retry_id,omitempty"` // request id of the last retry
+	UpdatedAt   time.Time `json:"updated_at,omitzero"`
 }
 
 // Task is one target in one rotation: what the plan says, how far it has come,
