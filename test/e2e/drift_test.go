@@ -126,7 +126,7 @@ func TestDrift_CheckSaysWhatIsOtherAndARotationMendsIt(t *testing.T) {
 	if got := f.drifts(name); !slices.Equal(got, want) {
 		t.Errorf("drifts = %v\nwant     %v", got, want)
 	}
-	if out := f.ok("rotation", "report", name); !strings.Contains(out, "Drift: check 3 done") {
+	if out := f.ok("rotation", "report", name); !strings.Contains(out, "- drift: check 3 done") {
 		t.Errorf("the report says nothing of the check:\n%s", out)
 	}
 

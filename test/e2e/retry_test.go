@@ -17,7 +17,7 @@ func TestRetry_OfAFailedRotation(t *testing.T) {
 	f := newFleet(t, emulator.Config{Tenants: 60, Seed: 9})
 	tr := f.truth()
 	f.cloud.ACS().SetFaults(acs.Faults{Seed: 1, Rules: []acs.FaultRule{
-		{Method: "POST", PathContains: "ServiceIdentityKeys", Kind: acs.FaultBusy, Probability: 0.3},
+		{Method: "POST", PathContains: "ServiceIdentityKeys", Kind: acs.FaultInternal, Probability: 0.3},
 	}})
 	f.serve("--config", f.config("crossfade.yaml", func(*daemon.Config) {}))
 	f.setUp()
