@@ -202,9 +202,9 @@ func (k Task) NotUndoable(window time.Duration, now time.Time) string {
 
 // Covers returns the tasks of r that an undo of that scope is for, in the order
 // of the plan, given a reader of parts of its tasks. They are those that the plan
-// left to be worked on and that are not undone. Of a part of the rotation only
-// tasks that were begun: the others go on after the undo as if there had been
-// none. An endpoint's targets are taken back together, so that the others of an
+// left to be worked on and that are not undone, begun or not: a worker that died may
+// have added what no record tells of, and what is taken back is not begun
+// afterwards. An endpoint's targets are taken back together, so that the others of an
 // endpoint behind a task of the scope belong to it as well.
 func (s UndoScope) Covers(r Rotation, c Counts, read func(from, to int) ([]Task, error)) ([]Task, error) {
 	first, end := s.wave(r, c)
@@ -224,7 +224,7 @@ func (s UndoScope) Covers(r Rotation, c Counts, read func(from, to int) ([]Task,
 			}
 			at := workable
 			workable++
-			if k.Outcome == Undone || (k.Rev == 0 && !s.All) {
+			if k.Outcome == Undone {
 				continue
 			}
 			began[k.ID.Ord] = k

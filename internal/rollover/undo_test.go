@@ -354,7 +354,8 @@ func TestUndoScope_CoversAPartOrAll(t *testing.T) {
 		{"all, also what was not begun", rollover.UndoScope{All: true}, []int{1, 2, 3, 4, 5, 6, 7, 8}},
 		{"a tenant, and what it shares", rollover.UndoScope{Tenants: []string{"tenant-9", "tenant-1"}}, []int{1, 5}},
 		{"a task with its sibling", rollover.UndoScope{Tasks: []int{4}}, []int{3, 4}},
-		{"what planning decided, was not begun, or is undone", rollover.UndoScope{Tasks: []int{0, 8, 9}}, nil},
+		{"what planning decided, or is undone", rollover.UndoScope{Tasks: []int{0, 9}}, nil},
+		{"what was not begun", rollover.UndoScope{Tasks: []int{8}}, []int{8}},
 		{"the second wave", rollover.UndoScope{Wave: 2}, []int{2, 3, 4}},
 		{"no wave", rollover.UndoScope{Wave: 9}, nil},
 	} {

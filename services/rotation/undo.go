@@ -29,7 +29,7 @@ func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest)
 	}
 	if req.GetValidateOnly() {
 		v, n, err := s.undoable(ctx, req)
-		return &pb.UndoRotationResponse{Rotation: rotationProto(v.Rotation, v.Counts), Covered: int64(n)}, err
+		return &pb.UndoRotationResponse{Rotation: s.show(v), Covered: int64(n)}, err
 	}
 	q, err := s.begin(ctx, req.GetRequestId(), request{Method: "UndoRotation", Hash: hash, Rotation: id})
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest)
 	if u := v.Rotation.Undo; u != nil && covered == 0 {
 		covered = v.Counts.Undos[u.N].Covered
 	}
-	return &pb.UndoRotationResponse{Rotation: rotationProto(v.Rotation, v.Counts), Covered: int64(covered)}, nil
+	return &pb.UndoRotationResponse{Rotation: s.show(v), Covered: int64(covered)}, nil
 }
 
 // undo orders the undo and returns how many tasks it is for.
@@ -111,7 +111,7 @@ func (s *Service) undoable(ctx context.Context, req *pb.UndoRotationRequest) (mi
 	switch {
 	case len(ks) == 0:
 		return v, 0, edge.About(req.GetName(), edge.Refused(pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED, "the scope has no task that could be undone",
-			&edge.Unmet{Type: "SCOPE", Subject: req.GetName(), Description: "no task of the scope was begun, or all are undone"}))
+			&edge.Unmet{Type: "SCOPE", Subject: req.GetName(), Description: "the scope has no task that the plan left to be worked on, or all are undone"}))
 	case over > 0:
 		err := edge.Refused(pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED,
 			fmt.Sprintf("%d tasks of the scope cannot be undone; the first, %s: %s", over, unmet[0].GetSubject(), unmet[0].GetDescription()), unmet...)

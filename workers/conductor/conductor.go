@@ -177,7 +177,7 @@ func (t *turn) all(ctx context.Context) {
 	views := t.Mirror.Rotations()
 	slices.Reverse(views)
 	defer t.checks(ctx, slices.Clone(views))
-	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() })
+	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() && !leftOpen(v) })
 	slices.SortStableFunc(views, func(a, b mirror.View) int { return rank(a.Rotation.Spec.Lane) - rank(b.Rotation.Spec.Lane) })
 	var planning, running []mirror.View
 	for _, v := range views {
@@ -197,7 +197,7 @@ func (t *turn) all(ctx context.Context) {
 			}
 		case rollover.StatePaused:
 			err = t.hold(ctx, v)
-		case rollover.StateCancelling:
+		case rollover.StateCancelling, rollover.StateCancelled:
 			err = t.cancel(ctx, v)
 		case rollover.StateUndoing:
 			if ready, err = t.undo(ctx, v); ready {
@@ -214,6 +214,12 @@ func (t *turn) all(ctx context.Context) {
 	t.serve(ctx, tasks, t.rooms(ctx, jet.Tasks, &t.settling, tasks.urgent, t.Window), running,
 		func(v mirror.View, n int) (int, bool, error) { return t.release(ctx, v.Rotation, tasks, n) })
 	t.report(time.Now(), tasks)
+}
+
+// leftOpen reports whether tasks of a cancelled rotation were opened again, by a
+// retry that came while it was being cancelled. They are cancelled too.
+func leftOpen(v mirror.View) bool {
+	return v.Rotation.State == rollover.StateCancelled && v.Counts.Total == v.Rotation.Tasks && v.Counts.OpenTasks > 0
 }
 
 // rank orders lanes.

@@ -118,3 +118,32 @@ func TestConductor_CancelsWhatIsPaused(t *testing.T) {
 		t.Errorf("%d cancelled, %d writes, want 30 and none", v.Counts.Outcome(rollover.Cancelled), len(h.cloud.Journal()))
 	}
 }
+
+// A retry that comes while the rotation is being cancelled may open tasks of one
+// that is cancelled by then: they are cancelled too.
+func TestConductor_CancelsWhatARetryOpenedTooLate(t *testing.T) {
+	h := newHouse(t, 3)
+	h.conduct("c1")
+	h.plan()
+	h.create("r1")
+	h.until("r1", "planned", state(rollover.StatePlanned))
+	h.start("r1")
+	h.pause("r1")
+	h.change("r1", func(r rollover.Rotation) (rollover.Rotation, error) { return r.Cancel("enough", h.clock.Now()) })
+	h.rotate()
+	h.until("r1", "cancelled", state(rollover.StateCancelled))
+	k, err := h.broker.Task(t.Context(), rollover.TaskID{Rotation: "r1", Ord: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Outcome, k.Reason = rollover.Open, rollover.NoReason
+	k, err = h.broker.SaveTask(t.Context(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.until("r1", "cancelled again", func(v mirror.View) bool { return v.Seq > k.Rev && v.Counts.OpenTasks == 0 })
+	v := h.until("r1", "still cancelled", state(rollover.StateCancelled))
+	if v.Counts.Outcome(rollover.Cancelled) != 3 || len(h.cloud.Journal()) != 0 {
+		t.Errorf("%d cancelled, %d writes, want 3 and none", v.Counts.Outcome(rollover.Cancelled), len(h.cloud.Journal()))
+	}
+}

@@ -4322,18 +4322,18 @@ type UndoScope_All struct {
 }
 
 type UndoScope_Tenants struct {
-	// The tasks behind which an endpoint of these tenants stands. Of tasks not begun
-	// none; they go on after the undo.
+	// The tasks behind which an endpoint of these tenants stands. As with the other
+	// scopes, those that were not begun are not begun afterwards either.
 	Tenants *TenantNames `protobuf:"bytes,2,opt,name=tenants,proto3,oneof"`
 }
 
 type UndoScope_Wave struct {
-	// The tasks of this wave, from 1, that were begun.
+	// The tasks of this wave, from 1.
 	Wave int32 `protobuf:"varint,3,opt,name=wave,proto3,oneof"`
 }
 
 type UndoScope_Tasks struct {
-	// These tasks, as far as they were begun.
+	// These tasks.
 	Tasks *TaskNames `protobuf:"bytes,4,opt,name=tasks,proto3,oneof"`
 }
 
