@@ -41,6 +41,7 @@ type rotateFlags struct {
 	perTenant        int32
 	perSecond        int32
 	times            scheduleFlags
+	incident         incidentFlags
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -54,7 +55,11 @@ func (a *app) rotateCommand() *cobra.Command {
 		Short: "Plan a rotation to a new certificate, and start it",
 		Long: `Rotate plans a rotation over the tenants of the inventory, shows the plan, and
 starts exactly that. Nothing is removed unless --replaces says what, and nothing
-before --retire-not-before.`,
+before --retire-not-before.
+
+With --incident what --compromised names is put on the block list at once, also with
+--plan-only, and is removed wherever it stands: not before --retire-not-before, or
+sooner if a second person approves; see "crossfade rotation approve".`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
@@ -63,7 +68,8 @@ before --retire-not-before.`,
       --window 'FREQ=WEEKLY;BYDAY=TU 2026-11-24T01:00 Europe/Berlin 4h'
   crossfade rotate --certificate new.cer --tenant contoso --lane urgent --watch
   crossfade rotate --certificate new.cer --endpoints 'thumbprint:"9A2F…" AND NOT has_new'
-  crossfade rotate --certificate new.cer --targets november`,
+  crossfade rotate --certificate new.cer --targets november
+  crossfade rotate --incident --compromised 9A2F… --certificate new.cer --shortened-overlap 15m --summary "key in a public repository" --watch`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if ways := f.selections(); len(ways) > 1 {
 				return usage("%s: only one of them can say for whom", strings.Join(ways, " and "))
@@ -93,6 +99,7 @@ before --retire-not-before.`,
 	fl.DurationVar(&f.bake, "bake", 0, "how long a wave that is done is left alone before the next")
 	f.limitFlags(c)
 	f.times.add(c)
+	f.incident.bind(c)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -206,6 +213,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		return nil, err
 	}
 	s.Limits = f.limits()
+	if s.Incident, err = f.incident.incident(); err != nil {
+		return nil, err
+	}
 	if s.Schedule, err = f.times.schedule(); err != nil {
 		return nil, err
 	}

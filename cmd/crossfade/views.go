@@ -74,6 +74,9 @@ func (v *plainView) say(r *crossfadev1.Rotation) {
 		line += fmt.Sprintf("; wave %d of %d", w.GetNumber(), len(r.GetWaveSizes()))
 	}
 	line += leftText(r)
+	if c := containText(r); c != "" {
+		line += "; " + c
+	}
 	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED {
 		line += ": " + d.GetMessage()
 	}
@@ -129,7 +132,7 @@ func (v *barView) rotation(r *crossfadev1.Rotation, _ bool) {
 		}
 		v.start()
 	}
-	v.state = fmt.Sprintf("%s · %s%s", state, countsText(c), leftText(r))
+	v.state = strings.TrimSuffix(fmt.Sprintf("%s · %s%s · %s", state, countsText(c), leftText(r), containText(r)), " · ")
 	if warning := deadlineText(r); r.GetForecast().GetAtRiskSince() != nil && warning != v.warned {
 		v.warned = warning
 		_, _ = fmt.Fprintf(v.p, "deadline %s\n", warning) // Lost only with the terminal.

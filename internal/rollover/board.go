@@ -21,7 +21,8 @@ type Counts struct {
 	Workable  int // tasks that the plan left to be worked on
 	Broken    int // of those: failed
 
-	Drift DriftCounts // folded from checks by the mirror; a board leaves it empty
+	Carriers Carriers    // of what is to be removed
+	Drift    DriftCounts // folded from checks by the mirror; a board leaves it empty
 }
 
 // Outcome returns how many ended so.
@@ -38,8 +39,9 @@ type Row struct {
 // not safe for concurrent use; its owner guards it.
 type Board struct {
 	rows  []Row
-	c     Counts // the fold of rows, moved on by each Apply
-	low   int    // all rows before it have ended; due begins there
+	c     Counts  // the fold of rows, moved on by each Apply
+	old   []int32 // credentials that are to be removed, by row
+	low   int     // all rows before it have ended; due begins there
 	trail Trail
 }
 
@@ -60,6 +62,8 @@ func (b *Board) Extend(items []Item) {
 	for _, it := range items {
 		r := Row{Progress: it.Start()}
 		b.rows = append(b.rows, r)
+		b.old = append(b.old, int32(len(it.Retire))) //nolint:gosec // A target has a handful.
+		b.c.Carriers.meet(it)
 		if it.Outcome == Open {
 			b.c.Workable++
 		}
@@ -88,8 +92,10 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	}
 	before := b.c.Past()
 	b.c.add(b.rows[ord], -1)
+	b.c.Carriers.carry(int(b.old[ord]), b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p, Seq: seq}
 	b.c.add(b.rows[ord], 1)
+	b.c.Carriers.carry(int(b.old[ord]), b.rows[ord], 1)
 	if n := b.c.Past(); n != before {
 		b.trail.Note(n, p.UpdatedAt)
 	}

@@ -109,14 +109,14 @@ func NewServer(c Config) *Server {
 			nameCall,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
-			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), validateUnary,
+			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), callUnary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			s.metrics.StreamServerInterceptor(),
 			nameStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, validateStream,
+			tellStream, s.gate.stream, callStream, validateStream,
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.

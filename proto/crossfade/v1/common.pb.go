@@ -109,6 +109,9 @@ const (
 	// FAILED_PRECONDITION: the certificate, or its key, is on the block list;
 	// google.rpc.PreconditionFailure says by which entry.
 	ErrorReason_ERROR_REASON_CERTIFICATE_BLOCKED ErrorReason = 44
+	// PERMISSION_DENIED: only a second person may do this: somebody who says who
+	// they are, in the metadata crossfade-caller, and did not ask for it.
+	ErrorReason_ERROR_REASON_SECOND_PERSON_NEEDED ErrorReason = 46
 )
 
 // Enum value maps for ErrorReason.
@@ -149,6 +152,7 @@ var (
 		40: "ERROR_REASON_DEADLINE_IMPOSSIBLE",
 		45: "ERROR_REASON_NOT_CHECKED",
 		44: "ERROR_REASON_CERTIFICATE_BLOCKED",
+		46: "ERROR_REASON_SECOND_PERSON_NEEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -186,6 +190,7 @@ var (
 		"ERROR_REASON_DEADLINE_IMPOSSIBLE":    40,
 		"ERROR_REASON_NOT_CHECKED":            45,
 		"ERROR_REASON_CERTIFICATE_BLOCKED":    44,
+		"ERROR_REASON_SECOND_PERSON_NEEDED":   46,
 	}
 )
 
@@ -278,7 +283,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\x94\t\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xbb\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -315,7 +320,8 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x1fERROR_REASON_TOLERANCE_EXCEEDED\x10\x1f\x12$\n" +
 	" ERROR_REASON_DEADLINE_IMPOSSIBLE\x10(\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_CHECKED\x10-\x12$\n" +
-	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,\x12%\n" +
+	"!ERROR_REASON_SECOND_PERSON_NEEDED\x10.BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

@@ -670,7 +670,8 @@ type Rotation struct {
 	TenantCount int32 `protobuf:"varint,9,opt,name=tenant_count,json=tenantCount,proto3" json:"tenant_count,omitempty"`
 	// How far the tasks are. Output only; absent while PLANNING.
 	Counts *TaskCounts `protobuf:"bytes,10,opt,name=counts,proto3" json:"counts,omitempty"`
-	// Who created it. Output only.
+	// Who created it: what the caller said of itself in the metadata
+	// crossfade-caller, "anonymous" if nothing. Nobody has proven it. Output only.
 	Creator string `protobuf:"bytes,11,opt,name=creator,proto3" json:"creator,omitempty"`
 	// When it was created. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -705,7 +706,9 @@ type Rotation struct {
 	Forecast *Forecast `protobuf:"bytes,23,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	// How the checks for drift stand. Output only; absent where there was none and
 	// none will begin by itself.
-	Check         *CheckStatus `protobuf:"bytes,28,opt,name=check,proto3" json:"check,omitempty"`
+	Check *CheckStatus `protobuf:"bytes,28,opt,name=check,proto3" json:"check,omitempty"`
+	// How far the incident is contained. Output only; absent where spec.incident is.
+	Containment   *Containment `protobuf:"bytes,29,opt,name=containment,proto3" json:"containment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,6 +911,13 @@ func (x *Rotation) GetCheck() *CheckStatus {
 	return nil
 }
 
+func (x *Rotation) GetContainment() *Containment {
+	if x != nil {
+		return x.Containment
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -917,13 +927,13 @@ type RotationSpec struct {
 	// certificates/{sha256}: the new one. Required; upload it first.
 	Certificate string `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	// Thumbprints of the old credentials: SHA-256 or SHA-1 in hex, any case, colons
-	// and spaces allowed; at most 20. Answers hold lower-case hex.
+	// and spaces allowed; at most 20. Answers hold lower-case hex. Not with incident.
 	Replaces []string `protobuf:"bytes,3,rep,name=replaces,proto3" json:"replaces,omitempty"`
 	// Replace every credential whose subject is that of the new one. If this is
-	// false and replaces is empty nothing is removed, and the rotation ends after
-	// the new credential was verified.
+	// false, replaces is empty and there is no incident nothing is removed, and the
+	// rotation ends after the new credential was verified. Not with incident.
 	ReplacesSameSubject bool `protobuf:"varint,4,opt,name=replaces_same_subject,json=replacesSameSubject,proto3" json:"replaces_same_subject,omitempty"`
-	// For whom. Required.
+	// For whom. Required; with incident absent means all tenants.
 	Target *TargetSelector `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
 	// The name of the service identity on each target, at most 128 bytes.
 	// Absent: each tenant's own.
@@ -953,7 +963,11 @@ type RotationSpec struct {
 	Schedule *Schedule `protobuf:"bytes,14,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// How often the targets are checked for drift after the end. Absent: as the
 	// server is configured, which is never by default.
-	Drift         *DriftPolicy `protobuf:"bytes,20,opt,name=drift,proto3" json:"drift,omitempty"`
+	Drift *DriftPolicy `protobuf:"bytes,20,opt,name=drift,proto3" json:"drift,omitempty"`
+	// What is compromised and is to be replaced wherever it stands. The new
+	// certificate must be valid already, and the lane URGENT or absent. The caller
+	// must say who it is. Absent: this is no incident.
+	Incident      *Incident `protobuf:"bytes,19,opt,name=incident,proto3" json:"incident,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1103,6 +1117,13 @@ func (x *RotationSpec) GetSchedule() *Schedule {
 func (x *RotationSpec) GetDrift() *DriftPolicy {
 	if x != nil {
 		return x.Drift
+	}
+	return nil
+}
+
+func (x *RotationSpec) GetIncident() *Incident {
+	if x != nil {
+		return x.Incident
 	}
 	return nil
 }
@@ -3958,11 +3979,57 @@ func (x *CheckRotationResponse) GetRotation() *Rotation {
 	return nil
 }
 
+// ApproveRotationResponse answers ApproveRotation.
+type ApproveRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRotationResponse) Reset() {
+	*x = ApproveRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRotationResponse) ProtoMessage() {}
+
+func (x *ApproveRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRotationResponse.ProtoReflect.Descriptor instead.
+func (*ApproveRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ApproveRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
 var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\v\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\f\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -3993,7 +4060,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bthrottle\x18\x18 \x01(\v2\x16.crossfade.v1.ThrottleR\bthrottle\x12E\n" +
 	"\x0fschedule_status\x18\x16 \x01(\v2\x1c.crossfade.v1.ScheduleStatusR\x0escheduleStatus\x122\n" +
 	"\bforecast\x18\x17 \x01(\v2\x16.crossfade.v1.ForecastR\bforecast\x12/\n" +
-	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x1a9\n" +
+	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x12;\n" +
+	"\vcontainment\x18\x1d \x01(\v2\x19.crossfade.v1.ContainmentR\vcontainment\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
@@ -4012,7 +4080,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xe5\x06\n" +
+	"\fPHASE_RETIRE\x10\x04\"\x99\a\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -4031,7 +4099,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x04lane\x18\x0f \x01(\x0e2\x12.crossfade.v1.LaneR\x04lane\x12,\n" +
 	"\x06limits\x18\x10 \x01(\v2\x14.crossfade.v1.LimitsR\x06limits\x122\n" +
 	"\bschedule\x18\x0e \x01(\v2\x16.crossfade.v1.ScheduleR\bschedule\x12/\n" +
-	"\x05drift\x18\x14 \x01(\v2\x19.crossfade.v1.DriftPolicyR\x05drift\"h\n" +
+	"\x05drift\x18\x14 \x01(\v2\x19.crossfade.v1.DriftPolicyR\x05drift\x122\n" +
+	"\bincident\x18\x13 \x01(\v2\x16.crossfade.v1.IncidentR\bincident\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
@@ -4288,7 +4357,10 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\"K\n" +
 	"\x15CheckRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xb4\t\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"M\n" +
+	"\x17ApproveRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\x94\n" +
+	"\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -4300,7 +4372,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
 	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
 	"\x0eCancelRotation\x12#.crossfade.v1.CancelRotationRequest\x1a$.crossfade.v1.CancelRotationResponse\x12[\n" +
-	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12X\n" +
+	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12^\n" +
+	"\x0fApproveRotation\x12$.crossfade.v1.ApproveRotationRequest\x1a%.crossfade.v1.ApproveRotationResponse\x12X\n" +
 	"\rCheckRotation\x12\".crossfade.v1.CheckRotationRequest\x1a#.crossfade.v1.CheckRotationResponse\x12O\n" +
 	"\n" +
 	"ListDrifts\x12\x1f.crossfade.v1.ListDriftsRequest\x1a .crossfade.v1.ListDriftsResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
@@ -4318,7 +4391,7 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),               // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),               // 1: crossfade.v1.Rotation.Phase
@@ -4370,114 +4443,123 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*RetireRotationResponse)(nil),    // 47: crossfade.v1.RetireRotationResponse
 	(*CheckRotationRequest)(nil),      // 48: crossfade.v1.CheckRotationRequest
 	(*CheckRotationResponse)(nil),     // 49: crossfade.v1.CheckRotationResponse
-	nil,                               // 50: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),            // 51: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),     // 52: google.protobuf.Timestamp
-	(*Throttle)(nil),                  // 53: crossfade.v1.Throttle
-	(*ScheduleStatus)(nil),            // 54: crossfade.v1.ScheduleStatus
-	(*Forecast)(nil),                  // 55: crossfade.v1.Forecast
-	(*CheckStatus)(nil),               // 56: crossfade.v1.CheckStatus
-	(Lane)(0),                         // 57: crossfade.v1.Lane
-	(*Limits)(nil),                    // 58: crossfade.v1.Limits
-	(*Schedule)(nil),                  // 59: crossfade.v1.Schedule
-	(*DriftPolicy)(nil),               // 60: crossfade.v1.DriftPolicy
-	(*durationpb.Duration)(nil),       // 61: google.protobuf.Duration
-	(*ListDriftsRequest)(nil),         // 62: crossfade.v1.ListDriftsRequest
-	(*ListDriftsResponse)(nil),        // 63: crossfade.v1.ListDriftsResponse
+	(*ApproveRotationResponse)(nil),   // 50: crossfade.v1.ApproveRotationResponse
+	nil,                               // 51: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),            // 52: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),     // 53: google.protobuf.Timestamp
+	(*Throttle)(nil),                  // 54: crossfade.v1.Throttle
+	(*ScheduleStatus)(nil),            // 55: crossfade.v1.ScheduleStatus
+	(*Forecast)(nil),                  // 56: crossfade.v1.Forecast
+	(*CheckStatus)(nil),               // 57: crossfade.v1.CheckStatus
+	(*Containment)(nil),               // 58: crossfade.v1.Containment
+	(Lane)(0),                         // 59: crossfade.v1.Lane
+	(*Limits)(nil),                    // 60: crossfade.v1.Limits
+	(*Schedule)(nil),                  // 61: crossfade.v1.Schedule
+	(*DriftPolicy)(nil),               // 62: crossfade.v1.DriftPolicy
+	(*Incident)(nil),                  // 63: crossfade.v1.Incident
+	(*durationpb.Duration)(nil),       // 64: google.protobuf.Duration
+	(*ApproveRotationRequest)(nil),    // 65: crossfade.v1.ApproveRotationRequest
+	(*ListDriftsRequest)(nil),         // 66: crossfade.v1.ListDriftsRequest
+	(*ListDriftsResponse)(nil),        // 67: crossfade.v1.ListDriftsResponse
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	50, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	51, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	51, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	52, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	52, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	52, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	52, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	52, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	52, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	53, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	53, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	53, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	53, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	53, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	53, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
-	54, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
-	55, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
-	56, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
-	16, // 17: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	52, // 18: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 19: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 20: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 21: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	57, // 22: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	58, // 23: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	59, // 24: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	60, // 25: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
-	3,  // 26: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 27: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	61, // 28: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	52, // 29: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 30: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 31: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 32: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 33: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 34: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 35: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 36: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	52, // 37: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 38: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 39: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	52, // 40: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	52, // 41: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 42: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 43: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 44: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 45: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 46: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 47: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	52, // 48: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 49: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 50: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 51: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 52: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 53: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 54: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 55: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 56: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 57: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 58: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 59: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 60: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 61: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 62: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 63: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 64: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 65: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 66: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 67: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 68: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 69: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 70: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 71: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	48, // 72: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
-	62, // 73: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
-	24, // 74: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 75: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 76: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 77: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 78: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 79: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 80: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 81: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 82: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 83: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 84: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	49, // 85: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
-	63, // 86: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
-	74, // [74:87] is the sub-list for method output_type
-	61, // [61:74] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	54, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
+	55, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
+	56, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
+	57, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
+	58, // 17: crossfade.v1.Rotation.containment:type_name -> crossfade.v1.Containment
+	16, // 18: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	53, // 19: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 20: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 21: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 22: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	59, // 23: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	60, // 24: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	61, // 25: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	62, // 26: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	63, // 27: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
+	3,  // 28: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 29: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	64, // 30: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	53, // 31: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 32: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 33: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 34: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 35: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 36: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 37: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 38: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	53, // 39: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 40: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 41: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	53, // 42: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	53, // 43: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 44: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 45: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 46: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 47: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 48: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 49: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	53, // 50: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 51: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 52: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 53: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 54: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 55: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 56: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 57: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 58: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 59: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 60: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 61: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 62: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 63: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 64: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 65: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 66: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 67: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 68: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 69: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 70: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 71: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 72: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 73: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 74: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	65, // 75: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
+	48, // 76: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	66, // 77: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	24, // 78: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 79: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 80: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 81: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 82: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 83: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 84: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 85: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 86: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 87: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 88: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	50, // 89: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
+	49, // 90: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	67, // 91: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	78, // [78:92] is the sub-list for method output_type
+	64, // [64:78] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -4486,9 +4568,10 @@ func file_crossfade_v1_rotation_proto_init() {
 		return
 	}
 	file_crossfade_v1_common_proto_init()
+	file_crossfade_v1_drift_proto_init()
+	file_crossfade_v1_incident_proto_init()
 	file_crossfade_v1_limits_proto_init()
 	file_crossfade_v1_schedule_proto_init()
-	file_crossfade_v1_drift_proto_init()
 	file_crossfade_v1_rotation_proto_msgTypes[3].OneofWrappers = []any{
 		(*WaveSize_Tasks)(nil),
 		(*WaveSize_Percent)(nil),
@@ -4516,7 +4599,7 @@ func file_crossfade_v1_rotation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
