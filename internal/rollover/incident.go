@@ -225,6 +225,8 @@ func (c *Carriers) meet(it Item) {
 func (c *Carriers) carry(old int, r Row, n int) {
 	switch {
 	case old == 0:
+	case r.Outcome == Undone: // Taken back: the old ones stand, or were put back.
+		c.Lost += n
 	case len(r.Removed) >= old:
 		c.Rid += n
 		if n > 0 && r.UpdatedAt.After(c.RidAt) {

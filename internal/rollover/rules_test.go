@@ -274,7 +274,16 @@ func TestBoard_CountsAreTheFold(t *testing.T) {
 			}
 		}
 		want := rollover.Counts{Total: n, Workable: n, Phases: map[rollover.Phase]int{}, Outcomes: map[rollover.Outcome]int{}}
+		want.Carriers.All = n
 		for _, r := range latest {
+			switch {
+			case r.Outcome == rollover.Undone:
+				want.Carriers.Lost++
+			case len(r.Removed) > 0:
+				want.Carriers.Rid++
+			case r.Outcome != rollover.Open:
+				want.Carriers.Lost++
+			}
 			if len(r.Removed) > 0 {
 				want.Retired++
 			}
