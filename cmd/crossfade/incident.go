@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
+	"github.com/crossfade-project/crossfade/internal/rollover"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 	"github.com/crossfade-project/crossfade/services/edge"
 )
@@ -183,6 +184,20 @@ func compromisedText(r *crossfadev1.Rotation) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// incidentOf returns what is compromised, nil where nothing is.
+func incidentOf(r *crossfadev1.Rotation) *rollover.Incident {
+	if r.GetSpec().GetIncident() == nil {
+		return nil
+	}
+	i := &rollover.Incident{}
+	for _, x := range r.GetSpec().GetIncident().GetCompromised() {
+		if id, ok := edge.CompromisedSubject(x); ok {
+			i.Compromised = append(i.Compromised, rollover.Compromised{Sort: rollover.CompromisedSort(id.Sort), Hash: id.Hash})
+		}
+	}
+	return i
 }
 
 // retireText is when the old credentials may go at the earliest.
