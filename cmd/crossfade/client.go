@@ -44,7 +44,11 @@ func (a *app) dial() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient(a.address, grpc.WithTransportCredentials(creds))
+	who, err := a.caller()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient(a.address, append(callingAs(who), grpc.WithTransportCredentials(creds))...)
 	if err != nil {
 		return nil, usage("--address %q: %w", a.address, err)
 	}

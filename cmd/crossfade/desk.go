@@ -101,6 +101,7 @@ func handoverLetter(r *crossfadev1.Rotation, cert *crossfadev1.Certificate, t te
 			NotBefore: goTime(cert.GetNotBeforeTime()), NotAfter: goTime(cert.GetNotAfterTime()),
 		},
 	}
+	l.Incident = incidentOf(r)
 	for _, k := range t.tasks {
 		l.Tasks = append(l.Tasks, handoverTask(k))
 	}

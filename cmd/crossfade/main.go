@@ -94,6 +94,7 @@ type app struct {
 	address     string // host:port of the service
 	caFile      string // authorities of the service's certificate; "": plaintext on loopback, else the system's
 	serverName  string // name to expect in the service's certificate
+	as          string // who calls, as the service is told; "": the user of this machine
 }
 
 // command returns the whole command tree.
@@ -122,6 +123,7 @@ Start with "crossfade demo": the whole of it in one process, in a minute.`,
 	f.StringVar(&a.address, "address", envOr("CROSSFADE_ADDRESS", "127.0.0.1:7443"), "`host:port` of the service (CROSSFADE_ADDRESS)")
 	f.StringVar(&a.caFile, "ca", os.Getenv("CROSSFADE_CA"), "PEM `file` with the authorities of the service's certificate (CROSSFADE_CA);\nwithout it loopback addresses are spoken to in plaintext")
 	f.StringVar(&a.serverName, "server-name", os.Getenv("CROSSFADE_SERVER_NAME"), "`name` to expect in the service's certificate, if not the address's (CROSSFADE_SERVER_NAME)")
+	f.StringVar(&a.as, "as", os.Getenv("CROSSFADE_AS"), "`NAME` to call under (CROSSFADE_AS; default the user of this machine); it is claimed,\nnobody proves it")
 	root.AddCommand(
 		a.demoCommand(), a.serveCommand(), a.workCommand(), a.emulateCommand(),
 		a.certificateCommand(), a.tenantsCommand(), a.endpointsCommand(), a.targetsCommand(),

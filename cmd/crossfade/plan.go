@@ -83,6 +83,7 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	}
 	for _, line := range [][2]string{
 		{"schedule", scheduleText(r)}, {"open", openText(r)}, {"forecast", forecastText(r)}, {"deadline", deadlineText(r)},
+		{"compromised", compromisedText(r)}, {"containment", containText(r)}, {"approval", approvalText(r)},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(a.out, "  %-17s %s\n", line[0], line[1])
@@ -135,7 +136,7 @@ func (a *app) retirements(r *crossfadev1.Rotation, retire map[string]int) {
 		fmt.Fprintln(a.out, "  nothing will be removed")
 		return
 	}
-	fmt.Fprintf(a.out, "  will be removed, not before %s (and five minutes more):\n", instant(r.GetSpec().GetRetireNotBefore()))
+	fmt.Fprintf(a.out, "  will be removed, not before %s (and five minutes more):\n", retireText(r))
 	names := make([]string, 0, len(retire))
 	for name := range retire {
 		names = append(names, name)

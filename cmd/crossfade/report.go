@@ -148,10 +148,11 @@ func (r *report) markdown(w io.Writer) error {
 	fmt.Fprintf(&b, "# %s\n\n", r.rotation.GetName())
 	fmt.Fprintf(&b, "- state: %s\n- tasks: %s\n- new certificate: %s\n- plan digest: %s\n- created %s, started %s, ended %s\n- nothing removed before %s\n",
 		stateText(r.rotation), countsText(r.rotation.GetCounts()), strings.TrimPrefix(s.GetCertificate(), "certificates/"), r.rotation.GetPlanDigest(),
-		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), instant(s.GetRetireNotBefore()))
+		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), retireText(r.rotation))
 	for _, line := range [][2]string{
 		{"schedule", scheduleText(r.rotation)}, {"open", openText(r.rotation)}, {"forecast", forecastText(r.rotation)}, {"stage deadline", deadlineText(r.rotation)},
 		{"undo", undoText(r.rotation)}, {"drift", checkText(r.rotation.GetCheck())},
+		{"compromised", compromisedText(r.rotation)}, {"containment", containText(r.rotation)}, {"approval", approvalText(r.rotation)},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "- %s: %s\n", line[0], line[1])

@@ -45,6 +45,7 @@ type rotateFlags struct {
 	failedOf         string
 	tenantTolerance  string
 	order, gates     []string
+	incident         incidentFlags
 	reason, name     string
 	requestID        string
 	planOnly, follow bool
@@ -58,7 +59,11 @@ func (a *app) rotateCommand() *cobra.Command {
 		Short: "Plan a rotation to a new certificate, and start it",
 		Long: `Rotate plans a rotation over the tenants of the inventory, shows the plan, and
 starts exactly that. Nothing is removed unless --replaces says what, and nothing
-before --retire-not-before.`,
+before --retire-not-before.
+
+With --incident what --compromised names is put on the block list at once, also with
+--plan-only, and is removed wherever it stands: not before --retire-not-before, or
+sooner if a second person approves; see "crossfade rotation approve".`,
 		Example: `  crossfade rotate --certificate new.cer --plan-only
   crossfade rotate --certificate new.cer --replaces same-subject --retire-not-before 2016-11-04T01:00:00Z --watch
   crossfade rotate --certificate new.cer --tenant contoso --tenant fabrikam
@@ -68,8 +73,8 @@ before --retire-not-before.`,
   crossfade rotate --certificate new.cer --tenant contoso --lane urgent --watch
   crossfade rotate --certificate new.cer --endpoints 'thumbprint:"9A2F…" AND NOT has_new'
   crossfade rotate --certificate new.cer --targets november
-
-  crossfade rotate --certificate new.cer --replaces same-subject --failed-of 0198… --plan-only`,
+  crossfade rotate --certificate new.cer --replaces same-subject --failed-of 0198… --plan-only
+  crossfade rotate --incident --compromised 9A2F… --certificate new.cer --shortened-overlap 15m --summary "key in a public repository" --watch`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if ways := f.selections(); len(ways) > 1 {
 				return usage("%s: only one of them can say for whom", strings.Join(ways, " and "))
@@ -107,6 +112,7 @@ before --retire-not-before.`,
 	fl.StringVar(&f.tenantTolerance, "tenant-tolerance", "", "how many tasks of one tenant may fail before no more of its are begun: a `NUMBER` or a percentage (default no limit)")
 	fl.StringArrayVar(&f.order, "order", nil, "which tenants come first: `KEY` is label:NAME, tier, region or cloud, and may go on with =VALUE,VALUE; may be repeated")
 	fl.StringArrayVar(&f.gates, "gate", nil, "what must pass after each wave: \"manual\", or check:`NAME` of the service's configuration; may be repeated")
+	f.incident.bind(c)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
@@ -229,6 +235,9 @@ func (a *app) spec(ctx context.Context, cl *client, f rotateFlags) (*crossfadev1
 		return nil, err
 	}
 	s.Limits = f.limits()
+	if s.Incident, err = f.incident.incident(); err != nil {
+		return nil, err
+	}
 	if s.Schedule, err = f.times.schedule(); err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 func (a *app) rotationCommand() *cobra.Command {
 	return group("rotation", "Look at rotations and steer them",
 		a.rotationListCommand(), a.rotationShowCommand(), a.rotationTasksCommand(), a.rotationWatchCommand(),
-		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationReportCommand(),
+		a.rotationStartCommand(), a.rotationPauseCommand(), a.rotationResumeCommand(), a.rotationCancelCommand(), a.rotationRetireCommand(), a.rotationApproveCommand(), a.rotationReportCommand(),
 		a.rotationGateCommand(), a.rotationCheckCommand(), a.rotationDriftsCommand(),
 		a.rotationRetryCommand(), a.rotationUndoCommand(),
 	)
@@ -139,7 +139,10 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	if r.GetSpec().GetReplacesSameSubject() {
 		row("replaces", "all with the same subject")
 	}
-	row("retire not before", instant(r.GetSpec().GetRetireNotBefore()))
+	row("compromised", compromisedText(r))
+	row("containment", containText(r))
+	row("approval", approvalText(r))
+	row("retire not before", retireText(r))
 	row("drift", checkText(r.GetCheck()))
 	if w := r.GetSpec().GetUndoWindow(); w != nil {
 		row("undo window", w.AsDuration().String())

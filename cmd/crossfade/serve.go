@@ -106,7 +106,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		ports.close()
 		return err
 	}
-	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings))
+	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings), daemon.NewIncidents(n.incidents))
 	for _, w := range c.Warnings() {
 		nc.log.Warn(w)
 	}
@@ -135,6 +135,19 @@ func (n *node) standings() []daemon.Standing {
 			Kind: v.Rotation.Spec.Kind, State: v.Rotation.State, Counts: v.Counts,
 			AtRisk:   !v.Rotation.AtRiskSince.IsZero() && !v.Rotation.State.Ended(),
 			Checking: v.Rotation.Check.State == rollover.CheckRunning,
+		}
+	}
+	return out
+}
+
+// incidents is how the incidents stand, the latest first, for the metrics.
+func (n *node) incidents() []daemon.Incident {
+	var out []daemon.Incident
+	for _, v := range n.mirror.Rotations() {
+		if i := v.Rotation.Spec.Incident; i != nil {
+			out = append(out, daemon.Incident{
+				Compromised: i.Compromised, State: v.Rotation.State, Containment: v.Rotation.Containment(v.Counts, n.c.clock.Now()),
+			})
 		}
 	}
 	return out

@@ -77,6 +77,9 @@ func (v *plainView) say(r *crossfadev1.Rotation) {
 	if r.GetState() == crossfadev1.Rotation_STATE_UNDOING {
 		line += "; undo of " + undoText(r)
 	}
+	if c := containText(r); c != "" {
+		line += "; " + c
+	}
 	if d := r.GetStatusDetail(); d != nil && r.GetState() == crossfadev1.Rotation_STATE_PAUSED {
 		line += ": " + d.GetMessage()
 	}
@@ -132,7 +135,7 @@ func (v *barView) rotation(r *crossfadev1.Rotation, _ bool) {
 		}
 		v.start()
 	}
-	v.state = fmt.Sprintf("%s · %s%s", state, countsText(c), leftText(r))
+	v.state = strings.TrimSuffix(fmt.Sprintf("%s · %s%s · %s", state, countsText(c), leftText(r), containText(r)), " · ")
 	if warning := deadlineText(r); r.GetForecast().GetAtRiskSince() != nil && warning != v.warned {
 		v.warned = warning
 		_, _ = fmt.Fprintf(v.p, "deadline %s\n", warning) // Lost only with the terminal.

@@ -27,6 +27,7 @@ type Letter struct {
 	Rotation        string              // id of the rotation; required
 	New             rollover.Credential // the new certificate; its thumbprints and validity are required
 	RetireNotBefore time.Time           // zero: the rotation removes nothing
+	Incident        *rollover.Incident  // what is compromised and is to be removed at once; nil: nothing
 	Tasks           []rollover.Task     // of the rotation; those of others or in no need are left out
 }
 
@@ -38,6 +39,7 @@ func Needs(o rollover.Outcome) bool {
 // page is what the template sees; every string is safe in Markdown.
 type page struct {
 	Tenant, Rotation, SHA1, SHA256, Subject, From, Until, Keep string
+	Compromised                                                []string
 	Cases                                                      []block
 	MoveToSAS                                                  bool
 }
@@ -65,6 +67,7 @@ func (l Letter) Markdown() (string, error) {
 		Tenant: code(l.Tenant), Rotation: code(l.Rotation), SHA1: code(l.New.SHA1), SHA256: code(l.New.SHA256),
 		Subject: code(l.New.Subject), From: utc(l.New.NotBefore), Until: utc(l.New.NotAfter), Keep: utc(keep),
 	}
+	p.Compromised = compromised(l.Incident)
 	for _, t := range l.Tasks {
 		if b, ok := l.block(t); ok {
 			p.Cases = append(p.Cases, b)
@@ -83,6 +86,25 @@ func (l Letter) Markdown() (string, error) {
 		return "", fmt.Errorf("writing a hand-over: %w", err)
 	}
 	return b.String(), nil
+}
+
+// compromised names what is compromised as its reader finds it.
+func compromised(i *rollover.Incident) []string {
+	if i == nil {
+		return nil
+	}
+	var out []string
+	for _, x := range i.Compromised {
+		switch x.Sort {
+		case rollover.CompromisedKeyHash:
+			out = append(out, "every certificate whose public key has the SHA-256 "+code(x.Hash))
+		case rollover.CompromisedSHA1:
+			out = append(out, "the certificate with the SHA-1 thumbprint "+code(strings.ToUpper(x.Hash)))
+		default:
+			out = append(out, "the certificate with the SHA-256 "+code(x.Hash))
+		}
+	}
+	return out
 }
 
 // block tells one task to the tenant: only its own endpoints are named.

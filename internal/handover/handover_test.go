@@ -37,6 +37,11 @@ func TestLetter_IsAsInTheGoldenFiles(t *testing.T) {
 	fed.Tasks[0].Item.Endpoints[0].Federated = true
 	fed.Tasks[0].Item.Advice = []rollover.Advice{rollover.MoveToSAS}
 	letters["federated_sas"] = fed
+	leak := sample(rollover.NoAccess, "contoso-sb.accesscontrol.windows.net")
+	leak.Incident = &rollover.Incident{Compromised: []rollover.Compromised{
+		{Sort: rollover.CompromisedKeyHash, Hash: "ef56"}, {Sort: rollover.CompromisedSHA1, Hash: "9a2f"}, {Sort: rollover.CompromisedSHA256, Hash: "0b1c"},
+	}}
+	letters["incident"] = leak
 	for name, l := range letters {
 		got, err := l.Markdown()
 		if err != nil {

@@ -77,6 +77,17 @@ func TestRecords_AreReadAsTheyWereWritten(t *testing.T) {
 		State: rollover.StateSucceeded, CreatedAt: at, UpdatedAt: at,
 		Check: rollover.Check{Number: 2, State: rollover.CheckStopped, Scheduled: true, RequestID: "q", StartedAt: at, EndedAt: at, Detail: "why"},
 	})
+	golden(t, "incident.json", rollover.Rotation{
+		V: 1, ID: "r1", Spec: rollover.Spec{
+			Kind: "acs-x509", New: c, RetireNotBefore: at.AddDate(0, 0, 1), MaxInFlight: 1, MaxTries: 1, Lane: rollover.Urgent,
+			Incident: &rollover.Incident{
+				Compromised:      []rollover.Compromised{{Sort: rollover.CompromisedKeyHash, Hash: "ab"}, {Sort: rollover.CompromisedSHA1, Hash: "cd"}},
+				ShortenedOverlap: 15 * time.Minute, Summary: "key in a public repository",
+			},
+		},
+		State: rollover.StateRunning, Phase: rollover.PhaseOverlap, Digest: "77", Creator: "alice", CreatedAt: at, UpdatedAt: at, OverlapAt: at,
+		Approval: rollover.Approval{By: "bob", At: at, Reason: "seen", Digest: "77", RequestID: "q"},
+	})
 	golden(t, "plan.json", planRecord{V: 1, Items: []rollover.Item{item}})
 	golden(t, "selection.json", selectionRecord{V: 1, Tenants: []string{"contoso", "fabrikam"}})
 	golden(t, "nudge.json", nudgeRecord{V: 1, Nudge: rollover.Nudge{Rotation: "r1", Ord: 7}})

@@ -23,7 +23,8 @@ type Counts struct {
 	Retried   int                // failures that were opened again, by a retry or an undo
 	Undos     map[int]UndoCounts // by the number of the undo
 
-	Drift DriftCounts // folded from checks by the mirror; a board leaves it empty
+	Carriers Carriers    // of what is to be removed
+	Drift    DriftCounts // folded from checks by the mirror; a board leaves it empty
 
 	// Set by CountsOf: the version of the newest state, and the tasks at risk whose
 	// tenant has more failures than it may.
@@ -55,6 +56,7 @@ type Board struct {
 	c       Counts           // the fold of rows, moved on by each Apply
 	low     int              // all rows before it have ended; due begins there
 	trail   Trail
+	old     []int32 // credentials that are to be removed, by row
 }
 
 // NewBoard returns the board of a plan of which nothing has run.
@@ -75,6 +77,8 @@ func (b *Board) Extend(items []Item) {
 	for _, it := range items {
 		r := Row{Progress: it.Start()}
 		b.rows = append(b.rows, r)
+		b.old = append(b.old, int32(len(it.Retire))) //nolint:gosec // A target has a handful.
+		b.c.Carriers.meet(it)
 		if it.Outcome == Open {
 			b.c.Workable++
 		}
@@ -104,8 +108,10 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	b.seq = max(b.seq, seq)
 	before := b.c.Past()
 	b.c.add(b.rows[ord], -1)
+	b.c.Carriers.carry(int(b.old[ord]), b.rows[ord], -1)
 	b.rows[ord] = Row{Progress: p.interned(), Seq: seq}
 	b.c.add(b.rows[ord], 1)
+	b.c.Carriers.carry(int(b.old[ord]), b.rows[ord], 1)
 	if n := b.c.Past(); n != before {
 		b.trail.Note(n, p.UpdatedAt)
 	}

@@ -25,6 +25,8 @@ var (
 	ErrStalePlan = errors.New("the plan is not the one that was shown")
 	// ErrDeadline: the plan cannot be carried out until its stage deadline.
 	ErrDeadline = errors.New("the deadline cannot be kept")
+	// ErrSecondPerson: only somebody other than who asked for it may allow it.
+	ErrSecondPerson = errors.New("a second person is needed")
 	// ErrUnavailable: the store or broker cannot be reached now.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrFull: a bound of the store is reached.

@@ -132,7 +132,7 @@ func Digest(s Spec, plan []Item) string {
 }
 
 // ToRetire returns which of the standing credentials the request wants removed,
-// by thumbprint or by subject, never the new one and never a reserved one,
+// by thumbprint, by subject or as compromised, never the new one and never a reserved one,
 // sorted by SHA-256 and without bytes.
 func (s Spec) ToRetire(o Observation) []Credential {
 	var out []Credential
@@ -141,6 +141,7 @@ func (s Spec) ToRetire(o Observation) []Credential {
 		if s.ReplacesSubject && s.New.Subject != "" && c.Subject == s.New.Subject {
 			named = true
 		}
+		named = named || s.Incident.Names(c.Credential)
 		if named && c.SHA256 != s.New.SHA256 && !c.Reserved {
 			out = append(out, c.Named())
 		}

@@ -81,12 +81,13 @@ type Spec struct {
 	UndoWindow time.Duration `json:"undo_window,omitempty"`
 	// FailedOf is the rotation whose failed and conflicting targets this one is
 	// for. Empty: it is for all targets of its tenants.
-	FailedOf string `json:"failed_of,omitempty"`
+	FailedOf string    `json:"failed_of,omitempty"`
+	Incident *Incident `json:"incident,omitempty"` // what is compromised; nil: nothing
 }
 
 // Retires reports whether old credentials are to be removed at all. Nothing
 // named, nothing retired.
-func (s Spec) Retires() bool { return s.ReplacesSubject || len(s.Replaces) > 0 }
+func (s Spec) Retires() bool { return s.ReplacesSubject || len(s.Replaces) > 0 || s.Incident != nil }
 
 // Margin is added to every retire-not-before: our clock may be this much ahead
 // of the sender's. The promise not-before speaks of up to five minutes.
@@ -136,7 +137,9 @@ type Rotation struct {
 	StartedAt   time.Time         `json:"started_at,omitzero"`
 	EndedAt     time.Time         `json:"ended_at,omitzero"`
 	UpdatedAt   time.Time         `json:"updated_at"`
-	Check       Check             `json:"check,omitzero"` // the last one for drift
+	Check       Check             `json:"check,omitzero"`      // the last one for drift
+	Approval    Approval          `json:"approval,omitzero"`   // a second person's; only of an incident
+	OverlapAt   time.Time         `json:"overlap_at,omitzero"` // when the last target was verified; only of an incident
 
 	Rev uint64 `json:"-"` // version in the store; 0: never saved
 }
@@ -259,7 +262,7 @@ func (r Rotation) Cancel(why string, now time.Time) (Rotation, error) {
 }
 
 // BeginRetire returns r in its retire phase. It is refused with [ErrTooEarly]
-// before RetireNotBefore plus [Margin], whoever asks. In the retire phase already, it
+// before [Rotation.RetireNotBefore] plus [Margin], whoever asks. In the retire phase already, it
 // changes nothing.
 func (r Rotation) BeginRetire(now time.Time) (Rotation, error) {
 	switch {
@@ -269,9 +272,9 @@ func (r Rotation) BeginRetire(now time.Time) (Rotation, error) {
 		return r, &StateError{"retire", r.State, "only a running rotation retires"}
 	case r.Phase == PhaseRetire:
 		return r, nil
-	case now.Before(r.Spec.RetireNotBefore.Add(Margin)):
+	case now.Before(r.RetireNotBefore().Add(Margin)):
 		return r, fmt.Errorf("retiring %s: allowed from %s with a margin of %s, it is %s: %w", r.ID,
-			r.Spec.RetireNotBefore.UTC().Format(time.RFC3339), Margin, now.UTC().Format(time.RFC3339), ErrTooEarly)
+			r.RetireNotBefore().UTC().Format(time.RFC3339), Margin, now.UTC().Format(time.RFC3339), ErrTooEarly)
 	case r.Phase != PhaseOverlap:
 		return r, &StateError{"retire", r.State, "not every target is verified yet, or a gate of the last wave has not passed"}
 	}
@@ -313,7 +316,7 @@ func (r Rotation) Orders(newCert Credential) Orders {
 	}
 	if r.Spec.Retires() {
 		o.UndoWindow = r.Spec.UndoFor()
-		o.RetireNotBefore = r.Spec.RetireNotBefore
+		o.RetireNotBefore = r.RetireNotBefore()
 	}
 	return o
 }

@@ -286,9 +286,18 @@ func TestBoard_CountsAreTheFold(t *testing.T) {
 			}
 		}
 		want := rollover.Counts{Total: n, Workable: n, Phases: map[rollover.Phase]int{}, Outcomes: map[rollover.Outcome]int{}, Undos: map[int]rollover.UndoCounts{}}
+		want.Carriers.All = n
 		for _, r := range latest {
 			want.Retried += r.Retried
 			countUndo(want.Undos, r)
+			switch {
+			case r.Outcome == rollover.Undone:
+				want.Carriers.Lost++
+			case len(r.Removed) > 0:
+				want.Carriers.Rid++
+			case r.Outcome != rollover.Open:
+				want.Carriers.Lost++
+			}
 			if len(r.Removed) > 0 {
 				want.Retired++
 			}

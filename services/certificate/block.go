@@ -22,9 +22,6 @@ type Blocks interface {
 	List(ctx context.Context) ([]certs.Block, error)
 }
 
-// Until callers have identities, this is who blocks.
-const anonymous = "anonymous"
-
 // judge says what is to be said about a certificate now, with the block list.
 func (s *Service) judge(ctx context.Context, c certs.Certificate) ([]certs.Finding, error) {
 	why, blocked, err := s.c.Blocks.Blocked(ctx, c.Credential)
@@ -45,7 +42,7 @@ func (s *Service) BlockCertificate(ctx context.Context, req *pb.BlockCertificate
 		return nil, err
 	}
 	e, err := s.c.Blocks.Block(ctx, certs.Block{
-		ID: id, Reason: strings.TrimSpace(req.GetReason()), By: anonymous, At: s.c.Now().UTC(),
+		ID: id, Reason: strings.TrimSpace(req.GetReason()), By: edge.Caller(ctx), At: s.c.Now().UTC(),
 	}, req.GetRequestId())
 	if err != nil {
 		return nil, edge.About(edge.BlockName(id), err)
@@ -64,7 +61,7 @@ func (s *Service) UnblockCertificate(ctx context.Context, req *pb.UnblockCertifi
 		return nil, err
 	}
 	e, err := s.c.Blocks.Unblock(ctx, id, certs.Removal{
-		Reason: strings.TrimSpace(req.GetReason()), By: anonymous, At: s.c.Now().UTC(),
+		Reason: strings.TrimSpace(req.GetReason()), By: edge.Caller(ctx), At: s.c.Now().UTC(),
 	}, req.GetRequestId())
 	if err != nil {
 		return nil, edge.About(req.GetName(), err)

@@ -106,17 +106,17 @@ func NewServer(c Config) *Server {
 	opts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(
 			s.metrics.UnaryServerInterceptor(),
-			nameCall,
+			nameCall, claimUnary,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
-			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), validateUnary,
+			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), claimedUnary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			s.metrics.StreamServerInterceptor(),
-			nameStream,
+			nameStream, claimStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, validateStream,
+			tellStream, s.gate.stream, claimedStream, validateStream,
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.

@@ -41,6 +41,7 @@ func table() []line {
 		{err: rollover.ErrState, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED, detail: unmet("STATE")},
 		{err: rollover.ErrStalePlan, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_PLAN_CHANGED, detail: unmet("PLAN_DIGEST")},
 		{err: rollover.ErrDeadline, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_DEADLINE_IMPOSSIBLE, detail: unmet("STAGE_DEADLINE")},
+		{err: rollover.ErrSecondPerson, code: codes.PermissionDenied, reason: pb.ErrorReason_ERROR_REASON_SECOND_PERSON_NEEDED},
 		{err: rollover.ErrFull, code: codes.ResourceExhausted, reason: pb.ErrorReason_ERROR_REASON_STORAGE_FULL, text: "the storage has reached a limit", detail: full, retry: time.Minute},
 		{err: rollover.ErrUnavailable, code: codes.Unavailable, reason: pb.ErrorReason_ERROR_REASON_STORAGE_UNAVAILABLE, text: "the storage cannot be reached now; ask again", retry: 2 * time.Second},
 		{err: context.DeadlineExceeded, code: codes.DeadlineExceeded, reason: pb.ErrorReason_ERROR_REASON_DEADLINE, text: "the time for the call was used up"},

@@ -48,16 +48,17 @@ func TestProblemOf_EverySentinelHasALine(t *testing.T) {
 		code   codes.Code
 		reason pb.ErrorReason
 	}{
-		"ErrNotFound":    {rollover.ErrNotFound, codes.NotFound, pb.ErrorReason_ERROR_REASON_NOT_FOUND},
-		"ErrExists":      {rollover.ErrExists, codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_ALREADY_EXISTS},
-		"ErrConflict":    {rollover.ErrConflict, codes.Aborted, pb.ErrorReason_ERROR_REASON_CONFLICT},
-		"ErrTooEarly":    {rollover.ErrTooEarly, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_TOO_EARLY},
-		"ErrNoEvidence":  {rollover.ErrNoEvidence, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_NO_EVIDENCE},
-		"ErrState":       {rollover.ErrState, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED},
-		"ErrStalePlan":   {rollover.ErrStalePlan, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_PLAN_CHANGED},
-		"ErrDeadline":    {rollover.ErrDeadline, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_DEADLINE_IMPOSSIBLE},
-		"ErrUnavailable": {rollover.ErrUnavailable, codes.Unavailable, pb.ErrorReason_ERROR_REASON_STORAGE_UNAVAILABLE},
-		"ErrFull":        {rollover.ErrFull, codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_STORAGE_FULL},
+		"ErrNotFound":     {rollover.ErrNotFound, codes.NotFound, pb.ErrorReason_ERROR_REASON_NOT_FOUND},
+		"ErrExists":       {rollover.ErrExists, codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_ALREADY_EXISTS},
+		"ErrConflict":     {rollover.ErrConflict, codes.Aborted, pb.ErrorReason_ERROR_REASON_CONFLICT},
+		"ErrTooEarly":     {rollover.ErrTooEarly, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_TOO_EARLY},
+		"ErrNoEvidence":   {rollover.ErrNoEvidence, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_NO_EVIDENCE},
+		"ErrState":        {rollover.ErrState, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED},
+		"ErrStalePlan":    {rollover.ErrStalePlan, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_PLAN_CHANGED},
+		"ErrDeadline":     {rollover.ErrDeadline, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_DEADLINE_IMPOSSIBLE},
+		"ErrSecondPerson": {rollover.ErrSecondPerson, codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_SECOND_PERSON_NEEDED},
+		"ErrUnavailable":  {rollover.ErrUnavailable, codes.Unavailable, pb.ErrorReason_ERROR_REASON_STORAGE_UNAVAILABLE},
+		"ErrFull":         {rollover.ErrFull, codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_STORAGE_FULL},
 	}
 	for _, name := range sentinels(t) {
 		w, ok := want[name]

@@ -36,9 +36,7 @@ func Validate(m proto.Message) []*Violation {
 	case *pb.StartRotationRequest:
 		v.name("name", m.GetName(), isRotation)
 		v.requestID(m.GetRequestId())
-		if !isHex(m.GetPlanDigest(), 64) {
-			v.add("plan_digest", "FORMAT", "must be the plan_digest of the rotation as it was shown: 64 hex digits in lower case")
-		}
+		v.digest(m.GetPlanDigest())
 	case *pb.CancelRotationRequest:
 		v.steer(m)
 		v.reason(m.GetReason())
@@ -52,6 +50,8 @@ func Validate(m proto.Message) []*Violation {
 		v.steer(m)
 	case *pb.RetireRotationRequest:
 		v.steer(m)
+	case *pb.ApproveRotationRequest:
+		v.approve(m)
 	case *pb.CheckRotationRequest:
 		v.steer(m)
 	case *pb.ListDriftsRequest:

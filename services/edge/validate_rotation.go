@@ -31,7 +31,9 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	const at = "rotation.spec."
 	v.required(at+"kind", s.GetKind())
 	v.name(at+"certificate", s.GetCertificate(), isCertificate)
-	v.selector(at+"target", s.GetTarget())
+	if s.GetIncident() == nil || s.GetTarget().GetSelection() != nil { // An incident's is for all tenants.
+		v.selector(at+"target", s.GetTarget())
+	}
 	if len(s.GetReplaces()) > maxReplaces {
 		v.add(at+"replaces", "LENGTH", fmt.Sprintf("has %d, at most %d are allowed", len(s.GetReplaces()), maxReplaces))
 	}
@@ -48,13 +50,14 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	v.limits(at, s)
 	v.schedule(at+"schedule", s.GetSchedule())
 	v.drift(at+"drift", s.GetDrift())
-	v.undoWindow(at+"undo_window", s.GetUndoWindow(), s.GetReplacesSameSubject() || len(s.GetReplaces()) > 0)
+	v.undoWindow(at+"undo_window", s.GetUndoWindow(), s.GetReplacesSameSubject() || len(s.GetReplaces()) > 0 || s.GetIncident() != nil)
 	v.tolerance(at+"tenant_tolerance", s.GetTenantTolerance())
 	if s.GetTenantTolerance().GetMode() == pb.Tolerance_MODE_SOFT && s.GetTolerance().GetMode() != pb.Tolerance_MODE_SOFT {
 		v.add(at+"tenant_tolerance.mode", "CONFLICT", "can be SOFT only where tolerance.mode is SOFT too")
 	}
 	v.order(at+"strategy.order", s.GetStrategy().GetOrder())
 	v.gates(at+"strategy.gates", s.GetStrategy().GetGates())
+	v.incident(at, s)
 
 	if t := s.GetRetireNotBefore(); t != nil && t.CheckValid() != nil {
 		v.add(at+"retire_not_before", "FORMAT", "must be an instant between the years 1 and 9999")
@@ -62,7 +65,7 @@ func (v *violations) spec(s *pb.RotationSpec) {
 	if _, known := pb.RotationSpec_RetirePolicy_name[int32(s.GetRetirePolicy())]; !known {
 		v.add(at+"retire_policy", "UNKNOWN", "must be AUTOMATIC or ON_REQUEST, or absent")
 	}
-	if s.GetReplacesSameSubject() || len(s.GetReplaces()) > 0 {
+	if s.GetReplacesSameSubject() || len(s.GetReplaces()) > 0 || s.GetIncident() != nil {
 		return
 	}
 	const nothing = "must be absent where neither replaces nor replaces_same_subject says what is to be removed"

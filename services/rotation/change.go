@@ -176,7 +176,8 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 			return edge.Stale(t.name, etagOf(r))
 		case err != nil:
 			return explain(t.name, r, err)
-		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check && next.Reopened == r.Reopened && next.Gate == r.Gate:
+		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check && next.Reopened == r.Reopened &&
+			next.Gate == r.Gate && next.Approval == r.Approval:
 			return nil
 		}
 		_, err = s.c.Store.SaveRotation(ctx, next)
@@ -195,7 +196,7 @@ func explain(name string, r rollover.Rotation, err error) error {
 	err = edge.About(name, err)
 	switch p := edge.ProblemOf(err); p.Reason {
 	case pb.ErrorReason_ERROR_REASON_TOO_EARLY:
-		return edge.With(err, "not_before", r.Spec.RetireNotBefore.Add(rollover.Margin).UTC().Format(time.RFC3339))
+		return edge.With(err, "not_before", r.RetireNotBefore().Add(rollover.Margin).UTC().Format(time.RFC3339))
 	case pb.ErrorReason_ERROR_REASON_PLAN_CHANGED:
 		return edge.With(err, "current_plan_digest", r.Digest)
 	case pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED:

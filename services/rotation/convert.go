@@ -29,6 +29,10 @@ func specOf(p *pb.RotationSpec) (rollover.Spec, []*edge.Violation) {
 		Identity: p.GetIdentity(), MaxInFlight: int(p.GetMaxInFlight()), MaxTries: int(p.GetMaxTries()), Reason: p.GetReason(),
 		Tolerance: toleranceOf(p.GetTolerance()), Strategy: strategyOf(p.GetStrategy()),
 		Lane: laneOf(p.GetLane()), Limits: limitsOf(p.GetLimits()),
+		Incident: incidentOf(p.GetIncident()),
+	}
+	if s.Incident != nil {
+		s.Lane = rollover.Urgent
 	}
 	s.StageDeadline, s.Schedule = scheduleOf(p.GetSchedule())
 	s.FailedOf, _ = edge.ParseRotation(p.GetTarget().GetFailedOf())
@@ -73,6 +77,7 @@ func specProto(s rollover.Spec) *pb.RotationSpec {
 		MaxInFlight: int32(s.MaxInFlight), MaxTries: int32(s.MaxTries), Reason: s.Reason, //nolint:gosec // Bounded by Validate.
 		Tolerance: toleranceProto(s.Tolerance), Strategy: strategyProto(s.Strategy), Schedule: scheduleProto(s), TenantTolerance: toleranceProto(s.TenantTolerance),
 		Lane: laneProto(s.Lane), Limits: limitsProto(s.Limits),
+		Incident: incidentProto(s.Incident),
 	}
 	if s.Filter != "" {
 		p.Target.Selection = &pb.TargetSelector_Filter{Filter: s.Filter}
@@ -124,6 +129,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 		p.Check = checkProto(r, c)
 		p.Undo = undoProto(r, c)
 	}
+	p.Containment = containmentProto(r, c, r.CreatedAt) // What time passes is no news.
 	return p
 }
 

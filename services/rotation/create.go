@@ -17,9 +17,6 @@ import (
 	"github.com/crossfade-project/crossfade/services/edge"
 )
 
-// Until callers have identities, this is who creates.
-const anonymous = "anonymous"
-
 // overlap is how long both credentials stand where the caller names no instant.
 // KB 3200643 left three days between the two; a day is the least that lets every
 // cache of a sender run out.
@@ -63,6 +60,9 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 		return nil, err
 	}
 	r.ID, r.RequestID, r.RequestHash = q.Rotation, q.key, hash
+	if err := s.block(ctx, r); err != nil {
+		return nil, err
+	}
 	stored, err := s.c.Store.CreateRotation(ctx, r, selected)
 	if errors.Is(err, rollover.ErrExists) { // Another server was faster with the same request.
 		v, err := s.view(ctx, r.ID)
@@ -107,20 +107,26 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 // unless something stands against it.
 func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rollover.Rotation, []string, error) {
 	now := s.c.Now().UTC()
-	spec, vs := specOf(req.GetRotation().GetSpec())
-	spec.Drift = s.driftPolicyOf(req.GetRotation().GetSpec().GetDrift())
-	spec.DriftedOf, _ = edge.ParseRotation(req.GetRotation().GetSpec().GetTarget().GetDriftedOf())
+	asked := aimed(req.GetRotation().GetSpec())
+	spec, vs := specOf(asked)
+	spec.Drift = s.driftPolicyOf(asked.GetDrift())
+	spec.DriftedOf, _ = edge.ParseRotation(asked.GetTarget().GetDriftedOf())
 	if !slices.Contains(s.c.Kinds, spec.Kind) {
 		known := strings.Join(slices.Sorted(slices.Values(s.c.Kinds)), ", ")
 		p := edge.InvalidFor(pb.ErrorReason_ERROR_REASON_UNKNOWN_KIND,
 			append(vs, edge.Violated("rotation.spec.kind", "UNKNOWN", "must be one of "+known))...)
 		return rollover.Rotation{}, nil, edge.With(p, "kinds", known)
 	}
-	cert, err := s.certificate(ctx, req.GetRotation().GetSpec().GetCertificate(), now)
+	cert, err := s.certificate(ctx, asked.GetCertificate(), now)
 	if err != nil {
 		return rollover.Rotation{}, nil, err
 	}
 	spec.New = cert.Credential.Named()
+	unfit, err := s.usable(ctx, spec.Incident, cert, now)
+	if err != nil {
+		return rollover.Rotation{}, nil, err
+	}
+	vs = append(vs, unfit...)
 	if spec.Retires() && spec.RetireNotBefore.IsZero() {
 		spec.RetireNotBefore = later(now, cert.NotBefore).Add(overlap).UTC().Truncate(time.Second)
 	}
@@ -134,13 +140,13 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	if err := endpointFilter(spec.EndpointFilter); err != nil {
 		return rollover.Rotation{}, nil, err
 	}
-	selected, err := s.selection(ctx, &spec, req.GetRotation().GetSpec().GetTarget())
+	selected, err := s.selection(ctx, &spec, asked.GetTarget())
 	if err != nil {
 		return rollover.Rotation{}, nil, err
 	}
 	return rollover.Rotation{
 		V: rollover.RecordVersion, DisplayName: req.GetRotation().GetDisplayName(), Labels: req.GetRotation().GetLabels(),
-		Spec: spec, State: rollover.StatePlanning, Tenants: len(selected), Creator: anonymous,
+		Spec: spec, State: rollover.StatePlanning, Tenants: len(selected), Creator: edge.Caller(ctx),
 		CreatedAt: now, UpdatedAt: now,
 	}, selected, nil
 }

@@ -74,6 +74,7 @@ func (s *Service) show(v mirror.View) *pb.Rotation {
 	p.ScheduleStatus = statusProto(v.Rotation, sch.calendar, sch.broken, now)
 	f, left := rollover.Predict(v.Rotation, v.Counts, v.Trail, sch.table, now)
 	p.Forecast = forecastProto(v.Rotation, f, left, now)
+	p.Containment = containmentProto(v.Rotation, v.Counts, now)
 	return p
 }
 

@@ -63,7 +63,7 @@ type Config struct {
 	Requests     Bucket // forgets after 24 hours
 	Certificates Certificates
 	Tenants      Tenants
-	Blocks       rollover.Blocks
+	Blocks       Blocks
 	TargetSets   TargetSets
 	Kinds        []string // of credentials; there is a driver for each
 	Checks       []string // that gates may name

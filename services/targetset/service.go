@@ -61,9 +61,6 @@ func New(c Config) *Service { return &Service{c: c} }
 // Register adds the service to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterTargetSetServiceServer(r, s) }
 
-// Until callers have identities, this is who creates.
-const anonymous = "anonymous"
-
 // CreateTargetSet begins an empty set.
 func (s *Service) CreateTargetSet(ctx context.Context, req *pb.CreateTargetSetRequest) (*pb.CreateTargetSetResponse, error) {
 	want := req.GetTargetSet()
@@ -72,7 +69,7 @@ func (s *Service) CreateTargetSet(ctx context.Context, req *pb.CreateTargetSetRe
 		return nil, err
 	}
 	set, err := s.c.Store.Create(ctx, sets.Set{
-		ID: id, DisplayName: want.GetDisplayName(), Expected: int(want.GetExpectedRows()), By: anonymous, At: s.c.Now().UTC(),
+		ID: id, DisplayName: want.GetDisplayName(), Expected: int(want.GetExpectedRows()), By: edge.Caller(ctx), At: s.c.Now().UTC(),
 	}, req.GetRequestId())
 	if err != nil {
 		return nil, edge.About(want.GetName(), err)

@@ -209,8 +209,7 @@ func (t *turn) phase(v mirror.View) (rollover.Rotation, bool) {
 		return r, false
 	}
 	if p := v.Counts.Phase(); p != r.Phase && (p != rollover.PhaseOverlap || r.GatesOpen(v.Counts)) {
-		r.Phase, r.UpdatedAt = p, now
-		return r, true
+		return r.Enter(p, now), true
 	}
 	if r.Phase == rollover.PhaseOverlap && r.Spec.RetirePolicy == rollover.RetireAutomatic {
 		if next, err := r.BeginRetire(now); err == nil {

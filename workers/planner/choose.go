@@ -16,8 +16,11 @@ import (
 type choice struct {
 	tenant tenants.Tenant
 	filter *filter.Filter // nil: all
-	ids    []string       // sorted; nil: all
-	new    string         // SHA-256 of the new certificate
+	// incident, where there is one, selects the endpoints on one of whose hosts
+	// something compromised stands. nil: all.
+	incident *rollover.Incident
+	ids      []string // sorted; nil: all
+	new      string   // SHA-256 of the new certificate
 	// none is set where it is known before the organisation is asked that there is
 	// nothing to plan.
 	none *rollover.StepError
@@ -26,7 +29,7 @@ type choice struct {
 // choice reads what the rotation says of the tenant's endpoints. What can be decided
 // by the tenant alone is.
 func (p *Planner) choice(ctx context.Context, r rollover.Rotation, t tenants.Tenant) (*choice, error) {
-	c := &choice{tenant: t, new: r.Spec.New.SHA256}
+	c := &choice{tenant: t, new: r.Spec.New.SHA256, incident: r.Spec.Incident}
 	var err error
 	if c.filter, err = filter.Parse(r.Spec.EndpointFilter, filter.PlannedFields()); err != nil {
 		// It was read when the rotation was created: another version made it. What it
@@ -83,7 +86,7 @@ func (c *choice) before(f rollover.Finding, targets []*target) {
 // after leaves out the targets of which that is known now. seen has what stands
 // there, for all endpoints of the finding.
 func (c *choice) after(f rollover.Finding, seen []tenants.Seen, targets []*target) {
-	if c.filter == nil {
+	if c.filter == nil && c.incident == nil {
 		return
 	}
 	// A target that was left out before was not read in this planning. What stood
@@ -92,9 +95,11 @@ func (c *choice) after(f rollover.Finding, seen []tenants.Seen, targets []*targe
 	for _, k := range targets {
 		switch v := best(verdicts, k); {
 		case v == filter.No:
-			k.leaveOut("no endpoint behind it is selected")
+			k.leaveOut(c.notSelected())
+		case v == filter.Unknown && k.item.Outcome == rollover.Open && c.suspects(k):
+			k.doubt()
 		case v == filter.Unknown && k.item.Outcome == rollover.Open:
-			k.leaveOut("the endpoint filter cannot be decided, since another host of the endpoint could not be read")
+			k.leaveOut(c.undecided())
 		}
 	}
 }
@@ -113,7 +118,8 @@ func (c *choice) judge(seen []tenants.Seen, targets []*target) map[string]filter
 			out[s.ID] = filter.No
 			continue
 		}
-		out[s.ID] = c.filter.Judge(filter.Endpoint{Tenant: c.tenant, Seen: &seen[i], New: c.new, Old: old[s.ID]}.Value)
+		v := c.filter.Judge(filter.Endpoint{Tenant: c.tenant, Seen: &seen[i], New: c.new, Old: old[s.ID]}.Value)
+		out[s.ID] = both(v, carries(c.incident, s))
 	}
 	return out
 }

@@ -23,20 +23,21 @@ func rows() map[string]struct {
 		want verdict
 	}
 	return map[string]row{
-		"":               {nil, done},
-		"ErrNotFound":    {rollover.ErrNotFound, drop},
-		"ErrExists":      {rollover.ErrExists, done},
-		"ErrConflict":    {rollover.ErrConflict, again},
-		"ErrTooEarly":    {rollover.ErrTooEarly, done},
-		"ErrNoEvidence":  {rollover.ErrNoEvidence, done},
-		"ErrDeadline":    {rollover.ErrDeadline, done},
-		"ErrState":       {rollover.ErrState, done},
-		"ErrStalePlan":   {rollover.ErrStalePlan, done},
-		"ErrUnavailable": {rollover.ErrUnavailable, again},
-		"ErrFull":        {rollover.ErrFull, again},
-		"a stop":         {context.Canceled, again},
-		"a deadline":     {context.DeadlineExceeded, again},
-		"anything else":  {errors.New("a bug"), again},
+		"":                {nil, done},
+		"ErrNotFound":     {rollover.ErrNotFound, drop},
+		"ErrExists":       {rollover.ErrExists, done},
+		"ErrConflict":     {rollover.ErrConflict, again},
+		"ErrTooEarly":     {rollover.ErrTooEarly, done},
+		"ErrNoEvidence":   {rollover.ErrNoEvidence, done},
+		"ErrDeadline":     {rollover.ErrDeadline, done},
+		"ErrState":        {rollover.ErrState, done},
+		"ErrStalePlan":    {rollover.ErrStalePlan, done},
+		"ErrSecondPerson": {rollover.ErrSecondPerson, done},
+		"ErrUnavailable":  {rollover.ErrUnavailable, again},
+		"ErrFull":         {rollover.ErrFull, again},
+		"a stop":          {context.Canceled, again},
+		"a deadline":      {context.DeadlineExceeded, again},
+		"anything else":   {errors.New("a bug"), again},
 	}
 }
 

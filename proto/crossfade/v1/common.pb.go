@@ -113,6 +113,9 @@ const (
 	ErrorReason_ERROR_REASON_GATE_FAILED ErrorReason = 42
 	// In a rotation: a gate could not say whether it passes, so it was paused.
 	ErrorReason_ERROR_REASON_GATE_INCONCLUSIVE ErrorReason = 43
+	// PERMISSION_DENIED: only a second person may do this: somebody who says who
+	// they are, in the metadata crossfade-caller, and did not ask for it.
+	ErrorReason_ERROR_REASON_SECOND_PERSON_NEEDED ErrorReason = 46
 )
 
 // Enum value maps for ErrorReason.
@@ -155,6 +158,7 @@ var (
 		44: "ERROR_REASON_CERTIFICATE_BLOCKED",
 		42: "ERROR_REASON_GATE_FAILED",
 		43: "ERROR_REASON_GATE_INCONCLUSIVE",
+		46: "ERROR_REASON_SECOND_PERSON_NEEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -194,6 +198,7 @@ var (
 		"ERROR_REASON_CERTIFICATE_BLOCKED":    44,
 		"ERROR_REASON_GATE_FAILED":            42,
 		"ERROR_REASON_GATE_INCONCLUSIVE":      43,
+		"ERROR_REASON_SECOND_PERSON_NEEDED":   46,
 	}
 )
 
@@ -286,7 +291,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xd6\t\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xfd\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -325,7 +330,8 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x18ERROR_REASON_NOT_CHECKED\x10-\x12$\n" +
 	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,\x12\x1c\n" +
 	"\x18ERROR_REASON_GATE_FAILED\x10*\x12\"\n" +
-	"\x1eERROR_REASON_GATE_INCONCLUSIVE\x10+BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x1eERROR_REASON_GATE_INCONCLUSIVE\x10+\x12%\n" +
+	"!ERROR_REASON_SECOND_PERSON_NEEDED\x10.BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

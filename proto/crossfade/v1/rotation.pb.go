@@ -683,7 +683,8 @@ type Rotation struct {
 	TenantCount int32 `protobuf:"varint,9,opt,name=tenant_count,json=tenantCount,proto3" json:"tenant_count,omitempty"`
 	// How far the tasks are. Output only; absent while PLANNING.
 	Counts *TaskCounts `protobuf:"bytes,10,opt,name=counts,proto3" json:"counts,omitempty"`
-	// Who created it. Output only.
+	// Who created it: what the caller said of itself in the metadata
+	// crossfade-caller, "anonymous" if nothing. Nobody has proven it. Output only.
 	Creator string `protobuf:"bytes,11,opt,name=creator,proto3" json:"creator,omitempty"`
 	// When it was created. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -723,7 +724,9 @@ type Rotation struct {
 	Undo *UndoStatus `protobuf:"bytes,21,opt,name=undo,proto3" json:"undo,omitempty"`
 	// The gate that was reached last. Output only; absent before the first one is
 	// reached, and where there are none.
-	Gate          *GateStatus `protobuf:"bytes,26,opt,name=gate,proto3" json:"gate,omitempty"`
+	Gate *GateStatus `protobuf:"bytes,26,opt,name=gate,proto3" json:"gate,omitempty"`
+	// How far the incident is contained. Output only; absent where spec.incident is.
+	Containment   *Containment `protobuf:"bytes,29,opt,name=containment,proto3" json:"containment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -940,6 +943,13 @@ func (x *Rotation) GetGate() *GateStatus {
 	return nil
 }
 
+func (x *Rotation) GetContainment() *Containment {
+	if x != nil {
+		return x.Containment
+	}
+	return nil
+}
+
 // RotationSpec is what is asked for.
 type RotationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -949,13 +959,13 @@ type RotationSpec struct {
 	// certificates/{sha256}: the new one. Required; upload it first.
 	Certificate string `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	// Thumbprints of the old credentials: SHA-256 or SHA-1 in hex, any case, colons
-	// and spaces allowed; at most 20. Answers hold lower-case hex.
+	// and spaces allowed; at most 20. Answers hold lower-case hex. Not with incident.
 	Replaces []string `protobuf:"bytes,3,rep,name=replaces,proto3" json:"replaces,omitempty"`
 	// Replace every credential whose subject is that of the new one. If this is
-	// false and replaces is empty nothing is removed, and the rotation ends after
-	// the new credential was verified.
+	// false, replaces is empty and there is no incident nothing is removed, and the
+	// rotation ends after the new credential was verified. Not with incident.
 	ReplacesSameSubject bool `protobuf:"varint,4,opt,name=replaces_same_subject,json=replacesSameSubject,proto3" json:"replaces_same_subject,omitempty"`
-	// For whom. Required.
+	// For whom. Required; with incident absent means all tenants.
 	Target *TargetSelector `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
 	// The name of the service identity on each target, at most 128 bytes.
 	// Absent: each tenant's own.
@@ -996,8 +1006,12 @@ type RotationSpec struct {
 	// tenant's in RotationTask.tenant. SOFT only if tolerance is SOFT too. Absent:
 	// tenants have no tolerance of their own.
 	TenantTolerance *Tolerance `protobuf:"bytes,17,opt,name=tenant_tolerance,json=tenantTolerance,proto3" json:"tenant_tolerance,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What is compromised and is to be replaced wherever it stands. The new
+	// certificate must be valid already, and the lane URGENT or absent. The caller
+	// must say who it is. Absent: this is no incident.
+	Incident      *Incident `protobuf:"bytes,19,opt,name=incident,proto3" json:"incident,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RotationSpec) Reset() {
@@ -1159,6 +1173,13 @@ func (x *RotationSpec) GetUndoWindow() *durationpb.Duration {
 func (x *RotationSpec) GetTenantTolerance() *Tolerance {
 	if x != nil {
 		return x.TenantTolerance
+	}
+	return nil
+}
+
+func (x *RotationSpec) GetIncident() *Incident {
+	if x != nil {
+		return x.Incident
 	}
 	return nil
 }
@@ -4637,6 +4658,52 @@ func (x *UndoRotationResponse) GetCovered() int64 {
 	return 0
 }
 
+// ApproveRotationResponse answers ApproveRotation.
+type ApproveRotationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rotation as it is now.
+	Rotation      *Rotation `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRotationResponse) Reset() {
+	*x = ApproveRotationResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRotationResponse) ProtoMessage() {}
+
+func (x *ApproveRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRotationResponse.ProtoReflect.Descriptor instead.
+func (*ApproveRotationResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ApproveRotationResponse) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
 // DecideWaveResponse answers DecideWave.
 type DecideWaveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4648,7 +4715,7 @@ type DecideWaveResponse struct {
 
 func (x *DecideWaveResponse) Reset() {
 	*x = DecideWaveResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4660,7 +4727,7 @@ func (x *DecideWaveResponse) String() string {
 func (*DecideWaveResponse) ProtoMessage() {}
 
 func (x *DecideWaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4673,7 +4740,7 @@ func (x *DecideWaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideWaveResponse.ProtoReflect.Descriptor instead.
 func (*DecideWaveResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{48}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DecideWaveResponse) GetRotation() *Rotation {
@@ -4687,7 +4754,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\f\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\r\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -4720,7 +4787,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\bforecast\x18\x17 \x01(\v2\x16.crossfade.v1.ForecastR\bforecast\x12/\n" +
 	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x12,\n" +
 	"\x04undo\x18\x15 \x01(\v2\x18.crossfade.v1.UndoStatusR\x04undo\x12,\n" +
-	"\x04gate\x18\x1a \x01(\v2\x18.crossfade.v1.GateStatusR\x04gate\x1a9\n" +
+	"\x04gate\x18\x1a \x01(\v2\x18.crossfade.v1.GateStatusR\x04gate\x12;\n" +
+	"\vcontainment\x18\x1d \x01(\v2\x19.crossfade.v1.ContainmentR\vcontainment\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
@@ -4742,7 +4810,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vPHASE_STAGE\x10\x01\x12\x10\n" +
 	"\fPHASE_VERIFY\x10\x02\x12\x11\n" +
 	"\rPHASE_OVERLAP\x10\x03\x12\x10\n" +
-	"\fPHASE_RETIRE\x10\x04\"\xe5\a\n" +
+	"\fPHASE_RETIRE\x10\x04\"\x99\b\n" +
 	"\fRotationSpec\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\tR\vcertificate\x12\x1a\n" +
@@ -4764,7 +4832,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x05drift\x18\x14 \x01(\v2\x19.crossfade.v1.DriftPolicyR\x05drift\x12:\n" +
 	"\vundo_window\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"undoWindow\x12B\n" +
-	"\x10tenant_tolerance\x18\x11 \x01(\v2\x17.crossfade.v1.ToleranceR\x0ftenantTolerance\"h\n" +
+	"\x10tenant_tolerance\x18\x11 \x01(\v2\x17.crossfade.v1.ToleranceR\x0ftenantTolerance\x122\n" +
+	"\bincident\x18\x13 \x01(\v2\x16.crossfade.v1.IncidentR\bincident\"h\n" +
 	"\fRetirePolicy\x12\x1d\n" +
 	"\x19RETIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RETIRE_POLICY_AUTOMATIC\x10\x01\x12\x1c\n" +
@@ -5066,9 +5135,11 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\"d\n" +
 	"\x14UndoRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\x12\x18\n" +
-	"\acovered\x18\x02 \x01(\x03R\acovered\"H\n" +
+	"\acovered\x18\x02 \x01(\x03R\acovered\"M\n" +
+	"\x17ApproveRotationResponse\x122\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"H\n" +
 	"\x12DecideWaveResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xc5\v\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xa5\f\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
@@ -5080,7 +5151,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
 	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
 	"\x0eCancelRotation\x12#.crossfade.v1.CancelRotationRequest\x1a$.crossfade.v1.CancelRotationResponse\x12[\n" +
-	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12X\n" +
+	"\x0eRetireRotation\x12#.crossfade.v1.RetireRotationRequest\x1a$.crossfade.v1.RetireRotationResponse\x12^\n" +
+	"\x0fApproveRotation\x12$.crossfade.v1.ApproveRotationRequest\x1a%.crossfade.v1.ApproveRotationResponse\x12X\n" +
 	"\rCheckRotation\x12\".crossfade.v1.CheckRotationRequest\x1a#.crossfade.v1.CheckRotationResponse\x12O\n" +
 	"\n" +
 	"ListDrifts\x12\x1f.crossfade.v1.ListDriftsRequest\x1a .crossfade.v1.ListDriftsResponse\x12g\n" +
@@ -5102,7 +5174,7 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),                // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),                // 1: crossfade.v1.Rotation.Phase
@@ -5161,140 +5233,149 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*UndoStatus)(nil),                 // 54: crossfade.v1.UndoStatus
 	(*UndoRotationRequest)(nil),        // 55: crossfade.v1.UndoRotationRequest
 	(*UndoRotationResponse)(nil),       // 56: crossfade.v1.UndoRotationResponse
-	(*DecideWaveResponse)(nil),         // 57: crossfade.v1.DecideWaveResponse
-	nil,                                // 58: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),             // 59: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),      // 60: google.protobuf.Timestamp
-	(*Throttle)(nil),                   // 61: crossfade.v1.Throttle
-	(*ScheduleStatus)(nil),             // 62: crossfade.v1.ScheduleStatus
-	(*Forecast)(nil),                   // 63: crossfade.v1.Forecast
-	(*CheckStatus)(nil),                // 64: crossfade.v1.CheckStatus
-	(*GateStatus)(nil),                 // 65: crossfade.v1.GateStatus
-	(Lane)(0),                          // 66: crossfade.v1.Lane
-	(*Limits)(nil),                     // 67: crossfade.v1.Limits
-	(*Schedule)(nil),                   // 68: crossfade.v1.Schedule
-	(*DriftPolicy)(nil),                // 69: crossfade.v1.DriftPolicy
-	(*durationpb.Duration)(nil),        // 70: google.protobuf.Duration
-	(*OrderKey)(nil),                   // 71: crossfade.v1.OrderKey
-	(*Gate)(nil),                       // 72: crossfade.v1.Gate
-	(*ListDriftsRequest)(nil),          // 73: crossfade.v1.ListDriftsRequest
-	(*DecideWaveRequest)(nil),          // 74: crossfade.v1.DecideWaveRequest
-	(*ListDriftsResponse)(nil),         // 75: crossfade.v1.ListDriftsResponse
+	(*ApproveRotationResponse)(nil),    // 57: crossfade.v1.ApproveRotationResponse
+	(*DecideWaveResponse)(nil),         // 58: crossfade.v1.DecideWaveResponse
+	nil,                                // 59: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),             // 60: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),      // 61: google.protobuf.Timestamp
+	(*Throttle)(nil),                   // 62: crossfade.v1.Throttle
+	(*ScheduleStatus)(nil),             // 63: crossfade.v1.ScheduleStatus
+	(*Forecast)(nil),                   // 64: crossfade.v1.Forecast
+	(*CheckStatus)(nil),                // 65: crossfade.v1.CheckStatus
+	(*GateStatus)(nil),                 // 66: crossfade.v1.GateStatus
+	(*Containment)(nil),                // 67: crossfade.v1.Containment
+	(Lane)(0),                          // 68: crossfade.v1.Lane
+	(*Limits)(nil),                     // 69: crossfade.v1.Limits
+	(*Schedule)(nil),                   // 70: crossfade.v1.Schedule
+	(*DriftPolicy)(nil),                // 71: crossfade.v1.DriftPolicy
+	(*durationpb.Duration)(nil),        // 72: google.protobuf.Duration
+	(*Incident)(nil),                   // 73: crossfade.v1.Incident
+	(*OrderKey)(nil),                   // 74: crossfade.v1.OrderKey
+	(*Gate)(nil),                       // 75: crossfade.v1.Gate
+	(*ApproveRotationRequest)(nil),     // 76: crossfade.v1.ApproveRotationRequest
+	(*ListDriftsRequest)(nil),          // 77: crossfade.v1.ListDriftsRequest
+	(*DecideWaveRequest)(nil),          // 78: crossfade.v1.DecideWaveRequest
+	(*ListDriftsResponse)(nil),         // 79: crossfade.v1.ListDriftsResponse
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	58, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	59, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
 	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
 	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
 	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	59, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	60, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
 	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	60, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	60, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	60, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	60, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	60, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	61, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	61, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	61, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	61, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	61, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
 	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
 	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	61, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
-	62, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
-	63, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
-	64, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
+	62, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
+	63, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
+	64, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
+	65, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
 	54, // 17: crossfade.v1.Rotation.undo:type_name -> crossfade.v1.UndoStatus
-	65, // 18: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
-	16, // 19: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	60, // 20: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 21: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 22: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 23: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	66, // 24: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	67, // 25: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	68, // 26: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	69, // 27: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
-	70, // 28: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
-	14, // 29: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
-	3,  // 30: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 31: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	70, // 32: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	71, // 33: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
-	72, // 34: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
-	60, // 35: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 36: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 37: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 38: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 39: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 40: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 41: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 42: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	60, // 43: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 44: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 45: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	60, // 46: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	60, // 47: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 48: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 49: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 50: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 51: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 52: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 53: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	60, // 54: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 55: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 56: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 57: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 58: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 59: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 60: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 61: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 62: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 63: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 64: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 65: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 66: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 67: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
-	17, // 68: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
-	53, // 69: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
-	52, // 70: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
-	60, // 71: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
-	60, // 72: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
-	52, // 73: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
-	9,  // 74: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 75: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 76: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 77: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 78: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 79: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 80: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 81: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 82: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 83: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 84: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 85: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 86: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	48, // 87: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
-	73, // 88: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
-	50, // 89: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
-	55, // 90: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
-	74, // 91: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
-	24, // 92: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 93: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 94: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 95: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 96: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 97: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 98: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 99: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 100: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 101: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 102: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	49, // 103: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
-	75, // 104: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
-	51, // 105: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
-	56, // 106: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
-	57, // 107: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
-	92, // [92:108] is the sub-list for method output_type
-	76, // [76:92] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	66, // 18: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
+	67, // 19: crossfade.v1.Rotation.containment:type_name -> crossfade.v1.Containment
+	16, // 20: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	61, // 21: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 22: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 23: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 24: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	68, // 25: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	69, // 26: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	70, // 27: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	71, // 28: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	72, // 29: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
+	14, // 30: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
+	73, // 31: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
+	3,  // 32: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 33: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	72, // 34: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	74, // 35: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
+	75, // 36: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
+	61, // 37: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 38: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 39: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 40: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 41: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 42: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 43: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 44: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	61, // 45: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 46: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 47: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	61, // 48: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	61, // 49: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 50: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 51: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 52: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 53: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 54: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 55: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	61, // 56: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 57: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 58: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 59: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 60: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 61: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 62: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 63: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 64: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 65: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 66: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 67: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 68: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 69: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
+	17, // 70: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
+	53, // 71: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
+	52, // 72: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
+	61, // 73: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
+	61, // 74: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
+	52, // 75: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
+	9,  // 76: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 77: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 78: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 79: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 80: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 81: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 82: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 83: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 84: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 85: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 86: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 87: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 88: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 89: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	76, // 90: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
+	48, // 91: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	77, // 92: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	50, // 93: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
+	55, // 94: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
+	78, // 95: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
+	24, // 96: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 97: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 98: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 99: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 100: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 101: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 102: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 103: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 104: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 105: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 106: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	57, // 107: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
+	49, // 108: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	79, // 109: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	51, // 110: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
+	56, // 111: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
+	58, // 112: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
+	96, // [96:113] is the sub-list for method output_type
+	79, // [79:96] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -5304,6 +5385,7 @@ func file_crossfade_v1_rotation_proto_init() {
 	}
 	file_crossfade_v1_common_proto_init()
 	file_crossfade_v1_drift_proto_init()
+	file_crossfade_v1_incident_proto_init()
 	file_crossfade_v1_limits_proto_init()
 	file_crossfade_v1_schedule_proto_init()
 	file_crossfade_v1_wave_proto_init()
@@ -5341,7 +5423,7 @@ func file_crossfade_v1_rotation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

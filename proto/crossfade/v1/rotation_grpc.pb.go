@@ -30,6 +30,7 @@ const (
 	RotationService_ResumeRotation_FullMethodName     = "/crossfade.v1.RotationService/ResumeRotation"
 	RotationService_CancelRotation_FullMethodName     = "/crossfade.v1.RotationService/CancelRotation"
 	RotationService_RetireRotation_FullMethodName     = "/crossfade.v1.RotationService/RetireRotation"
+	RotationService_ApproveRotation_FullMethodName    = "/crossfade.v1.RotationService/ApproveRotation"
 	RotationService_CheckRotation_FullMethodName      = "/crossfade.v1.RotationService/CheckRotation"
 	RotationService_ListDrifts_FullMethodName         = "/crossfade.v1.RotationService/ListDrifts"
 	RotationService_RetryRotationTasks_FullMethodName = "/crossfade.v1.RotationService/RetryRotationTasks"
@@ -88,6 +89,12 @@ type RotationServiceClient interface {
 	// RetireRotation begins to remove the old credentials, from
 	// retire_not_before on and five minutes more, when every target is verified.
 	RetireRotation(ctx context.Context, in *RetireRotationRequest, opts ...grpc.CallOption) (*RetireRotationResponse, error)
+	// ApproveRotation lets an incident's rotation remove what is compromised before
+	// retire_not_before. Only somebody other than its creator can, for the plan that
+	// plan_digest names; see Containment. Allowed while it is PLANNED, RUNNING or
+	// PAUSED. Approving an approved one changes nothing. Other rotations need no
+	// approval and are refused.
+	ApproveRotation(ctx context.Context, in *ApproveRotationRequest, opts ...grpc.CallOption) (*ApproveRotationResponse, error)
 	// CheckRotation begins to read again every target that was rotated, and returns
 	// at once; Rotation.check says how far that is. It changes no target. It is
 	// allowed for rotations that have ended after a start, and in the phases OVERLAP
@@ -258,6 +265,16 @@ func (c *rotationServiceClient) RetireRotation(ctx context.Context, in *RetireRo
 	return out, nil
 }
 
+func (c *rotationServiceClient) ApproveRotation(ctx context.Context, in *ApproveRotationRequest, opts ...grpc.CallOption) (*ApproveRotationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApproveRotationResponse)
+	err := c.cc.Invoke(ctx, RotationService_ApproveRotation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *rotationServiceClient) CheckRotation(ctx context.Context, in *CheckRotationRequest, opts ...grpc.CallOption) (*CheckRotationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckRotationResponse)
@@ -359,6 +376,12 @@ type RotationServiceServer interface {
 	// RetireRotation begins to remove the old credentials, from
 	// retire_not_before on and five minutes more, when every target is verified.
 	RetireRotation(context.Context, *RetireRotationRequest) (*RetireRotationResponse, error)
+	// ApproveRotation lets an incident's rotation remove what is compromised before
+	// retire_not_before. Only somebody other than its creator can, for the plan that
+	// plan_digest names; see Containment. Allowed while it is PLANNED, RUNNING or
+	// PAUSED. Approving an approved one changes nothing. Other rotations need no
+	// approval and are refused.
+	ApproveRotation(context.Context, *ApproveRotationRequest) (*ApproveRotationResponse, error)
 	// CheckRotation begins to read again every target that was rotated, and returns
 	// at once; Rotation.check says how far that is. It changes no target. It is
 	// allowed for rotations that have ended after a start, and in the phases OVERLAP
@@ -442,6 +465,9 @@ func (UnimplementedRotationServiceServer) CancelRotation(context.Context, *Cance
 }
 func (UnimplementedRotationServiceServer) RetireRotation(context.Context, *RetireRotationRequest) (*RetireRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetireRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) ApproveRotation(context.Context, *ApproveRotationRequest) (*ApproveRotationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApproveRotation not implemented")
 }
 func (UnimplementedRotationServiceServer) CheckRotation(context.Context, *CheckRotationRequest) (*CheckRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckRotation not implemented")
@@ -670,6 +696,24 @@ func _RotationService_RetireRotation_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RotationService_ApproveRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApproveRotationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RotationServiceServer).ApproveRotation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RotationService_ApproveRotation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RotationServiceServer).ApproveRotation(ctx, req.(*ApproveRotationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RotationService_CheckRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckRotationRequest)
 	if err := dec(in); err != nil {
@@ -806,6 +850,10 @@ var RotationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetireRotation",
 			Handler:    _RotationService_RetireRotation_Handler,
+		},
+		{
+			MethodName: "ApproveRotation",
+			Handler:    _RotationService_ApproveRotation_Handler,
 		},
 		{
 			MethodName: "CheckRotation",
