@@ -169,7 +169,8 @@ func (l Letter) other(t rollover.Task, steps bool) *half {
 		if o.Item.Target.Host != host || o.Item.Target.Identity != t.Item.Target.Identity {
 			continue
 		}
-		h.Listed = h.Listed || Needs(o.Outcome)
+		own := o.Item.Tenant == l.Tenant || slices.ContainsFunc(o.Item.Endpoints, func(e rollover.EndpointRef) bool { return e.Tenant == l.Tenant })
+		h.Listed = h.Listed || own && Needs(o.Outcome)
 		h.Done = h.Done || o.Outcome == rollover.Succeeded || o.Reason == rollover.AlreadyPresent
 	}
 	h.Done = h.Done && !h.Listed
