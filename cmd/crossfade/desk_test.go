@@ -63,3 +63,22 @@ func TestSaveHandovers_NobodyIsAskedToAddABlockedCertificate(t *testing.T) {
 		t.Errorf("Stat(%s) = %v, want that nothing was written", dir, err)
 	}
 }
+
+func TestHandoverLetter_TakesTheRotationsInstants(t *testing.T) {
+	at := func(day int) time.Time { return time.Date(2016, 11, day, 1, 0, 0, 0, time.UTC) }
+	r := &crossfadev1.Rotation{Name: "rotations/r1", Spec: &crossfadev1.RotationSpec{
+		Schedule: &crossfadev1.Schedule{StageDeadline: timestamppb.New(at(3))}, RetireNotBefore: timestamppb.New(at(5)),
+	}}
+	got := handoverLetter(r, &crossfadev1.Certificate{}, tenantReport{id: "contoso"}, at(1))
+	if !got.StageDeadline.Equal(at(3)) || !got.RetireNotBefore.Equal(at(5)) || !got.Now.Equal(at(1)) || got.Retires {
+		t.Errorf("handoverLetter() = %+v, want the deadline of day 3, day 5, written on day 1, nothing retired", got)
+	}
+	r.Spec.Replaces = []string{"ab"}
+	if got := handoverLetter(r, &crossfadev1.Certificate{}, tenantReport{id: "contoso"}, at(1)); !got.Retires {
+		t.Error("handoverLetter().Retires with a replaced certificate = false, want true")
+	}
+	r.Spec.Replaces, r.Spec.ReplacesSameSubject = nil, true
+	if got := handoverLetter(r, &crossfadev1.Certificate{}, tenantReport{id: "contoso"}, at(1)); !got.Retires {
+		t.Error("handoverLetter().Retires with the same subject = false, want true")
+	}
+}
