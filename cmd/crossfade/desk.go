@@ -50,6 +50,13 @@ func (a *app) deskHandoverCommand() *cobra.Command {
 
 // saveHandovers writes a text for each tenant with a task that needs a person.
 func (a *app) saveHandovers(r *report, cert *crossfadev1.Certificate, dir, only string) error {
+	for _, t := range r.tenants() { // Before anything is written: nobody may be asked to add such a certificate.
+		for _, k := range t.tasks {
+			if k.GetReason() == crossfadev1.RotationTask_REASON_BLOCKED {
+				return fmt.Errorf("task %s: %w", k.GetName(), handover.ErrBlocked)
+			}
+		}
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // The texts are for others to read and hold no secret.
 		return fmt.Errorf("making the folder: %w", err)
 	}
@@ -58,7 +65,7 @@ func (a *app) saveHandovers(r *report, cert *crossfadev1.Certificate, dir, only 
 		if only != "" && t.id != only {
 			continue
 		}
-		text, err := handoverLetter(r.rotation, cert, t).Markdown()
+		text, err := handoverLetter(r.rotation, cert, t, time.Now()).Markdown()
 		if errors.Is(err, handover.ErrNothing) {
 			continue
 		}
@@ -93,9 +100,11 @@ func (a *app) saveHandovers(r *report, cert *crossfadev1.Certificate, dir, only 
 	return nil
 }
 
-func handoverLetter(r *crossfadev1.Rotation, cert *crossfadev1.Certificate, t tenantReport) handover.Letter {
+func handoverLetter(r *crossfadev1.Rotation, cert *crossfadev1.Certificate, t tenantReport, now time.Time) handover.Letter {
 	l := handover.Letter{
-		Tenant: t.id, Rotation: strings.TrimPrefix(r.GetName(), "rotations/"), RetireNotBefore: goTime(r.GetSpec().GetRetireNotBefore()),
+		Tenant: t.id, Rotation: strings.TrimPrefix(r.GetName(), "rotations/"), Now: now,
+		StageDeadline: goTime(r.GetSpec().GetSchedule().GetStageDeadline()), Retires: r.GetSpec().GetReplacesSameSubject() || len(r.GetSpec().GetReplaces()) > 0,
+		RetireNotBefore: goTime(r.GetSpec().GetRetireNotBefore()),
 		New: rollover.Credential{
 			SHA256: strings.TrimPrefix(cert.GetName(), "certificates/"), SHA1: cert.GetSha1Thumbprint(), Subject: cert.GetSubject(),
 			NotBefore: goTime(cert.GetNotBeforeTime()), NotAfter: goTime(cert.GetNotAfterTime()),

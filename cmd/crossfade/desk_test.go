@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/crossfade-project/crossfade/internal/handover"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -44,5 +46,39 @@ func TestSaveHandovers_OnlyWhoNeedsAPersonGetsAText(t *testing.T) {
 	}
 	if err := a.saveHandovers(r, cert, dir, "fabrikam"); err == nil {
 		t.Error("saveHandovers(fabrikam) = nil, want an error: nothing of it needs a person")
+	}
+}
+
+func TestSaveHandovers_NobodyIsAskedToAddABlockedCertificate(t *testing.T) {
+	r := &report{rotation: &crossfadev1.Rotation{Name: "rotations/r1"}, byTenant: map[string][]*crossfadev1.RotationTask{
+		"contoso": {{Tenant: "tenants/contoso", Outcome: crossfadev1.RotationTask_OUTCOME_HANDED_OVER, Reason: crossfadev1.RotationTask_REASON_NO_ACCESS}},
+		"zulu":    {{Tenant: "tenants/zulu", Outcome: crossfadev1.RotationTask_OUTCOME_FAILED, Reason: crossfadev1.RotationTask_REASON_BLOCKED}},
+	}}
+	dir := filepath.Join(t.TempDir(), "out")
+	a := &app{out: &bytes.Buffer{}}
+	if err := a.saveHandovers(r, &crossfadev1.Certificate{}, dir, "contoso"); !errors.Is(err, handover.ErrBlocked) {
+		t.Errorf("saveHandovers() = %v, want ErrBlocked", err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("Stat(%s) = %v, want that nothing was written", dir, err)
+	}
+}
+
+func TestHandoverLetter_TakesTheRotationsInstants(t *testing.T) {
+	at := func(day int) time.Time { return time.Date(2016, 11, day, 1, 0, 0, 0, time.UTC) }
+	r := &crossfadev1.Rotation{Name: "rotations/r1", Spec: &crossfadev1.RotationSpec{
+		Schedule: &crossfadev1.Schedule{StageDeadline: timestamppb.New(at(3))}, RetireNotBefore: timestamppb.New(at(5)),
+	}}
+	got := handoverLetter(r, &crossfadev1.Certificate{}, tenantReport{id: "contoso"}, at(1))
+	if !got.StageDeadline.Equal(at(3)) || !got.RetireNotBefore.Equal(at(5)) || !got.Now.Equal(at(1)) || got.Retires {
+		t.Errorf("handoverLetter() = %+v, want the deadline of day 3, day 5, written on day 1, nothing retired", got)
+	}
+	r.Spec.Replaces = []string{"ab"}
+	if got := handoverLetter(r, &crossfadev1.Certificate{}, tenantReport{id: "contoso"}, at(1)); !got.Retires {
+		t.Error("handoverLetter().Retires with a replaced certificate = false, want true")
+	}
+	r.Spec.Replaces, r.Spec.ReplacesSameSubject = nil, true
+	if got := handoverLetter(r, &crossfadev1.Certificate{}, tenantReport{id: "contoso"}, at(1)); !got.Retires {
+		t.Error("handoverLetter().Retires with the same subject = false, want true")
 	}
 }

@@ -9,19 +9,23 @@ import (
 )
 
 // explain says why a person is asked, what comes first, and whether the steps
-// for adding the certificate follow.
-func explain(r rollover.Reason) (why, do string, steps bool) {
+// for adding the certificate follow. The identity is a code span or empty.
+func explain(r rollover.Reason, identity string) (why, do string, steps bool) {
+	named := "of the name that we looked for"
+	if identity != "" {
+		named = "named " + identity
+	}
 	switch r {
 	case rollover.NoAccess:
 		return "We have no access to this namespace.", "Please add the certificate yourself.", true
 	case rollover.IdentityMissing:
-		return "The namespace has no service identity of this name.", "Find out which service identity Dynamics CRM signs in with, tell us its name, and use that one in the steps.", true
+		return "The namespace has no service identity " + named + ".", "Find out which service identity Dynamics CRM signs in with, tell us its name, and use that one in the steps.", true
 	case rollover.IdentityAmbiguous:
-		return "The namespace has several service identities of this name.", "Find out which of them Dynamics CRM uses, tell us, and change only that one.", true
+		return "The namespace has several service identities " + named + ".", "Find out which of them Dynamics CRM uses, tell us, and change only that one.", true
 	case rollover.NamespaceUnknown:
 		return "This address does not exist, or is not one that we may call.", "Check the namespace that the endpoint names and tell us the right one. Change nothing before that.", false
 	case rollover.FederatedHalfMissing:
-		return "The endpoint is federated and one of its two namespaces (with and without `-sb`) could not be reached.", "Tell us where the other one is. The certificate must stand in both.", true
+		return "The endpoint is federated and needs two namespaces, with and without `-sb`; we did not find this one.", "If it has another address, tell us. If it is there, add the certificate yourself: it must stand in both.", true
 	case rollover.ChangedSincePlan:
 		return "Somebody changed the service identity after we had looked at it, so we wrote nothing.", "Look whether the change was meant, and add the certificate if it is not there.", true
 	case rollover.NewMissing:

@@ -21,7 +21,7 @@ func sample(r rollover.Reason, host string) handover.Letter {
 	}}
 	t.Outcome, t.Reason = rollover.HandedOver, r
 	return handover.Letter{
-		Tenant: "contoso", Rotation: "r1", RetireNotBefore: at(5), Tasks: []rollover.Task{t},
+		Tenant: "contoso", Rotation: "r1", Now: at(1), Retires: true, RetireNotBefore: at(5), Tasks: []rollover.Task{t},
 		New: rollover.Credential{SHA1: "AB12", SHA256: "cd34", Subject: "CN=crm", NotBefore: at(4), NotAfter: at(30)},
 	}
 }
@@ -30,9 +30,13 @@ func TestLetter_IsAsInTheGoldenFiles(t *testing.T) {
 	update := os.Getenv("UPDATE_GOLDEN") == "1"
 	letters := map[string]handover.Letter{}
 	for _, r := range rollover.Reasons() {
+		if r == rollover.Blocked {
+			continue // TestLetter_NobodyIsAskedToAddABlockedCertificate
+		}
 		letters[string(r)] = sample(r, "contoso-sb.accesscontrol.windows.net")
 	}
 	letters["usgov"] = sample(rollover.NoAccess, "contoso-sb.accesscontrol.usgovcloudapi.net")
+	letters["china"] = sample(rollover.NoAccess, "contoso-sb.accesscontrol.chinacloudapi.cn")
 	fed := sample(rollover.NoAccess, "contoso.accesscontrol.windows.net")
 	fed.Tasks[0].Item.Endpoints[0].Federated = true
 	fed.Tasks[0].Item.Advice = []rollover.Advice{rollover.MoveToSAS}
@@ -94,5 +98,63 @@ func TestLetter_ANameCannotBecomeMarkup(t *testing.T) {
 	}
 	if !strings.Contains(got, "`` a` # now") && !strings.Contains(got, "`` a`  # now") {
 		t.Errorf("Markdown() = %q, want a longer fence around a backtick", got)
+	}
+}
+
+func TestLetter_TellsTheInstantsThatHold(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		change     func(*handover.Letter)
+		want, gone string
+	}{
+		{"stage deadline", func(l *handover.Letter) { l.StageDeadline = at(3) }, "**before 2016-11-03 01:00:00 UTC**, the deadline", "at once"},
+		{"not before", func(*handover.Letter) {}, "**before 2016-11-04 01:00:00 UTC**, when it becomes valid", "at once"},
+		{"past", func(l *handover.Letter) { l.Now = at(4) }, "**at once**", "**before 2016-11-04"},
+		{"past stage deadline", func(l *handover.Letter) { l.StageDeadline, l.Now = at(2), at(3) }, "**at once**: it was due on 2016-11-02", "**before 2016-11-04"},
+		{"retire later", func(*handover.Letter) {}, "**before 2016-11-05 01:05:00 UTC**", "removes nothing"},
+		{"retire earlier", func(l *handover.Letter) { l.RetireNotBefore = at(2) }, "**before 2016-11-04 01:05:00 UTC**", "11-02"},
+		{"nothing retired", func(l *handover.Letter) { l.Retires = false }, "This change removes nothing", "11-05"},
+	} {
+		l := sample(rollover.NoAccess, "contoso-sb.accesscontrol.windows.net")
+		c.change(&l)
+		got, err := l.Markdown()
+		if err != nil || !strings.Contains(got, c.want) || strings.Contains(got, c.gone) {
+			t.Errorf("%s: Markdown() = %q, %v, want %q and not %q", c.name, got, err, c.want, c.gone)
+		}
+	}
+}
+
+func TestLetter_BothHalvesOfAFederatedEndpointHaveTheirWord(t *testing.T) {
+	const plain, buddy = "contoso.accesscontrol.windows.net", "contoso-sb.accesscontrol.windows.net"
+	for _, c := range []struct {
+		name  string
+		other rollover.Outcome
+		want  string
+	}{
+		{"not known", "", "6. Do the same, from step 1, at <https://" + buddy + "/>"},
+		{"done", rollover.Succeeded, "`" + buddy + "`; the new certificate stands there already"},
+		{"waits too", rollover.Failed, "`" + buddy + "`; it has a section of its own"},
+	} {
+		l := sample(rollover.FederatedHalfMissing, plain)
+		if c.other != "" {
+			o := l.Tasks[0]
+			o.Item.Target.Host, o.Outcome, o.Reason = buddy, c.other, rollover.TriesUsedUp
+			l.Tasks = append(l.Tasks, o)
+		}
+		got, err := l.Markdown()
+		if err != nil || !strings.Contains(got, c.want) || !strings.Contains(got, "<https://"+plain+"/>") {
+			t.Errorf("%s: Markdown() = %q, %v, want %q and steps for %s", c.name, got, err, c.want, plain)
+		}
+		if has := strings.Contains(got, "6. Do the same"); has != (c.other == "") {
+			t.Errorf("%s: Markdown() tells the steps twice = %v, want %v", c.name, has, c.other == "")
+		}
+	}
+}
+
+func TestLetter_NobodyIsAskedToAddABlockedCertificate(t *testing.T) {
+	l := sample(rollover.NoAccess, "contoso-sb.accesscontrol.windows.net")
+	l.Tasks = append(l.Tasks, sample(rollover.Blocked, "other-sb.accesscontrol.windows.net").Tasks...)
+	if got, err := l.Markdown(); !errors.Is(err, handover.ErrBlocked) {
+		t.Errorf("Markdown() = %q, %v, want ErrBlocked", got, err)
 	}
 }
