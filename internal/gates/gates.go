@@ -101,20 +101,9 @@ func read(b []byte) (Check, error) {
 // Names returns the names of all checks, sorted.
 func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.checks)) }
 
-// Question is what a check is asked, as JSON.
-type Question struct {
-	Rotation    string `json:"rotation"`     // rotations/{id}
-	DisplayName string `json:"display_name"` //
-	Wave        int    `json:"wave"`         // the wave that is done, from 1
-	Waves       int    `json:"waves"`        // how many there are
-	Tasks       int    `json:"tasks"`        // of all waves
-	Done        int    `json:"done"`         // past their risk or ended
-	Failed      int    `json:"failed"`       // begun and failed
-}
-
 // Ask asks a check. Its answer is a pass only if the check said so in time, with
 // status 200 and in words that are understood.
-func (s *Set) Ask(ctx context.Context, name string, q Question) (rollover.GateResult, string) {
+func (s *Set) Ask(ctx context.Context, name string, q rollover.GateQuestion) (rollover.GateResult, string) {
 	result, reason, err := s.ask(ctx, name, q)
 	if err != nil {
 		return rollover.GateInconclusive, err.Error()
@@ -122,7 +111,7 @@ func (s *Set) Ask(ctx context.Context, name string, q Question) (rollover.GateRe
 	return result, reason
 }
 
-func (s *Set) ask(ctx context.Context, name string, q Question) (rollover.GateResult, string, error) {
+func (s *Set) ask(ctx context.Context, name string, q rollover.GateQuestion) (rollover.GateResult, string, error) {
 	check, ok := s.checks[name]
 	if !ok {
 		return "", "", fmt.Errorf("the configuration has no check %q any more", name)

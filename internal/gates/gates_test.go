@@ -47,14 +47,14 @@ func TestAsk_NothingButAPassIsOne(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, why := set.Ask(t.Context(), "health", gates.Question{}); got != c.want {
+		if got, why := set.Ask(t.Context(), "health", rollover.GateQuestion{}); got != c.want {
 			t.Errorf("%s: Ask = %q, %q, want %q", c.name, got, why, c.want)
 		}
-		if got, why := set.Ask(t.Context(), "gone", gates.Question{}); got != rollover.GateInconclusive || why == "" {
+		if got, why := set.Ask(t.Context(), "gone", rollover.GateQuestion{}); got != rollover.GateInconclusive || why == "" {
 			t.Errorf("Ask of a check that is not there = %q, %q", got, why)
 		}
 		srv.Close()
-		if got, why := set.Ask(t.Context(), "health", gates.Question{}); got != rollover.GateInconclusive || strings.Contains(why, "hidden") {
+		if got, why := set.Ask(t.Context(), "health", rollover.GateQuestion{}); got != rollover.GateInconclusive || strings.Contains(why, "hidden") {
 			t.Errorf("Ask of a server that is gone = %q, %q", got, why)
 		}
 	}

@@ -4,15 +4,14 @@ import (
 	"context"
 	"sync"
 
-	"github.com/crossfade-project/crossfade/internal/gates"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
-// Gates asks a check by its name. It takes at most [gates.MaxTimeout], and
-// whatever goes wrong is an inconclusive answer.
+// Gates asks a check by its name. It takes a minute at most, and whatever goes
+// wrong is an inconclusive answer.
 type Gates interface {
-	Ask(ctx context.Context, name string, q gates.Question) (rollover.GateResult, string)
+	Ask(ctx context.Context, name string, q rollover.GateQuestion) (rollover.GateResult, string)
 }
 
 // asked names a gate of a rotation, and one time that it is waited for.
@@ -37,7 +36,7 @@ func newAsker(c Gates) *asker {
 
 // answer returns what the check said, and asks it if that was not done yet. A
 // conductor that follows asks again: only what is saved counts.
-func (a *asker) answer(ctx context.Context, k asked, name string, q gates.Question) (rollover.GateAnswer, bool) {
+func (a *asker) answer(ctx context.Context, k asked, name string, q rollover.GateQuestion) (rollover.GateAnswer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if got, ok := a.answers[k]; ok {
@@ -82,7 +81,7 @@ func (t *turn) askGate(ctx context.Context, v mirror.View) (rollover.Rotation, b
 	}
 	w, _ := r.Wave(c)
 	k := asked{rotation: r.ID, wave: r.Gate.Wave, index: r.Gate.Index, since: r.Gate.At.UnixNano()}
-	a, ok := t.asker.answer(ctx, k, g.Check, gates.Question{
+	a, ok := t.asker.answer(ctx, k, g.Check, rollover.GateQuestion{
 		Rotation: "rotations/" + r.ID, DisplayName: r.DisplayName, Wave: r.Gate.Wave, Waves: w.Of,
 		Tasks: c.Workable, Done: c.Workable - c.Phases[rollover.Planned] - c.Phases[rollover.Staged] - c.Phases[rollover.Verified],
 		Failed: c.Broken,

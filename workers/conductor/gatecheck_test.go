@@ -56,12 +56,12 @@ func gatedBy(checks ...string) func(*rollover.Spec) {
 // asking is a server of checks that notes what it is asked.
 type asking struct {
 	mu        sync.Mutex
-	questions []gates.Question
+	questions []rollover.GateQuestion
 	paths     []string
 }
 
 func (a *asking) note(t *testing.T, r *http.Request) {
-	var q gates.Question
+	var q rollover.GateQuestion
 	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 		t.Errorf("the question is no JSON: %v", err)
 	}
@@ -96,7 +96,7 @@ func TestConductor_ChecksThatPassOpenTheWaves(t *testing.T) {
 		t.Errorf("asked %s, want each check once after each wave", got)
 	}
 	for i, q := range asked.questions {
-		want := gates.Question{Rotation: "rotations/r1", Wave: i/2 + 1, Waves: 2, Tasks: 4, Done: []int{1, 4}[i/2]}
+		want := rollover.GateQuestion{Rotation: "rotations/r1", Wave: i/2 + 1, Waves: 2, Tasks: 4, Done: []int{1, 4}[i/2]}
 		if q.DisplayName = ""; q != want {
 			t.Errorf("question %d = %+v, want %+v", i, q, want)
 		}
@@ -160,7 +160,7 @@ func TestConductor_ASuccessorAsksAgain(t *testing.T) {
 	h := newHouse(t, 2)
 	entered, answer := make(chan struct{}, 8), make(chan string)
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var q gates.Question
+		var q rollover.GateQuestion
 		if json.NewDecoder(r.Body).Decode(&q) == nil && q.Wave > 1 {
 			_, _ = w.Write([]byte(`{"result":"pass","reason":"the end"}`))
 			return
