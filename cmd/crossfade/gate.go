@@ -16,12 +16,16 @@ func (a *app) rotationGateCommand() *cobra.Command {
 	c := a.verb("gate", "Answer the manual gate at which a wave waits", `  crossfade rotation gate 0198… --wave 2 --pass --reason "no complaints overnight"`,
 		func(ctx context.Context, cl *client, name string) error {
 			switch {
+			case req.GetWave() < 1:
+				return usage("--wave %d: want the number of a wave, from 1", req.GetWave())
 			case pass:
 				req.Result = crossfadev1.GateResult_GATE_RESULT_PASS
 			case fail:
 				req.Result = crossfadev1.GateResult_GATE_RESULT_FAIL
-			default:
+			case inconclusive:
 				req.Result = crossfadev1.GateResult_GATE_RESULT_INCONCLUSIVE
+			default:
+				return usage("say --pass, --fail or --inconclusive")
 			}
 			req.Name = name
 			ctx, cancel := bounded(ctx)

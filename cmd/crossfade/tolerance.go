@@ -53,6 +53,9 @@ func toleranceText(r *crossfadev1.Rotation) string {
 	if t.GetMode() == crossfadev1.Tolerance_MODE_SOFT {
 		how = "soft, so those in hand may fail as well"
 	}
+	if len(r.GetWaveSizes()) > 1 {
+		how += "; the same holds within each wave"
+	}
 	return fmt.Sprintf("new starts stop when more than %s of %d tasks have failed; %s", n, b.GetWorkable(), how)
 }
 

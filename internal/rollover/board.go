@@ -107,11 +107,9 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	}
 	b.seq = max(b.seq, seq)
 	before := b.c.Past()
-	b.c.add(b.rows[ord], -1)
-	b.c.Carriers.carry(int(b.old[ord]), b.rows[ord], -1)
+	b.count(ord, -1)
 	b.rows[ord] = Row{Progress: p.interned(), Seq: seq}
-	b.c.add(b.rows[ord], 1)
-	b.c.Carriers.carry(int(b.old[ord]), b.rows[ord], 1)
+	b.count(ord, 1)
 	if n := b.c.Past(); n != before {
 		b.trail.Note(n, p.UpdatedAt)
 	}
@@ -120,6 +118,19 @@ func (b *Board) Apply(ord int, p Progress, seq uint64) bool {
 	}
 	return true
 }
+
+// count counts a row n times, n being 1 or -1, also for its tenant.
+func (b *Board) count(ord, n int) {
+	b.c.add(b.rows[ord], n)
+	b.c.Carriers.carry(int(b.old[ord]), b.rows[ord], n)
+	if b.rows[ord].broken() {
+		b.parties[b.tenant[ord]].failed += n
+	}
+}
+
+// broken reports whether the task failed, and not while it was undone. Version 0
+// is what planning decided.
+func (r Row) broken() bool { return r.Outcome == Failed && r.Seq > 0 && r.Undo == 0 }
 
 // Troubled returns the open tasks whose last try was held up or found the host
 // down, in plan order.
@@ -161,7 +172,7 @@ func (c *Counts) add(r Row, n int) {
 	c.addUndo(r, n)
 	if r.Outcome != Open {
 		c.Outcomes[r.Outcome] += n
-		if r.Outcome == Failed && r.Seq > 0 && r.Undo == 0 { // Version 0 is what planning decided.
+		if r.broken() {
 			c.Broken += n
 		}
 		if r.Reason == AlreadyPresent {

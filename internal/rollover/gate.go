@@ -71,6 +71,17 @@ type GateAnswer struct {
 	RequestID string // of a caller
 }
 
+// GateQuestion is what a check is asked, as JSON.
+type GateQuestion struct {
+	Rotation    string `json:"rotation"`     // rotations/{id}
+	DisplayName string `json:"display_name"` //
+	Wave        int    `json:"wave"`         // the wave that is done, from 1
+	Waves       int    `json:"waves"`        // how many there are
+	Tasks       int    `json:"tasks"`        // of all waves
+	Done        int    `json:"done"`         // past their risk or ended
+	Failed      int    `json:"failed"`       // begun and failed
+}
+
 // Waiting returns the gate that is waited for, if there is one.
 func (r Rotation) Waiting() (Gate, bool) {
 	if r.Gate.Wave == 0 || r.Gate.Result != GateWaits || r.Gate.Index >= len(r.Spec.Strategy.Gates) ||
@@ -164,15 +175,4 @@ func (r Rotation) gated(wave int) bool {
 func (r Rotation) GatesOpen(c Counts) bool {
 	w, ok := r.Wave(c)
 	return !ok || !r.Spec.Retires() || !r.gated(w.Number)
-}
-
-// GateQuestion is what a check is asked, as JSON.
-type GateQuestion struct {
-	Rotation    string `json:"rotation"`     // rotations/{id}
-	DisplayName string `json:"display_name"` //
-	Wave        int    `json:"wave"`         // the wave that is done, from 1
-	Waves       int    `json:"waves"`        // how many there are
-	Tasks       int    `json:"tasks"`        // of all waves
-	Done        int    `json:"done"`         // past their risk or ended
-	Failed      int    `json:"failed"`       // begun and failed
 }

@@ -123,7 +123,7 @@ type Rotation struct {
 	AtRiskSince time.Time         `json:"at_risk_since,omitzero"` // since when the stage deadline is at risk, or was missed
 	Retried     int               `json:"retried,omitempty"`      // Counts.Retried when Accepted was set
 	WaveRetried int               `json:"wave_retried,omitempty"` // and when WaveBase was
-	Reopened    uint64            `json:"reopened,omitempty"`     // counts older than this version of a task do not tell of the last retry
+	Reopened    uint64            `json:"reopened,omitempty"`     // counts older than this version of a task do not tell of the last retry or acceptance
 	RetryID     string            `json:"retry_id,omitempty"`     // request id of the last retry
 	RetryReason string            `json:"retry_reason,omitempty"` // why it was asked for
 	Undo        *Undo             `json:"undo,omitempty"`         // the last undo, or the one under way
@@ -231,8 +231,8 @@ func (r Rotation) Resume(accept bool, c Counts, now time.Time) (Rotation, error)
 	if r.UndoUnderWay() {
 		return r.resumeUndo(accept, c, now), nil
 	}
-	if accept {
-		r.Accepted, r.Retried = c.Broken, c.Retried
+	if accept { // Who knows less than was accepted would take newer failures for accepted ones.
+		r.Accepted, r.Retried, r.Reopened = c.Broken, c.Retried, max(r.Reopened, c.Seq)
 	}
 	if accept && r.TenantHeld { // Else others are at risk, and the tenants' tasks come before them.
 		r.AcceptedSeq = c.Seq

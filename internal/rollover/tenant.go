@@ -1,7 +1,9 @@
 package rollover
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,14 +14,23 @@ const maxHeldNamed = 10
 // party is a tenant in a plan.
 type party struct {
 	name     string
-	workable int // of its tasks: those that the plan left to be worked on
+	workable []place // those of its tasks that the plan left to be worked on
+	failed   int     // of those: failed, and not while they were undone
 }
 
-// join notes whose the next items of the plan are.
+// place is where a task stands in a plan.
+type place struct {
+	row  int32
+	rank int32 // how many tasks before it are to be worked on
+}
+
+// join notes whose the next items of the plan are. It is called before their rows
+// are added.
 func (b *Board) join(items []Item) {
 	if b.partyOf == nil {
 		b.partyOf = map[string]int32{}
 	}
+	rank := b.c.Workable
 	for _, it := range items {
 		n, ok := b.partyOf[it.Tenant]
 		if !ok {
@@ -27,63 +38,77 @@ func (b *Board) join(items []Item) {
 			b.partyOf[it.Tenant] = n
 			b.parties = append(b.parties, party{name: it.Tenant})
 		}
-		b.tenant = append(b.tenant, n)
 		if it.Outcome == Open {
-			b.parties[n].workable++
+			p := &b.parties[n]
+			p.workable = append(p.workable, place{row: int32(len(b.tenant)), rank: int32(rank)}) //nolint:gosec // As above.
+			rank++
 		}
+		b.tenant = append(b.tenant, n)
 	}
 }
 
-// tenantBudgets returns how the tolerance of each tenant stands, by its number.
-// Failures that a person accepted are those whose state is not newer than
-// AcceptedSeq.
-func (b *Board) tenantBudgets(r Rotation) []Budget {
-	out := make([]Budget, len(b.parties))
-	for i, p := range b.parties {
-		out[i] = Budget{Tolerance: r.Spec.TenantTolerance, Total: p.workable}
-	}
-	if b.c.Broken == 0 {
+// tenantBudget returns how the tolerance of a tenant stands. Failures that a person
+// accepted are those whose state is not newer than AcceptedSeq.
+func (b *Board) tenantBudget(r Rotation, p party) Budget {
+	out := Budget{Tolerance: r.Spec.TenantTolerance, Total: len(p.workable), Failed: p.failed}
+	if p.failed == 0 || r.AcceptedSeq == 0 {
 		return out
 	}
-	for i, row := range b.rows {
-		if row.Outcome == Failed && row.Undo == 0 && row.Seq > r.AcceptedSeq {
-			out[b.tenant[i]].Failed++
+	out.Failed = 0
+	for _, at := range p.workable {
+		if row := b.rows[at.row]; row.broken() && row.Seq > r.AcceptedSeq {
+			out.Failed++
 		}
 	}
 	return out
 }
 
 // CountsOf returns the fold of the rows as it is under the rules of r: with what
-// is held because the tolerance of its tenant is exceeded.
+// is held because the tolerance of its tenant is exceeded. It looks at the rows of
+// tenants with failures only.
 func (b *Board) CountsOf(r Rotation) Counts {
 	c := b.Counts()
 	c.Seq = b.seq
 	if r.Spec.TenantTolerance.Mode == "" || c.Broken == 0 {
 		return c
 	}
-	budgets := b.tenantBudgets(r)
 	w, inWaves := r.Wave(c)
-	left, seen := w.end, map[int32]bool{}
-	for i, row := range b.rows {
-		if row.Seq == 0 && row.Outcome != Open {
-			continue
-		}
-		left--
-		n := b.tenant[i]
-		if !row.atRisk(r.Phase == PhaseRetire) || !budgets[n].Exceeded() {
-			continue
-		}
-		c.Held++
-		if inWaves && left >= 0 {
-			c.HeldInWave++
-		}
-		if !seen[n] && len(seen) < maxHeldNamed {
-			c.HeldTenants = append(c.HeldTenants, fmt.Sprintf("%s (%d of %d failed, %d tolerated)",
-				b.parties[n].name, budgets[n].Failed, budgets[n].Total, budgets[n].Allowed(budgets[n].Total)))
-		}
-		seen[n] = true
+	type holding struct {
+		first int32 // the row that is held first
+		party party
+		Budget
 	}
-	c.HeldTenantCount = len(seen)
+	var held []holding
+	for _, p := range b.parties {
+		if p.failed == 0 {
+			continue
+		}
+		h := holding{first: -1, party: p, Budget: b.tenantBudget(r, p)}
+		if !h.Exceeded() {
+			continue
+		}
+		for _, at := range p.workable {
+			if !b.rows[at.row].atRisk(r.Phase == PhaseRetire) {
+				continue
+			}
+			c.Held++
+			if inWaves && int(at.rank) < w.end {
+				c.HeldInWave++
+			}
+			if h.first < 0 {
+				h.first = at.row
+			}
+		}
+		if h.first >= 0 {
+			held = append(held, h)
+		}
+	}
+	slices.SortFunc(held, func(a, b holding) int { return cmp.Compare(a.first, b.first) })
+	for _, h := range held[:min(len(held), maxHeldNamed)] {
+		c.HeldTenants = append(c.HeldTenants, fmt.Sprintf("%s (%d of %d failed, %d tolerated)",
+			h.party.name, h.Failed, h.Total, h.Allowed(h.Total)))
+	}
+	c.HeldTenantCount = len(held)
 	return c
 }
 
@@ -95,10 +120,10 @@ func (b *Board) CountsOf(r Rotation) Counts {
 // a person accepts the failures. That is possible only when nothing else is at risk;
 // see [Rotation.Resume].
 func (b *Board) releasableByTenant(r Rotation, bounds bounds, limit int, now time.Time) []int {
-	budgets := b.tenantBudgets(r)
-	rooms := make([]int, len(budgets))
-	for i, t := range budgets {
-		rooms[i] = t.Room()
+	rooms, exceeded := make([]int, len(b.parties)), make([]bool, len(b.parties))
+	for i, p := range b.parties {
+		t := b.tenantBudget(r, p)
+		rooms[i], exceeded[i] = t.Room(), t.Exceeded()
 	}
 	room, end, retiring := bounds.room, bounds.end, r.Phase == PhaseRetire
 	k := Task{Orders: r.Orders(r.Spec.New)}
@@ -112,7 +137,7 @@ func (b *Board) releasableByTenant(r Rotation, bounds bounds, limit int, now tim
 		}
 		end--
 		n := b.tenant[i]
-		if row.Outcome != Open || (row.atRisk(retiring) && budgets[n].Exceeded()) {
+		if row.Outcome != Open || (row.atRisk(retiring) && exceeded[n]) {
 			continue
 		}
 		if row.atRisk(retiring) {

@@ -15,8 +15,9 @@ const (
 	maxGates       = 8
 )
 
-// CheckName is the form of the name of a check in the configuration.
-const CheckName = "^[a-z][a-z0-9-]{0,62}$"
+// checkName is the form of the name of a check in the configuration; see
+// package gates.
+var checkName = regexp.MustCompile("^[a-z][a-z0-9-]{0,62}$")
 
 func (v *violations) order(path string, keys []*pb.OrderKey) {
 	v.count(path, len(keys), 0, maxOrderKeys)
@@ -64,7 +65,7 @@ func (v *violations) gates(path string, gates []*pb.Gate) {
 				v.add(at+".manual", "RANGE", "must be true, or check be set instead")
 			}
 		case *pb.Gate_Check:
-			if !regexp.MustCompile(CheckName).MatchString(gate.Check) {
+			if !checkName.MatchString(gate.Check) {
 				v.add(at+".check", "FORMAT", "must be the name of a check: 1 to 63 lower-case letters, digits and hyphens, beginning with a letter")
 			}
 		default:

@@ -141,30 +141,35 @@ func TestConductor_UrgentPassesBulkThatDoesNotMove(t *testing.T) {
 }
 
 // Tenants of equal size go forward alike beside one that has many times their
-// targets, and it beside them. The plan is interleaved by tenant, as plans are.
+// targets, and it beside them, by the plan as it is assembled.
 func TestConductor_EqualTenantsGoForwardAlike(t *testing.T) {
-	const small, each, large = 50, 6, 500
+	const small, each, large = 50, 20, 5000
 	h := newHouse(t, small*each+large)
-	whose := func(p int) string { // By turns while the small ones have any.
-		if turn := p % (small + 1); p < (small+1)*each && turn < small {
-			return fmt.Sprintf("small-%02d", turn)
+	whose, targets := map[string]string{}, map[string][]rollover.Target{"large": h.hosts[small*each:]}
+	names := []string{"large"} // It comes first.
+	for i := range small {
+		name := fmt.Sprintf("small-%02d", i)
+		names, targets[name] = append(names, name), h.hosts[i*each:(i+1)*each]
+	}
+	for name, of := range targets {
+		for _, target := range of {
+			whose[target.Host] = name
 		}
-		return "large"
 	}
 	h.conduct("c1")
-	h.planOf(whose, nil)
-	h.someOf("r1", span(0, len(h.hosts)))
+	h.planTenants(targets)
+	r := rollovertest.NewRotation("r1", h.fresh, h.clock.Now())
+	r.Spec.RetireNotBefore, r.Tenants, r.Spec.MaxInFlight, r.Spec.MaxTries = switchAt, len(names), 1000, 5
+	if _, err := h.broker.CreateRotation(t.Context(), r, names); err != nil {
+		t.Fatal(err)
+	}
 	h.begun("r1")
 	h.rotate()
 	h.rotate()
-	h.until("r1", "in the overlap", phase(rollover.PhaseOverlap))
-	at := map[string]int{}
-	for p, target := range h.hosts {
-		at[target.Host] = p
-	}
+	h.until("r1", "half done", func(v mirror.View) bool { return v.Counts.Past() > small*each })
 	written, done := map[string]int{}, 0
 	for _, w := range h.cloud.Journal() {
-		name := whose(at[w.Target.Host])
+		name := whose[w.Target.Host]
 		written[name]++
 		if name != "large" {
 			done++
@@ -177,12 +182,35 @@ func TestConductor_EqualTenantsGoForwardAlike(t *testing.T) {
 	for i := range small {
 		progress = append(progress, float64(written[fmt.Sprintf("small-%02d", i)]))
 	}
-	if j := bench.Jain(progress); j < 0.95 {
-		t.Errorf("Jain's index of %v is %.3f, want at least 0.95", progress, j)
+	if j := bench.Jain(progress); j < 0.95 || done != small*each/2 {
+		t.Errorf("after %d tasks of small tenants Jain's index of %v is %.3f, want at least 0.95 after %d", done, progress, j, small*each/2)
 	}
 	if n := written["large"]; n == 0 || n > 4*each {
 		t.Errorf("the large tenant has %d written when the small ones have %d each, want about as many", n, each/2)
 	}
+}
+
+// planTenants starts a planner in small for tenants with many targets each.
+func (h *house) planTenants(targets map[string][]rollover.Target) {
+	h.run("planner", func(ctx context.Context) error {
+		return h.broker.Consume(ctx, jet.Plans, 4, func(ctx context.Context, d *jet.Delivery) {
+			r, err := h.broker.Rotation(ctx, d.Nudge.Rotation)
+			if err != nil {
+				return
+			}
+			f := rollover.Finding{V: 1, Tenant: d.Slot}
+			for i, target := range targets[d.Slot] {
+				o := h.cloud.Standing(target)
+				f.Items = append(f.Items, rollover.Item{
+					Tenant: d.Slot, Target: target, Observed: o.Digest(h.fresh.SHA256), Retire: r.Spec.ToRetire(o),
+					Endpoints: []rollover.EndpointRef{{Tenant: d.Slot, ID: fmt.Sprint(i)}},
+				})
+			}
+			if h.broker.SaveFinding(ctx, r.ID, d.Nudge.Ord, f) == nil {
+				_ = d.Done(ctx)
+			}
+		})
+	})
 }
 
 // A rotation that came later gets its share beside an older, larger one.

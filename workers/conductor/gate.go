@@ -8,8 +8,8 @@ import (
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
-// Gates asks a check by its name. It ends by itself within a minute, and
-// whatever goes wrong is an inconclusive answer.
+// Gates asks a check by its name. It takes a minute at most, and whatever goes
+// wrong is an inconclusive answer.
 type Gates interface {
 	Ask(ctx context.Context, name string, q rollover.GateQuestion) (rollover.GateResult, string)
 }
