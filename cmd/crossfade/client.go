@@ -33,6 +33,7 @@ const uploadTimeout = 5 * time.Minute
 type client struct {
 	conn         *grpc.ClientConn
 	rotations    crossfadev1.RotationServiceClient
+	desk         crossfadev1.DeskServiceClient
 	inventory    crossfadev1.InventoryServiceClient
 	certificates crossfadev1.CertificateServiceClient
 	targetSets   crossfadev1.TargetSetServiceClient
@@ -53,7 +54,7 @@ func (a *app) dial() (*client, error) {
 		return nil, usage("--address %q: %w", a.address, err)
 	}
 	return &client{
-		conn: conn, rotations: crossfadev1.NewRotationServiceClient(conn),
+		conn: conn, rotations: crossfadev1.NewRotationServiceClient(conn), desk: crossfadev1.NewDeskServiceClient(conn),
 		inventory: crossfadev1.NewInventoryServiceClient(conn), certificates: crossfadev1.NewCertificateServiceClient(conn),
 		targetSets: crossfadev1.NewTargetSetServiceClient(conn),
 	}, nil

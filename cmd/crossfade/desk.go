@@ -21,7 +21,7 @@ import (
 )
 
 func (a *app) deskCommand() *cobra.Command {
-	return group("desk", "Hand over what needs a person", a.deskHandoverCommand())
+	return group("desk", "See, hand over and try again what needs a person", a.deskListCommand(), a.deskRequeueCommand(), a.deskHandoverCommand())
 }
 
 func (a *app) deskHandoverCommand() *cobra.Command {

@@ -220,7 +220,13 @@ func (r *report) row(k *crossfadev1.RotationTask, endpoint string) []string {
 		enumText(k.GetPhase().String(), "PHASE_"), enumText(k.GetOutcome().String(), "OUTCOME_"), enumText(k.GetReason().String(), "REASON_"),
 		fmt.Sprint(k.GetAddedByUs()), strings.Join(k.GetRemoved(), " "), instant(k.GetEvidence().GetTime()), k.GetHint(), k.GetDetail(),
 	}
-	for i, cell := range cells { // A spreadsheet must not take a name that a customer chose for a formula.
+	return harmless(cells)
+}
+
+// harmless quotes the cells that a spreadsheet would take for a formula: customers
+// choose names.
+func harmless(cells []string) []string {
+	for i, cell := range cells {
 		if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) && cell != "-" {
 			cells[i] = "'" + cell
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +46,8 @@ type Mirror struct {
 	taskSeq   uint64              // the newest task state folded, of any rotation
 	pace      rollover.Pace       // of everything, by the answers in the task states
 	checks    map[string]*checks
+	indexes   map[string]targetIndex // of plans that were asked about by target
+	seed      maphash.Seed           // of their hashes
 	changed   chan struct{}
 	failure   error
 }
@@ -62,7 +65,7 @@ type entry struct {
 func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
-		findings: map[string]*findings{}, checks: map[string]*checks{}, watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
+		findings: map[string]*findings{}, checks: map[string]*checks{}, indexes: map[string]targetIndex{}, seed: maphash.MakeSeed(), watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
 		stirred: make(chan struct{}, 1),
 	}
 }

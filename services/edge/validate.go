@@ -57,6 +57,9 @@ func Validate(m proto.Message) []*Violation {
 	case *pb.ListDriftsRequest:
 		v.name("parent", m.GetParent(), isRotationOrAll)
 		v.page(m)
+	case *pb.ListDeadLettersRequest:
+		v.page(m)
+	case *pb.SummarizeDeadLettersRequest: // Its filter is read where it is used.
 	case *pb.RetryRotationTasksRequest:
 		v.retryTasks(m)
 	case *pb.UndoRotationRequest:

@@ -36,6 +36,8 @@ type Mirror interface {
 	Rotations() []mirror.View
 	Tasks(ctx context.Context, id string, from, to int) ([]rollover.Task, error)
 	Drifts(id string) []mirror.Seen
+	NeedPerson(id string, from, limit int) []int
+	Succeeded(ctx context.Context, id string, t rollover.Target) (bool, error)
 	Watch(id string, since *mirror.Position) (*mirror.Watch, error)
 }
 
@@ -100,8 +102,11 @@ func New(c Config) *Service {
 	return &Service{c: c, shelf: newShelf()}
 }
 
-// Register adds the service to a server.
-func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterRotationServiceServer(r, s) }
+// Register adds the service, and the desk that shares all with it, to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	pb.RegisterRotationServiceServer(r, s)
+	pb.RegisterDeskServiceServer(r, &desk{s: s})
+}
 
 // catchUp bounds how long a call waits for the mirror. It is behind by
 // milliseconds, or by seconds after a restart.

@@ -97,6 +97,7 @@ type house struct {
 	blocks  *certs.Blocks
 	cert    certs.Certificate
 	clients [2]pb.RotationServiceClient
+	desks   [2]pb.DeskServiceClient
 	stop    func() // the first server
 }
 
@@ -151,8 +152,8 @@ func open(t *testing.T, adjust func(*rotation.Config)) *house {
 		if adjust != nil {
 			adjust(&c)
 		}
-		var stop func()
-		h.clients[i], stop = serve(t, rotation.New(c))
+		conn, stop := serve(t, rotation.New(c))
+		h.clients[i], h.desks[i] = pb.NewRotationServiceClient(conn), pb.NewDeskServiceClient(conn)
 		if i == 0 {
 			h.stop = stop
 		}
@@ -182,7 +183,7 @@ func follow(t *testing.T, s mirror.Store) *mirror.Mirror {
 }
 
 // serve runs a server with the service until the test ends or stop is called.
-func serve(t *testing.T, svc *rotation.Service) (client pb.RotationServiceClient, stop func()) {
+func serve(t *testing.T, svc *rotation.Service) (conn *grpc.ClientConn, stop func()) {
 	t.Helper()
 	s := edge.NewServer(edge.Config{
 		Log: slog.New(slog.DiscardHandler), Health: func(context.Context) error { return nil }, StopTimeout: 2 * time.Second,
@@ -201,13 +202,13 @@ func serve(t *testing.T, svc *rotation.Service) (client pb.RotationServiceClient
 			t.Errorf("Serve = %v", err)
 		}
 	})
-	conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err = grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
 	t.Cleanup(func() { _ = conn.Close() })
-	return pb.NewRotationServiceClient(conn), stop
+	return conn, stop
 }
 
 // request returns a request for all tenants that replaces by subject.
