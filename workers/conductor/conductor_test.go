@@ -158,7 +158,7 @@ func (h *house) create(id string, change ...func(*rollover.Spec)) {
 // until watches a rotation until what is asked for is told.
 func (h *house) until(id, what string, reached func(mirror.View) bool) mirror.View {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
 	w, err := h.watch(ctx, id)
 	if err != nil {
