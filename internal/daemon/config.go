@@ -53,7 +53,7 @@ type Config struct {
 	Clock string `yaml:"clock"`
 	// MemoryLimit is what the process tries to stay below, as "512MiB" or bytes, at
 	// least 128MiB. It is no wall: the nearer it comes, the more time goes into
-	// collecting garbage, up to half of it. Default none: 384MiB, and more as soon
+	// collecting garbage, up to half of it. Default none: 288MiB, and more as soon
 	// as what is needed takes 60 % of that, so that no rotation is slowed down by
 	// it. Give 80 % of what a container may take. The environment's GOMEMLIMIT
 	// wins over both.

@@ -132,6 +132,7 @@ type Rotation struct {
 	Gate        GateState         `json:"gate,omitzero"`          // the gate that was reached last
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
+	Changes     []string          `json:"changes,omitempty"`      // request ids of the last changes, oldest first; at most MaxChanges
 	CreatedAt   time.Time         `json:"created_at"`
 	PlannedAt   time.Time         `json:"planned_at,omitzero"`
 	StartedAt   time.Time         `json:"started_at,omitzero"`

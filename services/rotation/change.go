@@ -57,11 +57,9 @@ func (s *Service) PauseRotation(ctx context.Context, req *pb.PauseRotationReques
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			next, err := r.Pause(req.GetReason(), now)
-			next.PauseID = req.GetRequestId()
-			return next, err
+			return r.Pause(req.GetReason(), now)
 		},
-		// It may have been resumed since; then a repeat must not pause it again.
+		// Records of before Rotation.Changes have PauseID.
 		happened: func(r rollover.Rotation) bool {
 			return r.State == rollover.StatePaused || strings.EqualFold(r.PauseID, req.GetRequestId())
 		},
@@ -94,8 +92,7 @@ func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequ
 			if req.GetAcceptGate() && next.Gate != r.Gate {
 				s.c.Log.Warn("gate accepted without a pass", "rotation", r.ID, "wave", r.Gate.Wave, "said", r.Gate.Result, "reason", r.Gate.Reason)
 			}
-			next.ResumeID = req.GetRequestId()
-			return next, err
+			return next, nil
 		},
 		happened: func(r rollover.Rotation) bool {
 			return r.State == rollover.StateRunning || r.State == rollover.StateUndoing || strings.EqualFold(r.ResumeID, req.GetRequestId())
@@ -170,7 +167,9 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 		}
 		next, err := t.rule(r, s.c.Now().UTC())
 		switch {
-		case repeat && t.happened(r):
+		// It may have been taken back since, as a pause by a resumption: a repeat
+		// must not do it again. A repeat may also overtake the first call.
+		case r.ChangedBy(t.requestID) || repeat && t.happened(r):
 			return nil
 		case t.etag != "" && t.etag != etagOf(r):
 			return edge.Stale(t.name, etagOf(r))
@@ -180,7 +179,7 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 			next.Gate == r.Gate && next.Approval == r.Approval:
 			return nil
 		}
-		_, err = s.c.Store.SaveRotation(ctx, next)
+		_, err = s.c.Store.SaveRotation(ctx, next.Noted(t.requestID))
 		if err == nil {
 			return nil
 		}

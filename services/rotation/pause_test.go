@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"testing"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -62,6 +63,31 @@ func TestPauseRotation_RepeatAfterAResumeChangesNothing(t *testing.T) {
 	h.write(t, r.GetName(), func(r *rollover.Rotation) { r.State = rollover.StateSucceeded })
 	_, err = h.client().ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName()})
 	refused(t, err, codes.FailedPrecondition, "STATE_NOT_ALLOWED")
+}
+
+// The same where others have paused and resumed it in the meantime.
+func TestPauseRotation_RepeatAfterOtherPausesChangesNothing(t *testing.T) {
+	h := open(t, nil)
+	r := h.start(t, h.plan(t, h.create(t).GetName(), 1))
+	req := &pb.PauseRotationRequest{Name: r.GetName(), Reason: "x", RequestId: requestID}
+	h.store.loseNext(1)
+	_, err := h.client().PauseRotation(t.Context(), req)
+	refused(t, err, codes.Unavailable, "STORAGE_UNAVAILABLE")
+	for range 3 {
+		if _, err := h.clients[1].ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName(), RequestId: uuid.NewString()}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.clients[1].PauseRotation(t.Context(), &pb.PauseRotationRequest{Name: r.GetName(), Reason: "y", RequestId: uuid.NewString()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := h.clients[1].ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName(), RequestId: uuid.NewString()}); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := h.clients[1].PauseRotation(t.Context(), req)
+	if err != nil || resp.GetRotation().GetState() != pb.Rotation_STATE_RUNNING {
+		t.Errorf("PauseRotation again = %v, %v, want the running rotation as it is", resp.GetRotation().GetState(), err)
+	}
 }
 
 // What the tolerance stopped goes on only when the failures are accepted.

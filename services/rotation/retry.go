@@ -63,7 +63,7 @@ func (s *Service) RetryRotationTasks(ctx context.Context, req *pb.RetryRotationT
 
 // done reports whether this very request changed the rotation before.
 func (rt *retrying) done(r rollover.Rotation) bool {
-	return rt.repeat && strings.EqualFold(r.RetryID, rt.req.GetRequestId())
+	return rt.repeat && (r.ChangedBy(rt.req.GetRequestId()) || strings.EqualFold(r.RetryID, rt.req.GetRequestId()))
 }
 
 func (rt *retrying) run(ctx context.Context) error {
@@ -95,7 +95,7 @@ func (rt *retrying) run(ctx context.Context) error {
 			&edge.Unmet{Type: "TASKS", Subject: name, Description: "no task that is asked for failed"})), "state", stateProto(r.State).String())
 	}
 	return rt.s.apply(ctx, rt.id, transition{
-		name: name, body: rt.req, happened: rt.done,
+		name: name, requestID: rt.req.GetRequestId(), body: rt.req, happened: rt.done,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			return r.Retry(rt.last, strings.ToLower(rt.req.GetRequestId()), rt.req.GetReason(), now)
 		},

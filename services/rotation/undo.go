@@ -56,7 +56,9 @@ func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest)
 func (s *Service) undo(ctx context.Context, req *pb.UndoRotationRequest, repeat bool) (int, error) {
 	id, _ := edge.ParseRotation(req.GetName())
 	key := strings.ToLower(req.GetRequestId())
-	happened := func(r rollover.Rotation) bool { return key != "" && r.Undo != nil && r.Undo.RequestID == key }
+	happened := func(r rollover.Rotation) bool {
+		return r.ChangedBy(key) || key != "" && r.Undo != nil && r.Undo.RequestID == key
+	}
 	if repeat {
 		r, err := s.c.Store.Rotation(ctx, id)
 		if err != nil {
@@ -71,7 +73,7 @@ func (s *Service) undo(ctx context.Context, req *pb.UndoRotationRequest, repeat 
 		return 0, err
 	}
 	return n, s.apply(ctx, id, transition{
-		name: req.GetName(), etag: req.GetEtag(), body: req, happened: happened,
+		name: req.GetName(), etag: req.GetEtag(), requestID: key, body: req, happened: happened,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			return r.BeginUndo(undoScopeOf(req.GetScope()), req.GetReason(), key, now)
 		},
