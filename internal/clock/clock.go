@@ -22,7 +22,8 @@ const MaxRate = 1e6
 // ErrSystem says that the machine's clock was to be pushed or sped up.
 var ErrSystem = errors.New("the system clock cannot be changed")
 
-// Clock tells the time. It never goes backwards and is safe for concurrent use.
+// Clock tells the time. It never goes backwards, but by [Clock.SetSkew], and is
+// safe for concurrent use.
 type Clock struct {
 	file *file // nil: not shared. It has its own lock.
 
@@ -37,6 +38,9 @@ type line struct {
 	real    time.Time // the machine's time at which
 	virtual time.Time // the clock showed this,
 	rate    float64   // and how many of its seconds pass in one of the machine's
+	// skew is added to what the clock tells, after it was made sure that it does
+	// not go backwards: a change of skew is how a clock is put wrong, or right.
+	skew time.Duration
 }
 
 // at returns the virtual time when the machine's clock shows real.
@@ -87,7 +91,7 @@ func (c *Clock) tell(real time.Time) time.Time {
 	if t := c.line.at(real); t.After(c.last) {
 		c.last = t
 	}
-	return c.last
+	return c.last.Add(c.line.skew)
 }
 
 // Advance pushes the clock forward by d. It refuses a negative d. For a shared
@@ -98,6 +102,16 @@ func (c *Clock) Advance(d time.Duration) error {
 	}
 	return c.change(func(l line) line {
 		l.virtual = l.virtual.Add(d)
+		return l
+	})
+}
+
+// SetSkew puts the clock wrong by d, forward or backward, from now on; 0 puts it
+// right. It is the one way in which a clock leaps back, as a machine's does that is
+// set anew. For a shared clock it writes the file.
+func (c *Clock) SetSkew(d time.Duration) error {
+	return c.change(func(l line) line {
+		l.skew = d
 		return l
 	})
 }
@@ -136,7 +150,7 @@ func (c *Clock) change(f func(line) line) error {
 
 // move returns the same line, with its fixed point at real.
 func (l line) move(real time.Time) line {
-	return line{real: real, virtual: l.at(real), rate: l.rate}
+	return line{real: real, virtual: l.at(real), rate: l.rate, skew: l.skew}
 }
 
 func checkRate(rate float64) error {

@@ -18,9 +18,10 @@ const maxFile = 4 << 10
 
 // record is what stands in a clock file.
 type record struct {
-	Real    time.Time `json:"real"`    // the machine's time at which
-	Virtual time.Time `json:"virtual"` // the clock showed this,
-	Rate    float64   `json:"rate"`    // and how many of its seconds pass in one of the machine's
+	Real    time.Time `json:"real"`           // the machine's time at which
+	Virtual time.Time `json:"virtual"`        // the clock showed this,
+	Rate    float64   `json:"rate"`           // and how many of its seconds pass in one of the machine's
+	Skew    string    `json:"skew,omitempty"` // how wrong it is put, as "-5m0s"
 }
 
 // file is a clock file as one Clock sees it. The Clock's lock guards it.
@@ -136,13 +137,23 @@ func read(path string) (line, fs.FileInfo, error) {
 	if r.Real.IsZero() || r.Virtual.IsZero() {
 		return line{}, nil, fmt.Errorf("reading clock file %s: it names no time", path)
 	}
-	return line{real: r.Real, virtual: r.Virtual.UTC(), rate: r.Rate}, info, nil
+	skew := time.Duration(0)
+	if r.Skew != "" {
+		if skew, err = time.ParseDuration(r.Skew); err != nil {
+			return line{}, nil, fmt.Errorf("reading clock file %s: skew: %w", path, err)
+		}
+	}
+	return line{real: r.Real, virtual: r.Virtual.UTC(), rate: r.Rate, skew: skew}, info, nil
 }
 
 // write puts a new file in the place of the one at path in one move, so that a
 // reader sees the old one or the new one and never a half.
 func write(path string, l line) (err error) {
-	b, err := json.Marshal(record{Real: l.real.UTC().Round(0), Virtual: l.virtual.UTC().Round(0), Rate: l.rate})
+	r := record{Real: l.real.UTC().Round(0), Virtual: l.virtual.UTC().Round(0), Rate: l.rate}
+	if l.skew != 0 {
+		r.Skew = l.skew.String()
+	}
+	b, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encoding clock file: %w", err)
 	}
