@@ -167,6 +167,18 @@ func (w *World) acs(ctx context.Context, a Action) (func() error, error) {
 	}, w.tellACS(ctx)
 }
 
+// FailHosts makes ACS refuse every write to the hosts, for the whole of the run.
+func (w *World) FailHosts(ctx context.Context, hosts []string) error {
+	w.mu.Lock()
+	for _, h := range hosts {
+		for _, method := range []string{"POST", "DELETE"} {
+			w.rules = append(w.rules, rule{Kind: "500", Host: h, Method: method, Path: "ServiceIdentityKeys"})
+		}
+	}
+	w.mu.Unlock()
+	return w.tellACS(ctx)
+}
+
 func (w *World) tellACS(ctx context.Context) error {
 	w.mu.Lock()
 	rules := slices.Clone(w.rules)

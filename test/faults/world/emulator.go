@@ -46,6 +46,7 @@ type order struct {
 // rule is a fault as the emulator takes it.
 type rule struct {
 	Kind        string        `json:"kind"`
+	Host        string        `json:"host,omitempty"`
 	Method      string        `json:"method,omitempty"`
 	Path        string        `json:"path,omitempty"`
 	Probability float64       `json:"probability,omitempty"`
@@ -133,7 +134,7 @@ func (e *emulated) obey(o order) (a answer) {
 		f := acs.Faults{Seed: o.Seed}
 		for _, r := range o.Faults {
 			f.Rules = append(f.Rules, acs.FaultRule{
-				Kind: r.Kind, Method: r.Method, PathContains: r.Path, Probability: r.Probability,
+				Kind: r.Kind, Host: r.Host, Method: r.Method, PathContains: r.Path, Probability: r.Probability,
 				HostShare: r.HostShare, Delay: r.Delay, RetryAfter: r.RetryAfter,
 			})
 		}
