@@ -156,7 +156,7 @@ func (f *flags) one(ctx context.Context, p world.Profile, n int) (res result) {
 
 // live is a run until all has ended and is written down.
 func (f *flags) live(ctx context.Context, p world.Profile, n int, res *result) (err error) {
-	if err := os.MkdirAll(res.Dir, 0o700); err != nil {
+	if err := errors.Join(os.RemoveAll(res.Dir), os.MkdirAll(res.Dir, 0o700)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.Length+patience+time.Minute)

@@ -65,7 +65,7 @@ type answer struct {
 }
 
 // pause between two rounds of sign-ins, by the machine's clock.
-const signInPause = time.Second
+const signInPause = 2500 * time.Millisecond
 
 // RunEmulator is the emulator's process: it serves the cloud, lets CRM sign in all
 // the time, and takes orders from in until in ends. Journals are written when the
