@@ -77,10 +77,16 @@ func (f *flags) run(ctx context.Context, out io.Writer) error {
 	results := make([]result, f.runs)
 	var g errgroup.Group
 	g.SetLimit(f.parallel)
+	slots := make(chan int, f.parallel) // each has a loopback address of its own
+	for n := range f.parallel {
+		slots <- n
+	}
 	for n := range f.runs {
 		g.Go(func() error {
+			slot := <-slots
+			defer func() { slots <- slot }()
 			if ctx.Err() == nil {
-				results[n] = f.one(ctx, world.Profiles()[i], n)
+				results[n] = f.one(ctx, world.Profiles()[i], f.seed+int64(n), slot)
 				f.tell(results[n])
 			}
 			return nil
@@ -127,9 +133,8 @@ func (f *flags) build(ctx context.Context) (err error) {
 const patience = 100 * time.Second
 
 // one makes one run and has it judged.
-func (f *flags) one(ctx context.Context, p world.Profile, n int) (res result) {
+func (f *flags) one(ctx context.Context, p world.Profile, seed int64, slot int) (res result) {
 	begun := time.Now()
-	seed := f.seed + int64(n)
 	res = result{Seed: seed, Dir: filepath.Join(f.dir, fmt.Sprintf("seed-%d", seed))}
 	defer func() {
 		res.Seconds = time.Since(begun).Seconds()
@@ -138,7 +143,7 @@ func (f *flags) one(ctx context.Context, p world.Profile, n int) (res result) {
 			res.Dir = ""
 		}
 	}()
-	if err := f.live(ctx, p, n, &res); err != nil {
+	if err := f.live(ctx, p, slot, &res); err != nil {
 		res.Err = err.Error()
 	}
 	report, err := judge.Run(res.Dir)
@@ -155,14 +160,14 @@ func (f *flags) one(ctx context.Context, p world.Profile, n int) (res result) {
 }
 
 // live is a run until all has ended and is written down.
-func (f *flags) live(ctx context.Context, p world.Profile, n int, res *result) (err error) {
+func (f *flags) live(ctx context.Context, p world.Profile, slot int, res *result) (err error) {
 	if err := errors.Join(os.RemoveAll(res.Dir), os.MkdirAll(res.Dir, 0o700)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.Length+patience+time.Minute)
 	defer cancel()
 	w, err := world.Start(ctx, world.Options{
-		Dir: res.Dir, Seed: res.Seed, Tenants: p.Tenants, Number: (os.Getpid()%6000)*10 + n%f.parallel, Self: f.self,
+		Dir: res.Dir, Seed: res.Seed, Tenants: p.Tenants, Number: (os.Getpid()%6000)*10 + slot, Self: f.self,
 		Crossfade: f.crossfade, NATSServer: f.nats, Previous: f.previous,
 	})
 	if err != nil {
