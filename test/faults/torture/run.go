@@ -244,8 +244,8 @@ func (f *flags) tell(r result) {
 		return
 	}
 	g := r.Figures
-	fmt.Fprintf(f.out, "seed %d: %d violations; %.0f s, settled %.1f s after the last fault; %d rotations, %d tasks, %d writes, %d sign-ins, %d calls, %d messages to watchers in %d streams, %d unasked exits\n",
-		r.Seed, len(r.Violations), r.Seconds, r.Settle, g.Rotations, g.Tasks, g.Writes, g.SignIns, g.Calls, g.Messages, g.Streams, len(r.Exits))
+	fmt.Fprintf(f.out, "seed %d: %d violations; %.0f s, settled %.1f s after the last fault; %d rotations, %d tasks, %d writes (%d of unclear outcome, %d removals), %d sign-ins, %d calls (%d repeats), %d messages to watchers in %d streams, %d faults, %d unasked exits\n",
+		r.Seed, len(r.Violations), r.Seconds, r.Settle, g.Rotations, g.Tasks, g.Writes, g.Unclear, g.Removed, g.SignIns, g.Calls, g.Repeats, g.Messages, g.Streams, g.Faults, len(r.Exits))
 	if r.Err != "" {
 		fmt.Fprintf(f.out, "  the run did not work: %s\n", strings.ReplaceAll(r.Err, "\n", "\n  "))
 	}
