@@ -130,6 +130,9 @@ func (p *process) stop() error {
 	p.hold = true
 	cmd, ended := p.cmd, p.ended
 	p.mu.Unlock()
+	if cmd == nil {
+		return nil // It never began.
+	}
 	select {
 	case <-ended:
 		return nil // Dead already, and told elsewhere.
