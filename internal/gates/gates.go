@@ -150,6 +150,11 @@ func (s *Set) ask(ctx context.Context, name string, q rollover.GateQuestion) (ro
 	if err != nil {
 		return "", "", fmt.Errorf("reading the answer: %w", err)
 	}
+	return readAnswer(b)
+}
+
+// readAnswer reads what a check said.
+func readAnswer(b []byte) (rollover.GateResult, string, error) {
 	var answer struct {
 		Result rollover.GateResult `json:"result"`
 		Reason string              `json:"reason"`

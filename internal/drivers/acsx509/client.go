@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/crossfade-project/crossfade/internal/drivers/kit"
@@ -60,6 +61,9 @@ const (
 const (
 	maxAnswer = 4 << 20  // one page: 50 keys with certificates of a few KiB
 	maxError  = 64 << 10 // where the codes and the trace are looked for
+
+	maxTokenAnswer = 64 << 10 // of a token endpoint
+	maxTokenBytes  = 16 << 10 // of a token; ACS's have one or two KiB
 )
 
 // pageSize is how many entries ACS puts on a page (ACS service limitations).
@@ -281,7 +285,9 @@ func (a *api) entries(ctx context.Context, at At, op, query string) ([]entry, er
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, page.Entries...)
+		if all = append(all, page.Entries...); len(all) > maxListed {
+			return nil, rollover.Permanent(rollover.Refused, fmt.Errorf("listing on %s: more than %d entries", at.Host, maxListed))
+		}
 		href := page.next()
 		if href == "" {
 			return all, nil
@@ -311,7 +317,7 @@ func nextPage(current, base, href, host string) (string, error) {
 	if from.Port() == "443" {
 		from.Host = from.Hostname()
 	}
-	if from.Scheme != "https" || from.Host != host || from.User != nil || !strings.HasPrefix(from.Path, servicePath) {
+	if from.Scheme != "https" || from.Host != host || from.User != nil || !strings.HasPrefix(from.Path, servicePath) || slices.Contains(strings.Split(from.Path, "/"), "..") {
 		return "", rollover.Permanent(rollover.Refused, fmt.Errorf("a next link on %s leads elsewhere", host))
 	}
 	return from.String(), nil

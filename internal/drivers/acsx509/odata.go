@@ -232,7 +232,7 @@ func (e entry) check() error {
 
 // parseRoot decodes the document in r, whose root has to have that local name.
 func parseRoot(r io.Reader, root string, into any) error {
-	d := xml.NewDecoder(r)
+	d := xml.NewTokenDecoder(&sizedTokens{in: xml.NewDecoder(r)})
 	for {
 		tok, err := d.Token()
 		if err != nil {
