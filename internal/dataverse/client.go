@@ -142,7 +142,7 @@ func (c *Client) Organisation(ctx context.Context, l Login) (Org, error) {
 	if err := c.mayAsk(base.Host); err != nil {
 		return Org{}, err
 	}
-	s := &session{c: c, base: base, cloud: cloud, login: l}
+	s := &session{c: c, base: base, cloud: cloud, login: l, left: maxAnswers}
 	org := Org{Cloud: cloud}
 	if err := s.version(ctx, &org); err != nil {
 		return Org{}, fmt.Errorf("reading the version of %s: %w", base.Host, err)
