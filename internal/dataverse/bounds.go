@@ -17,7 +17,7 @@ import (
 const (
 	maxPageRows  = 5000     // of one page
 	maxRows      = 20_000   // of all pages
-	maxAnswers   = 32 << 20 // bytes of all answers together
+	maxAnswers   = 12 << 20 // bytes of all answers together
 	maxRefusal   = 64 << 10 // bytes of an answer that is not 200, in which the code is looked for
 	maxSignIn    = 1 << 20  // bytes of an answer of Entra; a token has a few KiB
 	maxPageLink  = 16 << 10 // bytes of the address of a next page, which has a cookie of one or two KiB

@@ -37,7 +37,7 @@ type Config struct {
 	// PageSize is how many rows are asked for at once, 1 to 5000. Default 500.
 	PageSize int
 	// MaxPages and MaxPageBytes bound what is read of one organisation; more is
-	// an error, never a shorter list. Defaults 200 and 8 MiB.
+	// an error, never a shorter list. Defaults 200 and 4 MiB.
 	MaxPages     int
 	MaxPageBytes int64
 	// Logins is for how many tenants a login with its tokens is kept. Default
@@ -65,7 +65,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.MaxPageBytes <= 0 {
-		c.MaxPageBytes = 8 << 20
+		c.MaxPageBytes = 4 << 20
 	}
 	if c.CallTimeout <= 0 {
 		c.CallTimeout = 30 * time.Second

@@ -63,7 +63,7 @@ const (
 	maxError  = 64 << 10 // where the codes and the trace are looked for
 
 	maxTokenAnswer = 64 << 10 // of a token endpoint
-	maxTokenBytes  = 16 << 10 // of a token; ACS's have one or two KiB
+	maxTokenBytes  = 8 << 10  // of a token; ACS's have one or two KiB
 )
 
 // pageSize is how many entries ACS puts on a page (ACS service limitations).
@@ -273,6 +273,7 @@ func (a *api) nearMisses(ctx context.Context, at At, name string) string {
 // entries reads a listing, all pages of it.
 func (a *api) entries(ctx context.Context, at At, op, query string) ([]entry, error) {
 	var all []entry
+	left := int64(maxListing)
 	address := managementScope(at.Host) + query
 	seen := map[string]bool{}
 	for len(seen) < a.cfg.MaxPages {
@@ -280,7 +281,12 @@ func (a *api) entries(ctx context.Context, at At, op, query string) ([]entry, er
 		var page feed
 		err := a.manage(ctx, at, request{
 			op: op, method: http.MethodGet, url: address,
-			read: func(r io.Reader) (err error) { page, err = parseFeed(r); return err },
+			read: func(r io.Reader) (err error) {
+				read := &tally{in: r}
+				page, err = parseFeed(outbound.LimitBody(read, left))
+				left -= read.n
+				return err
+			},
 		})
 		if err != nil {
 			return nil, err
