@@ -15,7 +15,7 @@ func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
 		"", "data: x\n", "nats:\n  url: nats://h:4222\n  replicas: 3\n", "a: &a [*a, *a]\n", "a: &a {b: *a}\n", "data: !!binary aGk=\n", "---\n---\n", "data: |\n  x\n", "nats: []\n", "- x\n", "data: {a: b}\n",
 		"memory_limit: 99999999999999999999GiB\n", "memory_limit: -1MiB\n", "memory_limit: 1e9KiB\n", "data: \"\\x00\"\n", "\xff\xfe", "? [a]\n: b\n", "data: x\ndata: y\n", "? : :\n", ": x", "\t", "drift:\n  every: 1ns\n",
-		"lol1: &l1 [l,l,l,l,l,l,l,l]\nlol2: &l2 [*l1,*l1,*l1,*l1,*l1,*l1]\nlol3: [*l2,*l2,*l2,*l2]\n", strings.Repeat("a:\n ", 500), strings.Repeat("[", 5000), strings.Repeat("{a: ", 2000), "gates:\n  x: {url: https://h/}\n",
+		"lol1: &l1 [l,l,l,l,l,l,l,l]\nlol2: &l2 [*l1,*l1,*l1,*l1,*l1,*l1]\nlol3: [*l2,*l2,*l2,*l2]\n", strings.Repeat("a:\n ", 150), strings.Repeat("[", 150), strings.Repeat("{a: ", 150), "gates:\n  x: {url: https://h/}\n",
 	} {
 		f.Add([]byte(s))
 	}

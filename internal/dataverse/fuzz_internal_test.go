@@ -22,7 +22,7 @@ import (
 func FuzzRows(f *testing.F) {
 	for _, s := range []string{
 		`{"value":[{"serviceendpointid":"AAAAAAAA-0000-0000-0000-000000000001","name":"x","authtype":1,"connectionmode":"2","contract":null,"namespaceaddress":"sb://contoso.servicebus.windows.net/"}]}`,
-		`{"value":[` + strings.Repeat("{},", 6000) + `{}]}`, `{"value":[` + strings.Repeat("[", 5000), `{"value":null,"@odata.nextLink":"https://169.254.169.254/"}`, `{"value":{}}`,
+		`{"value":[` + strings.Repeat("{},", 150) + `{}]}`, `{"value":[` + strings.Repeat("[", 150), `{"value":null,"@odata.nextLink":"https://169.254.169.254/"}`, `{"value":{}}`,
 		`{"value":[null]}`, `{"value":[{"serviceendpointid":"{AAAAAAAA-0000-0000-0000-000000000001}","authtype":1e400}]}`, `{"value":[{"authtype":-2147483649}]}`,
 		`{"VALUE":[],"value":[{"serviceendpointid":1}]}`, "{\"value\":[{\"serviceendpointid\":\"\x00\xff\"}]}", "\xef\xbb\xbf{}", "null", "",
 	} {
@@ -136,9 +136,9 @@ func FuzzRefusal(f *testing.F) {
 	f.Add(429, "00:05:00", `{"error":{"code":"0x80072322","message":"token-xxxxxxxx is bad"}}`)
 	f.Add(503, "1e308", `{"error":{"code":-2147015902}}`)
 	f.Add(401, "-1", `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret s3cret~value","error_codes":[7000215]}`)
-	f.Add(400, "NaN", `{"error":"`+strings.Repeat("x", 5000)+`","error_codes":[-9223372036854775808]}`)
+	f.Add(400, "NaN", `{"error":"`+strings.Repeat("x", 150)+`","error_codes":[-9223372036854775808]}`)
 	f.Add(403, "Inf", "\xff\xfe\x00")
-	f.Add(500, "Fri, 31 Dec 9999 23:59:59 GMT", strings.Repeat(`{"error":`, 3000))
+	f.Add(500, "Fri, 31 Dec 9999 23:59:59 GMT", strings.Repeat(`{"error":`, 150))
 	f.Add(429, "-99:-99:-99", `{"error":{"message":"\u202e\u0000"}}`)
 	const token, secret = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.e30.c2ln", "s3cret~value"
 	now := time.Date(2016, 10, 20, 12, 0, 0, 0, time.UTC)
@@ -169,7 +169,7 @@ func FuzzRefusal(f *testing.F) {
 
 // FuzzParseVersion reads any text as a version.
 func FuzzParseVersion(f *testing.F) {
-	for _, s := range []string{"9.2.24011.00165", "8.1", "-1.0", "65536.0", "9.", "٩.٢", "9.2\x00", strings.Repeat("9.", 10_000)} {
+	for _, s := range []string{"9.2.24011.00165", "8.1", "-1.0", "65536.0", "9.", "٩.٢", "9.2\x00", strings.Repeat("9.", 150)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -194,7 +194,7 @@ func FuzzParseVersion(f *testing.F) {
 func FuzzKeyPair(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
 	f.Add([]byte{0x30, 0x80, 0x02, 0x01, 0x03})
-	f.Add(bytes.Repeat([]byte("-----BEGIN X-----\n"), 2000))
+	f.Add(bytes.Repeat([]byte("-----BEGIN X-----\n"), 150))
 	f.Add([]byte("MIACAQMwgA=="))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		chain, key, err := parseKeyPair(secrets.NewSecret(string(file)))

@@ -123,7 +123,7 @@ func FuzzAssertion_AWrappedOneSaysNothingElse(f *testing.F) {
 func FuzzSWT_AnAlteredOneIsRefused(f *testing.F) {
 	key := []byte(strings.Repeat("k", 32))
 	good := SignSWT([]Pair{{"Issuer", "owner"}, {"Audience", "https://a/"}, {"ExpiresOn", "1476532800"}}, key)
-	for _, insert := range []string{"", "&", "&Issuer=victim", "%26", "+", "\x00", "&HMACSHA256=", "=", strings.Repeat("&a=b", 2000)} {
+	for _, insert := range []string{"", "&", "&Issuer=victim", "%26", "+", "\x00", "&HMACSHA256=", "=", strings.Repeat("&a=b", 150)} {
 		for _, at := range []int{0, 7, strings.Index(good, "&HMAC"), len(good)} {
 			f.Add(at, 0, insert)
 			f.Add(at, 1, insert)
