@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/outbound"
 )
@@ -22,6 +23,14 @@ const (
 	maxSignIn    = 1 << 20  // bytes of an answer of Entra; a token has a few KiB
 	maxPageLink  = 16 << 10 // bytes of the address of a next page, which has a cookie of one or two KiB
 	longestValue = 4 << 10  // bytes of a value of a row; the longest column has 1,000 letters
+)
+
+// The defaults of [Config].
+const (
+	defaultPageSize    = 500
+	defaultPages       = 200
+	defaultPageBytes   = 4 << 20
+	defaultCallTimeout = 30 * time.Second
 )
 
 // errRows says that an answer has more rows than were asked for.

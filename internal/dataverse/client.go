@@ -59,16 +59,16 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&c.PageSize, 500}, {&c.MaxPages, 200}, {&c.Logins, 256}} {
+	}{{&c.PageSize, defaultPageSize}, {&c.MaxPages, defaultPages}, {&c.Logins, 256}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
 	}
 	if c.MaxPageBytes <= 0 {
-		c.MaxPageBytes = 4 << 20
+		c.MaxPageBytes = defaultPageBytes
 	}
 	if c.CallTimeout <= 0 {
-		c.CallTimeout = 30 * time.Second
+		c.CallTimeout = defaultCallTimeout
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
