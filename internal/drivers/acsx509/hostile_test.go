@@ -101,7 +101,7 @@ func TestDriver_AHostileHostCostsBoundedTimeAndMemory(t *testing.T) {
 	const ns = "contoso-sb.example.com"
 	block := bytes.Repeat([]byte("x"), 64<<10)
 	bomb := zipped(t, strings.Repeat("x", 1<<20), 300)
-	entryBomb := zipped(t, strings.Repeat("<entry/>", 1<<17), 64)
+	entryBomb := zipped(t, "<feed>"+strings.Repeat("<entry/>", 1<<19-10)+"</feed>", 1) // Just below the bound on bytes.
 	token := say(200, sample(t, "oauth-token.json"))
 	gzipOf := func(b []byte) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
