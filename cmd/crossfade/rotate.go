@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -267,7 +266,7 @@ func (a *app) certificateName(ctx context.Context, cl *client, arg string) (stri
 // readCertificateFile reads a file and refuses, before anything is sent, one
 // that holds a private key.
 func readCertificateFile(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path, certs.MaxFile+1) // One more, for certs.Read to say that it is too long.
 	if err != nil {
 		return nil, usage("reading the certificate: %w", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -68,7 +67,10 @@ func (f scheduleFlags) schedule() (*crossfadev1.Schedule, error) {
 		s.Windows = append(s.Windows, w)
 	}
 	for _, path := range f.freezes {
-		data, err := os.ReadFile(path)
+		data, err := readFile(path, maxFreeze+1)
+		if err == nil && len(data) > maxFreeze {
+			err = fmt.Errorf("%s has more than %d KiB, which is the most that calendars may have together", path, maxFreeze>>10)
+		}
 		if err != nil {
 			return nil, usage("reading the freeze: %w", err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/crossfade-project/crossfade/internal/outbound"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -106,14 +107,15 @@ func readTargets(path, format string) ([]string, error) {
 		return nil, usage("reading targets: %w", err)
 	}
 	defer func() { _ = f.Close() }() // Opened for reading only.
+	in := outbound.LimitBody(f, maxTargetsFile)
 	var rows []string
 	switch format {
 	case "csv":
-		rows, err = csvTargets(f)
+		rows, err = csvTargets(in)
 	case "json":
-		err = json.NewDecoder(io.LimitReader(f, 64<<20)).Decode(&rows)
+		err = json.NewDecoder(in).Decode(&rows)
 	default:
-		rows, err = lineTargets(f)
+		rows, err = lineTargets(in)
 	}
 	switch {
 	case err != nil:

@@ -123,6 +123,9 @@ func (s *scratch) fromPEM(text []byte) ([]*x509.Certificate, error) {
 		}
 		blocks++
 		der := s.keep(block.Bytes)
+		if form := keyDER(der); form != "" { // Whatever the block calls itself.
+			return nil, fmt.Errorf("%s: %w", form, ErrPrivateKey)
+		}
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
 		case "TRUSTED CERTIFICATE":

@@ -134,7 +134,7 @@ func read(path string) (line, fs.FileInfo, error) {
 	if err := checkRate(r.Rate); err != nil {
 		return line{}, nil, fmt.Errorf("reading clock file %s: %w", path, err)
 	}
-	if r.Real.IsZero() || r.Virtual.IsZero() {
+	if !r.Real.After(time.Time{}) || !r.Virtual.After(time.Time{}) {
 		return line{}, nil, fmt.Errorf("reading clock file %s: it names no time", path)
 	}
 	skew := time.Duration(0)

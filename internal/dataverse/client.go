@@ -37,7 +37,7 @@ type Config struct {
 	// PageSize is how many rows are asked for at once, 1 to 5000. Default 500.
 	PageSize int
 	// MaxPages and MaxPageBytes bound what is read of one organisation; more is
-	// an error, never a shorter list. Defaults 200 and 8 MiB.
+	// an error, never a shorter list. Defaults 200 and 4 MiB.
 	MaxPages     int
 	MaxPageBytes int64
 	// Logins is for how many tenants a login with its tokens is kept. Default
@@ -59,16 +59,16 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&c.PageSize, 500}, {&c.MaxPages, 200}, {&c.Logins, 256}} {
+	}{{&c.PageSize, defaultPageSize}, {&c.MaxPages, defaultPages}, {&c.Logins, 256}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
 	}
 	if c.MaxPageBytes <= 0 {
-		c.MaxPageBytes = 8 << 20
+		c.MaxPageBytes = defaultPageBytes
 	}
 	if c.CallTimeout <= 0 {
-		c.CallTimeout = 30 * time.Second
+		c.CallTimeout = defaultCallTimeout
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -142,7 +142,7 @@ func (c *Client) Organisation(ctx context.Context, l Login) (Org, error) {
 	if err := c.mayAsk(base.Host); err != nil {
 		return Org{}, err
 	}
-	s := &session{c: c, base: base, cloud: cloud, login: l}
+	s := &session{c: c, base: base, cloud: cloud, login: l, left: maxAnswers}
 	org := Org{Cloud: cloud}
 	if err := s.version(ctx, &org); err != nil {
 		return Org{}, fmt.Errorf("reading the version of %s: %w", base.Host, err)

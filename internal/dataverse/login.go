@@ -70,7 +70,7 @@ func (c *Client) forget(cred *credential) {
 func (c *Client) makeCredential(l Login, authority string) (azcore.TokenCredential, error) {
 	opts := azcore.ClientOptions{
 		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: authority},
-		Transport: c.c.HTTP,
+		Transport: bounded{c.c.HTTP},
 		// Trying again is the planner's work.
 		Retry:     policy.RetryOptions{MaxRetries: -1},
 		Telemetry: policy.TelemetryOptions{Disabled: true},

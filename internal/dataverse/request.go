@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -59,16 +60,29 @@ func (s *session) once(ctx context.Context, at *url.URL, token string, into any)
 		return fmt.Errorf("asking the organisation: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }() // Read to its end or given up.
-	body, err := io.ReadAll(io.LimitReader(resp.Body, s.c.c.MaxPageBytes+1))
-	switch {
-	case resp.StatusCode != http.StatusOK:
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // Whatever came of it will do.
 		return s.statusError(resp, body, token)
+	}
+	most := min(s.c.c.MaxPageBytes, s.left)
+	body, err := outbound.ReadBody(resp.Body, most)
+	switch {
+	case errors.Is(err, outbound.ErrTooLarge):
+		return rollover.Permanent(rollover.InventoryUnreadable, fmt.Errorf("answer is longer than %d bytes", most))
 	case err != nil:
 		return fmt.Errorf("reading the answer: %w", err)
-	case int64(len(body)) > s.c.c.MaxPageBytes:
-		return rollover.Permanent(rollover.InventoryUnreadable, fmt.Errorf("answer is longer than %d bytes", s.c.c.MaxPageBytes))
 	}
-	if err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), into); err != nil {
+	s.left -= int64(len(body))
+	return decodeAnswer(body, into)
+}
+
+// decodeAnswer reads the JSON of an answer.
+func decodeAnswer(body []byte, into any) error {
+	err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), into)
+	switch {
+	case errors.Is(err, errRows):
+		return rollover.Permanent(rollover.InventoryUnreadable, errRows)
+	case err != nil:
 		// The text of the answer is not repeated; a proxy's page may hold anything.
 		return fmt.Errorf("answer of %d bytes is not the JSON that was asked for", len(body))
 	}

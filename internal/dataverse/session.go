@@ -24,6 +24,7 @@ type session struct {
 	cloud Cloud
 	login Login
 	path  string // version of the Web API in use; empty until it is known
+	left  int64  // bytes of answers that may still be read
 }
 
 // version asks for the version and chooses the path.
@@ -91,11 +92,10 @@ func (s *session) endpoints(ctx context.Context, org *Org) error {
 func (s *session) list(ctx context.Context, at *url.URL) ([]Row, error) {
 	var rows []Row
 	seen := map[string]bool{}
+	asked := map[string]bool{}
 	for range s.c.c.MaxPages {
-		var page struct {
-			Value *[]wireRow `json:"value"`
-			Next  string     `json:"@odata.nextLink"`
-		}
+		asked[at.String()] = true
+		var page page
 		if err := s.read(ctx, at, &page); err != nil {
 			return nil, err
 		}
@@ -115,6 +115,9 @@ func (s *session) list(ctx context.Context, at *url.URL) ([]Row, error) {
 			seen[r.ID] = true
 			rows = append(rows, r)
 		}
+		if len(rows) > maxRows {
+			return nil, rollover.Permanent(rollover.InventoryUnreadable, fmt.Errorf("more than %d service endpoints", maxRows))
+		}
 		if page.Next == "" {
 			slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.ID, b.ID) })
 			return rows, nil
@@ -122,6 +125,9 @@ func (s *session) list(ctx context.Context, at *url.URL) ([]Row, error) {
 		next, err := s.follow(page.Next)
 		if err != nil {
 			return nil, rollover.Permanent(rollover.InventoryUnreadable, err)
+		}
+		if asked[next.String()] {
+			return nil, rollover.Permanent(rollover.InventoryUnreadable, errors.New("the pages go in a circle"))
 		}
 		at = next
 	}
@@ -137,12 +143,12 @@ func (s *session) address(resource, query string) *url.URL {
 // lead nowhere but to the organisation's own Web API: the token goes with it.
 func (s *session) follow(link string) (*url.URL, error) {
 	u, err := url.Parse(link)
-	if err != nil {
+	if err != nil || len(link) > maxPageLink {
 		return nil, errors.New("the address of the next page cannot be read")
 	}
 	same := u.Scheme == s.base.Scheme && u.User == nil && (u.Port() == "" || u.Port() == "443") &&
 		strings.EqualFold(u.Hostname(), s.base.Host)
-	if !same || !strings.HasPrefix(u.Path, "/api/data/") {
+	if !same || !strings.HasPrefix(u.Path, "/api/data/") || slices.Contains(strings.Split(u.Path, "/"), "..") {
 		return nil, fmt.Errorf("the next page is said to be at %q; the token is not sent there", clip(u.Scheme+"://"+u.Host, 100))
 	}
 	return u, nil
@@ -190,6 +196,11 @@ func (w wireRow) row() (Row, error) {
 		ID: id.String(), Name: deref(w.Name), AuthType: int(w.AuthType), Connection: int(w.Connection),
 		Contract: int(w.Contract), Format: int(w.Format), Address: deref(w.Address),
 		Namespace: deref(w.Namespace), Path: deref(w.Path), ManagedIdentity: deref(w.ManagedIdentity),
+	}
+	for _, v := range []string{r.Name, r.Address, r.Namespace, r.Path, r.ManagedIdentity} {
+		if len(v) > longestValue {
+			return Row{}, fmt.Errorf("row %s has a value of %d bytes, at most %d are read", r.ID, len(v), longestValue)
+		}
 	}
 	r.KeyVault = w.KeyVault != nil && *w.KeyVault
 	return r, nil

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -150,6 +151,11 @@ func (s *Set) ask(ctx context.Context, name string, q rollover.GateQuestion) (ro
 	if err != nil {
 		return "", "", fmt.Errorf("reading the answer: %w", err)
 	}
+	return readAnswer(b)
+}
+
+// readAnswer reads what a check said.
+func readAnswer(b []byte) (rollover.GateResult, string, error) {
 	var answer struct {
 		Result rollover.GateResult `json:"result"`
 		Reason string              `json:"reason"`
@@ -157,9 +163,36 @@ func (s *Set) ask(ctx context.Context, name string, q rollover.GateQuestion) (ro
 	if err := json.Unmarshal(b, &answer); err != nil {
 		return "", "", errors.New("the answer is not the JSON that is asked for")
 	}
+	if !saidOnce(b) {
+		return "", "", errors.New("the answer has several results, or none")
+	}
 	switch answer.Result {
 	case rollover.GatePass, rollover.GateFail, rollover.GateInconclusive:
 		return answer.Result, answer.Reason, nil
 	}
 	return "", "", errors.New("the answer's result is none of pass, fail and inconclusive")
+}
+
+// saidOnce reports whether a JSON object has one result. The decoder takes the last
+// of several, in any case: one that says fail and pass must not count as a pass.
+func saidOnce(object []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(object))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return false
+	}
+	results := 0
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return false
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return false
+		}
+		if name, _ := key.(string); strings.EqualFold(name, "result") {
+			results++
+		}
+	}
+	return results == 1
 }

@@ -30,6 +30,8 @@ func TestAsk_NothingButAPassIsOne(t *testing.T) {
 		{"no result", 200, `{}`, rollover.GateInconclusive},
 		{"another word", 200, `{"result":"PASS"}`, rollover.GateInconclusive},
 		{"another type", 200, `{"result":true}`, rollover.GateInconclusive},
+		{"two results", 200, `{"result":"fail","result":"pass"}`, rollover.GateInconclusive},
+		{"two results in two cases", 200, `{"result":"fail","RESULT":"pass"}`, rollover.GateInconclusive},
 		{"two documents", 200, `{"result":"pass"}{"result":"fail"}`, rollover.GateInconclusive},
 		{"too long", 200, `{"result":"pass","reason":"` + strings.Repeat("x", 65<<10) + `"}`, rollover.GateInconclusive},
 	} {

@@ -152,13 +152,17 @@ func (b *Broker) Room(q Queue) (Room, error) {
 	return h.sum(), nil
 }
 
-// maxHeard bounds how many workers are remembered.
-const maxHeard = 4096
+// maxHeard bounds how many workers are remembered, and maxRoom what one of them may
+// say that it can take: a sum of more would be none.
+const (
+	maxHeard = 4096
+	maxRoom  = 1 << 20
+)
 
 // take takes in what a worker said.
 func (h *heard) take(m *nats.Msg) {
 	var t beat
-	if json.Unmarshal(m.Data, &t) != nil || t.Worker == "" || t.Hands < 0 || t.Waiting < 0 {
+	if json.Unmarshal(m.Data, &t) != nil || t.Worker == "" || len(t.Worker) > maxToken || t.Hands < 0 || t.Hands > maxRoom || t.Waiting < 0 || t.Waiting > maxRoom {
 		return
 	}
 	h.mu.Lock()

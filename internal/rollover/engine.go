@@ -41,13 +41,16 @@ type Engine struct{ c Config }
 // NewEngine returns an engine.
 func NewEngine(c Config) *Engine {
 	if c.StepTimeout == 0 {
-		c.StepTimeout = time.Minute
+		c.StepTimeout = defaultStepTimeout
 	}
 	if c.Jitter == nil {
 		c.Jitter = func() float64 { return 0 }
 	}
 	return &Engine{c}
 }
+
+// defaultStepTimeout is the default of [Config].StepTimeout.
+const defaultStepTimeout = time.Minute
 
 // maxRounds bounds one call of Advance. A task has at most six steps; the rest
 // is for saves between them and for lost races.

@@ -290,7 +290,7 @@ func decodeHead(key string, value []byte) (headRecord, error) {
 	if err := json.Unmarshal(value, &h); err != nil {
 		return h, fmt.Errorf("decoding target set %s: %w", key, err)
 	}
-	if h.V != recordVersion || h.ID != key || len(h.Chunks) != chunks(h.Expected) {
+	if h.V != recordVersion || h.ID != key || h.Expected < 1 || h.Expected > MaxRows || len(h.Chunks) != chunks(h.Expected) {
 		return headRecord{}, fmt.Errorf("decoding target set %s: not a record of version %d of this set", key, recordVersion)
 	}
 	return h, nil

@@ -189,7 +189,19 @@ func FuzzRead(f *testing.F) {
 		f.Add(format, fixture(f, "tenants."+format))
 	}
 	f.Fuzz(func(t *testing.T, format, in string) {
-		got, _ := tenants.Read(format, strings.NewReader(in))
+		got, wrong := tenants.Read(format, strings.NewReader(in))
+		again, wrong2 := tenants.Read(format, strings.NewReader(in))
+		if !reflect.DeepEqual(got, again) || !reflect.DeepEqual(wrong, wrong2) {
+			t.Errorf("Read(%s, %q) twice gives another answer", format, in)
+		}
+		for _, e := range wrong {
+			if e.Problem == "" || e.Row < 0 || len(e.Error()) > 2000 {
+				t.Errorf("Read(%s, %q) says %+v, want a short problem with its line", format, in, e)
+			}
+		}
+		if len(wrong) > 1001 {
+			t.Errorf("Read(%s) of %d bytes says %d things", format, len(in), len(wrong))
+		}
 		for _, tenant := range got {
 			if fields := tenant.Validate(); len(fields) > 0 {
 				t.Errorf("Read(%s, %q) returns %+v, which is not valid: %v", format, in, tenant, fields)

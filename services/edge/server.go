@@ -69,7 +69,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.MaxWatches <= 0 {
-		c.MaxWatches = 4096
+		c.MaxWatches = defaultWatches
 	}
 	return c
 }
@@ -124,8 +124,9 @@ func NewServer(c Config) *Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionAge: c.MaxAge, MaxConnectionAgeGrace: time.Minute,
 		}),
-		grpc.MaxConcurrentStreams(1000),
-		grpc.MaxHeaderListSize(64 << 10),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.ConnectionTimeout(20 * time.Second),
 		grpc.WaitForHandlers(true), // So that the store may be closed after Serve.
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")}),

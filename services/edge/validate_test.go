@@ -18,7 +18,7 @@ import (
 )
 
 // requests returns an empty request of every method of the contract.
-func requests(t *testing.T) []proto.Message {
+func requests(t testing.TB) []proto.Message {
 	t.Helper()
 	var out []proto.Message
 	for _, file := range []protoreflect.FileDescriptor{

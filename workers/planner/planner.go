@@ -55,6 +55,12 @@ type organisations interface {
 	Organisation(ctx context.Context, l dataverse.Login) (dataverse.Org, error)
 }
 
+// The defaults of [Config].
+const (
+	defaultListTimeout    = 2 * time.Minute
+	defaultObserveTimeout = time.Minute
+)
+
 // Config is what a [Planner] is made of. Up to Now all
 // fields but Sets are required.
 type Config struct {
@@ -122,10 +128,10 @@ func New(c Config) (*Planner, error) {
 		c.Real = time.Now
 	}
 	if c.ListTimeout <= 0 {
-		c.ListTimeout = 2 * time.Minute
+		c.ListTimeout = defaultListTimeout
 	}
 	if c.ObserveTimeout <= 0 {
-		c.ObserveTimeout = time.Minute
+		c.ObserveTimeout = defaultObserveTimeout
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/crossfade-project/crossfade/internal/drivers/kit"
@@ -60,6 +61,9 @@ const (
 const (
 	maxAnswer = 4 << 20  // one page: 50 keys with certificates of a few KiB
 	maxError  = 64 << 10 // where the codes and the trace are looked for
+
+	maxTokenAnswer = 64 << 10 // of a token endpoint
+	maxTokenBytes  = 8 << 10  // of a token; ACS's have one or two KiB
 )
 
 // pageSize is how many entries ACS puts on a page (ACS service limitations).
@@ -269,6 +273,7 @@ func (a *api) nearMisses(ctx context.Context, at At, name string) string {
 // entries reads a listing, all pages of it.
 func (a *api) entries(ctx context.Context, at At, op, query string) ([]entry, error) {
 	var all []entry
+	left := int64(maxListing)
 	address := managementScope(at.Host) + query
 	seen := map[string]bool{}
 	for len(seen) < a.cfg.MaxPages {
@@ -276,12 +281,19 @@ func (a *api) entries(ctx context.Context, at At, op, query string) ([]entry, er
 		var page feed
 		err := a.manage(ctx, at, request{
 			op: op, method: http.MethodGet, url: address,
-			read: func(r io.Reader) (err error) { page, err = parseFeed(r); return err },
+			read: func(r io.Reader) (err error) {
+				read := &tally{in: r}
+				page, err = parseFeed(outbound.LimitBody(read, left))
+				left -= read.n
+				return err
+			},
 		})
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, page.Entries...)
+		if all = append(all, page.Entries...); len(all) > maxListed {
+			return nil, rollover.Permanent(rollover.Refused, fmt.Errorf("listing on %s: more than %d entries", at.Host, maxListed))
+		}
 		href := page.next()
 		if href == "" {
 			return all, nil
@@ -311,7 +323,7 @@ func nextPage(current, base, href, host string) (string, error) {
 	if from.Port() == "443" {
 		from.Host = from.Hostname()
 	}
-	if from.Scheme != "https" || from.Host != host || from.User != nil || !strings.HasPrefix(from.Path, servicePath) {
+	if from.Scheme != "https" || from.Host != host || from.User != nil || !strings.HasPrefix(from.Path, servicePath) || slices.Contains(strings.Split(from.Path, "/"), "..") {
 		return "", rollover.Permanent(rollover.Refused, fmt.Errorf("a next link on %s leads elsewhere", host))
 	}
 	return from.String(), nil

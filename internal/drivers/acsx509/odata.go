@@ -111,6 +111,8 @@ func (p *properties) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error 
 func (p *properties) set(name, v string) (err error) {
 	trimmed := strings.TrimSpace(v)
 	switch {
+	case len(v) > maxText && known(name):
+		err = fmt.Errorf("longer than %d bytes: %w", maxText, errAnswer)
 	case name == "Name":
 		p.Name = v
 	case name == "DisplayName":
@@ -135,6 +137,16 @@ func (p *properties) set(name, v string) (err error) {
 		p.Version, err = decodeBinary([]byte(trimmed))
 	}
 	return err
+}
+
+// known reports whether a property is one of those that are kept.
+func known(name string) bool {
+	switch name {
+	case "Name", "DisplayName", "Id", "ServiceIdentityId", "Usage", "Type", "SystemReserved", "StartDate", "EndDate", "Version":
+		return true
+	default:
+		return false
+	}
 }
 
 // parseInt is strconv.ParseInt without the text in its error.
@@ -232,7 +244,7 @@ func (e entry) check() error {
 
 // parseRoot decodes the document in r, whose root has to have that local name.
 func parseRoot(r io.Reader, root string, into any) error {
-	d := xml.NewDecoder(r)
+	d := xml.NewTokenDecoder(&sizedTokens{in: xml.NewDecoder(&tags{in: r})})
 	for {
 		tok, err := d.Token()
 		if err != nil {

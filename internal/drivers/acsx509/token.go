@@ -15,6 +15,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/crossfade-project/crossfade/internal/drivers/kit"
+	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/secrets"
 )
@@ -177,10 +178,6 @@ func managementScope(host string) string { return "https://" + host + servicePat
 
 // byOAuth asks by OAuth 2.0 draft 13.
 func (a *api) byOAuth(ctx context.Context, host string, access kit.Access) (swt string, life time.Duration, err error) {
-	var answer struct {
-		Token string          `json:"access_token"`
-		Life  json.RawMessage `json:"expires_in"` // a string at ACS; a number by the draft
-	}
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "scope": {managementScope(host)},
 		"client_id": {access.Account}, "client_secret": {access.Secret.Reveal()},
@@ -189,21 +186,32 @@ func (a *api) byOAuth(ctx context.Context, host string, access kit.Access) (swt 
 		op: "oauth2", method: http.MethodPost, url: "https://" + host + "/v2/OAuth2-13",
 		contentType: formType, body: []byte(form.Encode()),
 		read: func(r io.Reader) error {
-			body, err := io.ReadAll(r)
+			body, err := outbound.ReadBody(r, maxTokenAnswer)
 			if err != nil {
 				return err
 			}
-			if json.Unmarshal(body, &answer) != nil || !isToken(answer.Token) {
-				return errNoProtocol // Not the parser's words: they may quote a token.
-			}
-			return nil
+			swt, life, err = readOAuth(body)
+			return err
 		},
 	})
 	switch statusOf(err) {
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return "", 0, fmt.Errorf("%w: %w", errNoProtocol, err)
 	}
-	return answer.Token, seconds(strings.Trim(string(answer.Life), `"`)), err
+	return swt, life, err
+}
+
+// readOAuth reads the answer of OAuth 2.0 draft 13: a token and how long it lives, 0
+// where that is not known.
+func readOAuth(body []byte) (swt string, life time.Duration, err error) {
+	var answer struct {
+		Token string          `json:"access_token"`
+		Life  json.RawMessage `json:"expires_in"` // a string at ACS; a number by the draft
+	}
+	if json.Unmarshal(body, &answer) != nil || !isToken(answer.Token) {
+		return "", 0, errNoProtocol // Not the parser's words: they may quote a token.
+	}
+	return answer.Token, seconds(strings.Trim(string(answer.Life), `"`)), nil
 }
 
 // byWRAP asks by OAuth WRAP v0.9.
@@ -215,35 +223,42 @@ func (a *api) byWRAP(ctx context.Context, host string, access kit.Access) (swt s
 		op: "wrap", method: http.MethodPost, url: "https://" + host + "/WRAPv0.9/",
 		contentType: formType, body: []byte(form.Encode()),
 		read: func(r io.Reader) error {
-			body, err := io.ReadAll(r)
+			body, err := outbound.ReadBody(r, maxTokenAnswer)
 			if err != nil {
 				return err
 			}
-			for pair := range strings.SplitSeq(strings.TrimSpace(string(body)), "&") {
-				name, v, _ := strings.Cut(pair, "=")
-				// Unescaped once and no more: what is left is the token.
-				if v, err = url.QueryUnescape(v); err != nil {
-					return errNoProtocol
-				}
-				switch name {
-				case "wrap_access_token":
-					swt = v
-				case "wrap_access_token_expires_in":
-					life = seconds(v)
-				}
-			}
-			if !isToken(swt) {
-				return errNoProtocol
-			}
-			return nil
+			swt, life, err = readWRAP(body)
+			return err
 		},
 	})
 	return swt, life, err
 }
 
+// readWRAP reads the answer of OAuth WRAP v0.9: a token and how long it lives, 0
+// where that is not known.
+func readWRAP(body []byte) (swt string, life time.Duration, err error) {
+	for pair := range strings.SplitSeq(strings.TrimSpace(string(body)), "&") {
+		name, v, _ := strings.Cut(pair, "=")
+		// Unescaped once and no more: what is left is the token.
+		if v, err = url.QueryUnescape(v); err != nil {
+			return "", 0, errNoProtocol
+		}
+		switch name {
+		case "wrap_access_token":
+			swt = v
+		case "wrap_access_token_expires_in":
+			life = seconds(v)
+		}
+	}
+	if !isToken(swt) {
+		return "", 0, errNoProtocol
+	}
+	return swt, life, nil
+}
+
 // isToken reports whether s can stand in an Authorization header.
 func isToken(s string) bool {
-	return s != "" && len(s) <= 16<<10 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+	return s != "" && len(s) <= maxTokenBytes && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // seconds reads a lifetime; what is no number of seconds counts as unknown.
