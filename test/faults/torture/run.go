@@ -27,7 +27,7 @@ import (
 type flags struct {
 	seed                       int64
 	profile                    string
-	runs, parallel             int
+	runs, parallel, tenants    int
 	dir                        string
 	keep, calm, json           bool
 	crossfade, previous, judge string
@@ -37,6 +37,9 @@ type flags struct {
 	mu         sync.Mutex // guards out and total
 	total      map[string]*world.Tally
 }
+
+// maxTenants bounds the world of a run: the disk quota of its broker is small.
+const maxTenants = 500
 
 // result is what came of one run.
 type result struct {
@@ -57,7 +60,14 @@ func (f *flags) run(ctx context.Context, out io.Writer) error {
 	}
 	i := slices.IndexFunc(world.Profiles(), func(p world.Profile) bool { return p.Name == f.profile })
 	if i < 0 {
-		return fmt.Errorf("--profile %q: want short or long", f.profile)
+		return fmt.Errorf("--profile %q: want tiny, short or long", f.profile)
+	}
+	p := world.Profiles()[i]
+	if f.tenants < 0 || f.tenants > maxTenants {
+		return fmt.Errorf("--tenants %d: want 1 to %d, or 0 for the profile's own number", f.tenants, maxTenants)
+	}
+	if f.tenants > 0 {
+		p.Tenants = f.tenants
 	}
 	if f.runs < 1 || f.parallel < 1 || f.parallel > 8 {
 		return errors.New("--runs and --parallel: want 1 or more, and at most 8 at once")
@@ -86,7 +96,7 @@ func (f *flags) run(ctx context.Context, out io.Writer) error {
 			slot := <-slots
 			defer func() { slots <- slot }()
 			if ctx.Err() == nil {
-				results[n] = f.one(ctx, world.Profiles()[i], f.seed+int64(n), slot)
+				results[n] = f.one(ctx, p, f.seed+int64(n), slot)
 				f.tell(results[n])
 			}
 			return nil

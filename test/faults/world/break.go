@@ -55,14 +55,14 @@ func (w *World) play(ctx context.Context, a Action) error {
 	if a.Share != 0 {
 		f.Detail = fmt.Sprintf("%.0f %% of the hosts", a.Share*100)
 	}
-	mend, err := w.damage(ctx, a)
+	mend, err := w.damage(ctx, a, &f)
 	if err != nil {
 		return fmt.Errorf("%s of %s: %w", a.Kind, a.Victim, err)
 	}
 	w.count(a.Kind, func(t *Tally) { t.Injected++ })
 	until(ctx, f.Real.Add(a.For))
-	if err := mend(); err != nil {
-		return fmt.Errorf("mending %s of %s: %w", a.Kind, a.Victim, err)
+	if err := mend(); err != nil { // It is written down all the same, as not mended.
+		return errors.Join(fmt.Errorf("mending %s of %s: %w", a.Kind, a.Victim, err), w.faults.Add(f))
 	}
 	f.Mended = time.Now()
 	w.count(a.Kind, func(t *Tally) { t.Mended++; t.Lasted += f.Mended.Sub(f.Real) })
@@ -95,8 +95,9 @@ func (w *World) Tallies() []Tally {
 // mendLimit bounds each step of mending.
 const mendLimit = 20 * time.Second
 
-// damage breaks what the action says and returns how to mend it.
-func (w *World) damage(ctx context.Context, a Action) (mend func() error, err error) {
+// damage breaks what the action says, notes in f what only the deed shows, and
+// returns how to mend it.
+func (w *World) damage(ctx context.Context, a Action, f *record.Fault) (mend func() error, err error) {
 	switch p := w.procs[a.Victim]; {
 	case a.Kind == KindKill:
 		p.kill()
@@ -110,7 +111,7 @@ func (w *World) damage(ctx context.Context, a Action) (mend func() error, err er
 	case a.Kind == KindClock:
 		return w.skew(a)
 	case a.Kind == KindFull:
-		return w.fill(ctx)
+		return w.fill(ctx, f)
 	case strings.HasPrefix(a.Kind, "acs-"):
 		return w.acs(ctx, a)
 	}
@@ -136,6 +137,24 @@ func (w *World) acs(ctx context.Context, a Action) (func() error, error) {
 		_, err := w.emulator.ask(ctx, order{Op: "renumber"})
 		return func() error { return nil }, err
 	}
+	r := ruleOf(a)
+	w.mu.Lock()
+	w.rules = append(w.rules, r)
+	w.mu.Unlock()
+	return func() error {
+		w.mu.Lock()
+		if i := slices.Index(w.rules, r); i >= 0 {
+			w.rules = slices.Delete(w.rules, i, i+1)
+		}
+		w.mu.Unlock()
+		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendLimit)
+		defer cancel()
+		return w.tellACS(mctx)
+	}, w.tellACS(ctx)
+}
+
+// ruleOf is what the emulator is told for an action on ACS other than [KindRenum].
+func ruleOf(a Action) rule {
 	r := rule{Kind: strings.TrimPrefix(a.Kind, "acs-"), HostShare: a.Share, Probability: 0.5}
 	switch r.Kind {
 	case "429":
@@ -152,19 +171,7 @@ func (w *World) acs(ctx context.Context, a Action) (func() error, error) {
 	case "stall": // No answer, until the caller goes away.
 		r.Kind, r.Delay, r.Probability = "slow", time.Hour, 0.15
 	}
-	w.mu.Lock()
-	w.rules = append(w.rules, r)
-	w.mu.Unlock()
-	return func() error {
-		w.mu.Lock()
-		if i := slices.Index(w.rules, r); i >= 0 {
-			w.rules = slices.Delete(w.rules, i, i+1)
-		}
-		w.mu.Unlock()
-		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendLimit)
-		defer cancel()
-		return w.tellACS(mctx)
-	}, w.tellACS(ctx)
+	return r
 }
 
 // FailHosts makes ACS refuse every write to the hosts, for the whole of the run.
@@ -190,8 +197,9 @@ func (w *World) tellACS(ctx context.Context) error {
 // filler is the stream that uses up the brokers' disk quota.
 const filler = "FILLER"
 
-// fill uses up the disk quota of all nodes, and gives it back.
-func (w *World) fill(ctx context.Context) (func() error, error) {
+// fill uses up the disk quota of all nodes, and gives it back. What ended the
+// filling stands in f: it may also be that a node was broken meanwhile.
+func (w *World) fill(ctx context.Context, f *record.Fault) (func() error, error) {
 	var urls []string
 	for i := range natsNodes {
 		urls = append(urls, "nats://"+w.addr(natsPort+i))
@@ -220,7 +228,10 @@ func (w *World) fill(ctx context.Context) (func() error, error) {
 		}
 		return fmt.Errorf("giving back the disk quota: %w", err)
 	}
-	_ = w.filling(ctx, js) // It ends when there is no room, which is what is wanted, or no answer.
+	f.Detail = "filled without an end"
+	if err := w.filling(ctx, js); err != nil {
+		f.Detail = "filled until: " + err.Error()
+	}
 	return mend, nil
 }
 

@@ -55,6 +55,13 @@ type rule struct {
 	RetryAfter  time.Duration `json:"retry_after,omitempty"`
 }
 
+func (r rule) fault() acs.FaultRule {
+	return acs.FaultRule{
+		Kind: r.Kind, Host: r.Host, Method: r.Method, PathContains: r.Path, Probability: r.Probability,
+		HostShare: r.HostShare, Delay: r.Delay, RetryAfter: r.RetryAfter,
+	}
+}
+
 // answer is a line from it. The first one says that it serves.
 type answer struct {
 	Err        string            `json:"err,omitempty"`
@@ -133,10 +140,7 @@ func (e *emulated) obey(o order) (a answer) {
 	case "faults":
 		f := acs.Faults{Seed: o.Seed}
 		for _, r := range o.Faults {
-			f.Rules = append(f.Rules, acs.FaultRule{
-				Kind: r.Kind, Host: r.Host, Method: r.Method, PathContains: r.Path, Probability: r.Probability,
-				HostShare: r.HostShare, Delay: r.Delay, RetryAfter: r.RetryAfter,
-			})
+			f.Rules = append(f.Rules, r.fault())
 		}
 		if err := f.Check(); err != nil {
 			a.Err = err.Error()
@@ -254,6 +258,10 @@ type emulatorProcess struct {
 	one chan struct{} // holds a token while nobody asks
 }
 
+// askLimit bounds how long the emulator's process may take to answer: it always
+// does, so one that does not is broken and is ended.
+const askLimit = 30 * time.Second
+
 // ask sends an order and returns the answer.
 func (e *emulatorProcess) ask(ctx context.Context, o order) (answer, error) {
 	select {
@@ -262,6 +270,8 @@ func (e *emulatorProcess) ask(ctx context.Context, o order) (answer, error) {
 	case <-e.one:
 	}
 	defer func() { e.one <- struct{}{} }()
+	late := time.AfterFunc(askLimit, e.p.kill)
+	defer late.Stop()
 	b, err := json.Marshal(o)
 	if err != nil {
 		return answer{}, err

@@ -42,6 +42,7 @@ type Profile struct {
 // The profiles by name.
 func Profiles() []Profile {
 	return []Profile{
+		{Name: "tiny", Length: 3 * time.Second, Every: 300 * time.Millisecond, Longest: time.Second, Tenants: 16},
 		{Name: "short", Length: 14 * time.Second, Every: 600 * time.Millisecond, Longest: 4 * time.Second, Tenants: 40},
 		{Name: "long", Length: 20 * time.Minute, Every: 1500 * time.Millisecond, Longest: 15 * time.Second, Tenants: 120},
 	}
