@@ -179,6 +179,6 @@ func (e *Engine) undo(ctx context.Context, d Driver, k Task, w Work) (Task, erro
 	}
 	k.Phase, k.Added, k.Evidence = Planned, false, nil
 	k.Outcome, k.Reason, k.Detail = Undone, ByRequest, ""
-	k.Tries, k.NextAt = 0, time.Time{}
+	k.Tries, k.NextAt, k.Doubted = 0, time.Time{}, false
 	return k, nil
 }

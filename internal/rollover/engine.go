@@ -91,7 +91,7 @@ func (e *Engine) try(ctx context.Context, k Task, step Step) (Task, error) {
 	next.V, next.UpdatedAt = RecordVersion, now
 	if next.Outcome == Open {
 		next.Phase = advance(next, step)
-		next.Tries, next.NextAt, next.Detail = 0, time.Time{}, ""
+		next.Tries, next.NextAt, next.Detail, next.Doubted = 0, time.Time{}, "", false
 		next.unthrottle()
 		next.Outcome, next.Reason = ended(next)
 	}
@@ -186,10 +186,10 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	if !errors.As(err, &s) {
 		s = &StepError{Err: err}
 	}
-	if s.Outcome == Conflict && k.Tries == 0 && k.Orders.MaxTries > 1 {
+	if s.Outcome == Conflict && !k.Doubted && k.Orders.MaxTries > 1 {
 		// A conflict is believed when it is seen twice. ACS may answer with what
 		// stood there a moment ago, and one such answer must not end a task.
-		s = &StepError{Err: err}
+		s, k.Doubted = &StepError{Err: err}, true
 	}
 	if s.Outcome != Open {
 		k.Outcome, k.Reason, k.NextAt = s.Outcome, s.Reason, time.Time{}

@@ -25,7 +25,7 @@ func Next(k Task, now time.Time) Step {
 	switch {
 	case k.Outcome != Open:
 		return StepNothing
-	case k.Orders.Hold, now.Before(k.NextAt), k.Orders.Undo != k.Undo, k.Orders.Scheduled && !now.Before(k.Orders.OpenUntil):
+	case k.Orders.Hold, k.waits(now), k.Orders.Undo != k.Undo, k.Orders.Scheduled && !now.Before(k.Orders.OpenUntil):
 		return StepWait
 	case k.Undo > 0 && k.Archive != nil:
 		return StepRestore
@@ -44,6 +44,24 @@ func Next(k Task, now time.Time) Step {
 	default:
 		return StepNothing
 	}
+}
+
+// ClockDoubt is from when on a record of the future is not believed: whoever wrote it
+// has a clock that is so much faster than ours, at least.
+const ClockDoubt = 10 * time.Second
+
+// waits reports whether the task is to be left alone until a later instant. That
+// instant is by the clock of who wrote it: where that clock is known to be wrong, it
+// would hold the task for as long as the clock is wrong.
+func (p Progress) waits(now time.Time) bool {
+	return now.Before(p.NextAt) && p.UpdatedAt.Sub(now) <= ClockDoubt
+}
+
+// Wait returns for how long the task is to be left alone, seen from now; 0 or less:
+// it is not. It is never more than its writer meant, whatever the writer's clock
+// shows.
+func (p Progress) Wait(now time.Time) time.Duration {
+	return min(p.NextAt.Sub(now), p.NextAt.Sub(p.UpdatedAt))
 }
 
 // afterActivation waits out the overlap. Both stand until RetireNotBefore, and

@@ -49,7 +49,7 @@ func (k *Task) reopen(now time.Time) {
 	}
 	k.V, k.UpdatedAt = RecordVersion, now
 	k.Outcome, k.Reason, k.Detail = Open, NoReason, ""
-	k.Tries, k.NextAt, k.Archive = 0, time.Time{}, k.Archive.stale()
+	k.Tries, k.NextAt, k.Archive, k.Doubted = 0, time.Time{}, k.Archive.stale(), false
 }
 
 // MayRetry returns nil if tasks of r may be opened again now.

@@ -38,9 +38,9 @@ func (h hosts) of(host string) *rollover.HostPace {
 func (h hosts) told(host string, p rollover.Progress, now time.Time) {
 	switch p.Throttle {
 	case rollover.ByHost:
-		h.of(host).Refused(now, p.NextAt)
+		h.of(host).Refused(now, now.Add(p.Wait(now)))
 	case rollover.BreakerOpen:
-		h.of(host).Held(now, p.NextAt)
+		h.of(host).Held(now, now.Add(p.Wait(now)))
 	case rollover.HostDown:
 		h.of(host).Failed(now)
 	default:

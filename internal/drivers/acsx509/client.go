@@ -211,9 +211,28 @@ func (a *api) Identity(ctx context.Context, at At, name string) (Identity, error
 		if len(listed) < len(keys) {
 			return Identity{}, fmt.Errorf("listing keys on %s: fewer than were just seen: %w", at.Host, errAnswer)
 		}
-		keys = listed
+		if keys = listed; len(keys) >= pageSize && torn(keys) {
+			if keys, err = a.entries(ctx, at, "list", "ServiceIdentityKeys()?$filter="+escape(fmt.Sprintf("ServiceIdentityId eq %dL", id))); err != nil {
+				return Identity{}, err
+			}
+		}
 	}
 	return identityOf(id, at, keys)
+}
+
+// torn reports whether a list of several pages may be of two states: ACS pages by
+// id, and where ids were given anew between two pages, keys come twice. Such a list
+// is read once more; what stands there twice indeed is then seen again.
+func torn(keys []entry) bool {
+	seen := map[string]bool{}
+	for _, e := range keys {
+		k := e.key()
+		if k.X509 && seen[string(k.DER)] {
+			return true
+		}
+		seen[string(k.DER)] = true
+	}
+	return false
 }
 
 // expandedKeys returns the keys that came inside of an identity, none where that

@@ -140,7 +140,7 @@ func (f *flags) build(ctx context.Context) (err error) {
 
 // A run ends at the latest so long after its last fault: by then everything must
 // have settled.
-const patience = 100 * time.Second
+const patience = 150 * time.Second
 
 // one makes one run and has it judged.
 func (f *flags) one(ctx context.Context, p world.Profile, seed int64, slot int) (res result) {

@@ -186,9 +186,20 @@ func (w *World) FailHosts(ctx context.Context, hosts []string) error {
 	return w.tellACS(ctx)
 }
 
+// weather is what goes wrong at ACS all the time: effects whose answer is lost, and
+// answers of a moment ago. It comes after the faults of the schedule.
+func weather() []rule {
+	return []rule{
+		{Kind: "504-applied", Method: "POST", Path: "ServiceIdentityKeys", Probability: 0.15},
+		{Kind: "reset-applied", Path: "ServiceIdentityKeys", Method: "POST", Probability: 0.1},
+		{Kind: "reset-applied", Path: "ServiceIdentityKeys", Method: "DELETE", Probability: 0.2},
+		{Kind: "stale-read", Method: "GET", Path: "ServiceIdentit", Probability: 0.03},
+	}
+}
+
 func (w *World) tellACS(ctx context.Context) error {
 	w.mu.Lock()
-	rules := slices.Clone(w.rules)
+	rules := append(slices.Clone(w.rules), weather()...)
 	w.mu.Unlock()
 	_, err := w.emulator.ask(ctx, order{Op: "faults", Faults: rules, Seed: w.o.Seed})
 	return err
