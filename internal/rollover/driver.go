@@ -49,8 +49,8 @@ type Driver interface {
 	// Retire removes Work.Old and nothing else. It refuses with [ErrTooEarly]
 	// before Work.RetireNotBefore plus Work.Margin by Work.Now, and with
 	// [ErrNoEvidence] unless Work.New stands on the target and is valid. Gone
-	// already is success. It returns the SHA-256 of all of Work.Old that are
-	// gone when it ends.
+	// already is success; with Work.Careful it may be [ErrUnseen]. It returns the
+	// SHA-256 of all of Work.Old that are gone when it ends.
 	Retire(ctx context.Context, w Work) (removed []string, err error)
 
 	// Restore puts back each of Work.Restore exactly as it is there: bytes, dates,
@@ -64,7 +64,8 @@ type Driver interface {
 	// Undo goes back: it removes Work.New if, and only if, this rotation added
 	// it, and some other credential of the target is valid; where Work.Old names
 	// any, one of those, and where it names none, what stood there at planning or a
-	// valid one of the same subject. Gone already is success.
+	// valid one of the same subject. Gone already is success; with Work.Careful it
+	// may be [ErrUnseen].
 	Undo(ctx context.Context, w Work) error
 }
 
@@ -82,6 +83,7 @@ type Work struct {
 	Rotation        string        // id; marks what we add as ours
 	Tenant          string        // whose management access is used
 	Target          Target        //
+	Careful         bool          // what is to be removed, or may have been added before, should be there: see ErrUnseen
 	New             Credential    // with its bytes
 	Old             []Credential  // named by the plan; may be empty
 	Restore         []Standing    // with their bytes: what Restore puts back; a copy is there twice if it stood twice

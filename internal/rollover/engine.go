@@ -105,6 +105,7 @@ func (e *Engine) do(ctx context.Context, k Task, step Step) (Task, error) {
 		return k, Permanent(Refused, err)
 	}
 	w := k.Work(e.c.Now())
+	w.Careful = k.careful(step)
 	switch step {
 	case StepStage:
 		added, err := d.Stage(ctx, w)
@@ -169,6 +170,20 @@ func (e *Engine) retire(ctx context.Context, d Driver, k Task, w Work) (Task, er
 	return k, err
 }
 
+// careful reports whether what a step does not find is to be looked for once more.
+// A try of adding that failed may have been done; what is to be removed was there.
+func (k Task) careful(step Step) bool {
+	switch step {
+	case StepStage:
+		return !k.Doubted && k.Tries > 0
+	case StepRetire:
+		return !k.Doubted
+	case StepUndo:
+		return !k.Doubted && (k.Added || k.Tries > 0)
+	}
+	return false
+}
+
 // Work returns what a driver is told about k.
 func (k Task) Work(now time.Time) Work {
 	return Work{
@@ -186,10 +201,16 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	if !errors.As(err, &s) {
 		s = &StepError{Err: err}
 	}
-	if s.Outcome == Conflict && !k.Doubted && k.Orders.MaxTries > 1 {
+	doubted := k.Doubted
+	k.Doubted = false
+	switch {
+	case errors.Is(err, ErrUnseen) && !doubted:
+		k.Doubted, k.NextAt = true, now.Add(DoubtPause)
+		return k
+	case s.Outcome == Conflict && !doubted && k.Orders.MaxTries > 1:
 		// A conflict is believed when it is seen twice. ACS may answer with what
 		// stood there a moment ago, and one such answer must not end a task.
-		s, k.Doubted = &StepError{Err: err}, true
+		s, k.Doubted = &StepError{Err: err, After: DoubtPause}, true
 	}
 	if s.Outcome != Open {
 		k.Outcome, k.Reason, k.NextAt = s.Outcome, s.Reason, time.Time{}

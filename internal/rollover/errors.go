@@ -73,3 +73,13 @@ func HandOver(reason Reason, err error) error {
 func Changed(reason Reason, err error) error {
 	return &StepError{Outcome: Conflict, Reason: reason, Err: err}
 }
+
+// ErrUnseen says that what a step expected to find on the target is not to be seen
+// there, and that nothing was changed. With [Work.Careful] a driver returns it where
+// its readings may be of a moment ago. It is believed when it is seen twice in a row,
+// [DoubtPause] apart.
+var ErrUnseen = errors.New("it is not to be seen there")
+
+// DoubtPause is how long it takes until a target is read again that was not as
+// expected.
+const DoubtPause = 3 * time.Second

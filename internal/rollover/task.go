@@ -120,10 +120,10 @@ type Progress struct {
 	Reason  Reason    `json:"reason,omitempty"`
 	Detail  string    `json:"detail,omitempty"`  // of the outcome, or of the last failure; never a secret
 	Added   bool      `json:"added,omitempty"`   // the new credential is ours: added in this rotation
+	Doubted bool      `json:"doubted,omitempty"` // the last reading was not as expected, and was not believed
 	Removed []string  `json:"removed,omitempty"` // SHA-256 of what was removed
 	Tries   int       `json:"tries,omitempty"`   // failed tries of the step at hand; reset by progress
 	NextAt  time.Time `json:"next_at,omitzero"`  // not before this instant again; zero: at once
-	Doubted bool      `json:"doubted,omitempty"` // the step at hand has met a conflict once, which was not believed
 	// Throttle says what held up the last try of the step at hand, Throttled how
 	// often in a row it waited for that, and ThrottledAt since when.
 	Throttle    Throttle  `json:"throttle,omitempty"`

@@ -97,6 +97,9 @@ func (d *Driver) Stage(ctx context.Context, w rollover.Work) (added bool, err er
 		return false, rollover.Changed(rollover.ChangedSincePlan,
 			fmt.Errorf("%s holds %d certificates that are not those of the plan", w.Target, len(o.Standing)))
 	}
+	if w.Careful {
+		return false, fmt.Errorf("the new certificate may have been added to %s before: %w", w.Target, rollover.ErrUnseen)
+	}
 	if err = d.client.AddKey(ctx, place(w), id.ID, fresh(w)); err == nil {
 		return true, nil
 	}
@@ -224,9 +227,16 @@ func (d *Driver) Retire(ctx context.Context, w rollover.Work) (removed []string,
 	if named(Key{Standing: rollover.Standing{Credential: w.New}}) {
 		return nil, rollover.Permanent(rollover.Refused, errors.New("the plan names the new certificate as an old one"))
 	}
-	left, err := d.remove(ctx, w, named, func(id Identity) error { return readyToRetire(id, w) })
+	seen := false
+	left, err := d.remove(ctx, w, named, func(id Identity) error {
+		seen = seen || slices.ContainsFunc(id.Keys, named)
+		return readyToRetire(id, w)
+	})
 	if left == nil { // Nothing was read; nothing is known.
 		return nil, err
+	}
+	if err == nil && !seen && w.Careful {
+		return nil, fmt.Errorf("the old certificates of %s: %w", w.Target, rollover.ErrUnseen)
 	}
 	for _, c := range w.Old {
 		if !slices.ContainsFunc(left.Keys, func(k Key) bool { return k.SHA256 == c.SHA256 }) {

@@ -119,15 +119,20 @@ func (d *Driver) Undo(ctx context.Context, w rollover.Work) error {
 		return rollover.Permanent(rollover.Refused, errors.New("undoing without a rotation's id"))
 	}
 	ours := func(k Key) bool { return k.SHA256 == w.New.SHA256 && k.Mark == w.Rotation }
+	seen := false
 	_, err := d.remove(ctx, w, ours, func(id Identity) error {
 		if !slices.ContainsFunc(id.Keys, ours) {
 			return nil // Nothing goes.
 		}
+		seen = true
 		if len(w.Old) == 0 {
 			return senderKeeps(id, w)
 		}
 		return oldUsable(id, w)
 	})
+	if err == nil && !seen && w.Careful {
+		return fmt.Errorf("what we added to %s: %w", w.Target, rollover.ErrUnseen)
+	}
 	return err
 }
 
