@@ -115,7 +115,8 @@ func (g *golden) keys(t *testing.T, named []acs.Key) []acs.Key {
 		if !ok {
 			t.Fatalf("golden store: the value of key %d is missing", k.ID)
 		}
-		k.Value, out[i] = v, k
+		k.Value = v
+		out[i] = k
 	}
 	return out
 }

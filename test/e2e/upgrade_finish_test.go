@@ -97,7 +97,7 @@ func (f *fleet) finish(sc scene) {
 	name := sc.Rotation
 	if sc.Cursor != "" { // The store is a copy, so its cursors are of another.
 		m := f.first(name, sc.Cursor)
-		if s := m.GetSnapshot(); s == nil || !s.GetReset() {
+		if s := m.GetSnapshot(); s == nil || !s.GetReset_() {
 			f.t.Errorf("watching from the cursor of another store begins with %v, want a snapshot that resets", m)
 		}
 	}
@@ -178,7 +178,7 @@ func TestUpgrade_TwoBuildsSideBySide(t *testing.T) {
 			said := watch.said()
 			_, cursor, _ := strings.Cut(said[strings.LastIndex(said, `"cursor":"`):], `"cursor":"`)
 			cursor, _, _ = strings.Cut(cursor, `"`)
-			if m := f.first(rotation, cursor); m.GetSnapshot().GetReset() {
+			if m := f.first(rotation, cursor); m.GetSnapshot().GetReset_() {
 				t.Errorf("watching from a cursor of the other build begins with %v, want no reset", m)
 			}
 			start(t, programs[0], "work", "--config", config).says("msg=working")

@@ -136,6 +136,7 @@ func TestUpgrade_GoldenStoresAreMade(t *testing.T) {
 			tr := f.truth()
 			f.cloud.ACS().SetFaults(acs.Faults{Seed: 3, Rules: []acs.FaultRule{
 				{Method: "POST", PathContains: "ServiceIdentityKeys", Kind: acs.FaultTimeoutApplied, Probability: 0.3},
+				{Method: "POST", PathContains: "ServiceIdentityKeys", Kind: acs.FaultInternal, Probability: 0.3},
 			}})
 			serve := f.serve("--config", f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots, c.Workers.PlanSlots = 2, 2 }))
 			f.setUp()
