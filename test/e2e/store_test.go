@@ -231,7 +231,7 @@ func (g *golden) restore(t *testing.T, dir string) {
 // restorer fills one stream after the other.
 type restorer struct {
 	t    *testing.T
-	ctx  context.Context //nolint:containedctx // It lives as long as one call.
+	ctx  context.Context // of the one call that it lives for
 	js   jetstream.JetStream
 	at   goldenStream
 	into jetstream.Stream
@@ -246,8 +246,6 @@ func (r *restorer) filler() string {
 
 func (r *restorer) begin(s goldenStream) {
 	r.t.Helper()
-	// The program would send them as part of a batch, and none expires meanwhile.
-	s.Config.FirstSeq = 0
 	var err error
 	if r.into, err = r.js.CreateStream(r.ctx, s.Config); err != nil {
 		r.t.Fatal(err)
