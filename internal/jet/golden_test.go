@@ -95,11 +95,11 @@ func TestRecords_AreReadAsTheyWereWritten(t *testing.T) {
 }
 
 func TestDecode_RefusesWhatANewerProgramWrote(t *testing.T) {
-	data, err := json.Marshal(map[string]any{"v": rollover.RecordVersion + 1})
+	data, err := json.Marshal(map[string]any{"v": rollover.LatestVersion + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := decode[rollover.Progress](data); err == nil {
-		t.Errorf("decode of version %d = nil, want an error", rollover.RecordVersion+1)
+		t.Errorf("decode of version %d = nil, want an error", rollover.LatestVersion+1)
 	}
 }

@@ -81,7 +81,7 @@ func (b *Broker) saveWith(ctx context.Context, r rollover.Rotation, ws []write) 
 
 // recordWrite returns r as it will be stored, and the write that stores it.
 func (b *Broker) recordWrite(r rollover.Rotation) (rollover.Rotation, write, error) {
-	r.V = rollover.RecordVersion
+	r.V = r.Version()
 	data, err := encode(r)
 	if err != nil {
 		return r, write{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -157,6 +158,12 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 		// A client that was configured carelessly must not take replicas away.
 		want.Replicas = max(want.Replicas, have.Replicas)
 		want.AllowDirect = have.AllowDirect
+		// A newer program may have added subjects that this one does not know.
+		for _, subject := range have.Subjects {
+			if !slices.Contains(want.Subjects, subject) {
+				want.Subjects = append(want.Subjects, subject)
+			}
+		}
 		if _, sized := shares()[want.Name]; sized && b.c.MaxStore == 0 {
 			want.MaxBytes = have.MaxBytes
 		}

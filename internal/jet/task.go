@@ -75,7 +75,7 @@ func (b *Broker) SaveTask(ctx context.Context, k rollover.Task) (rollover.Task, 
 
 // taskWrite returns k as it will be stored, and the write that stores it.
 func (b *Broker) taskWrite(k rollover.Task) (rollover.Task, write, error) {
-	k.V = rollover.RecordVersion
+	k.V = k.Progress.Version()
 	data, err := encode(k.Progress)
 	if err != nil {
 		return k, write{}, fmt.Errorf("task %s: %w", k.ID, err)

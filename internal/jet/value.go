@@ -69,7 +69,7 @@ func encode(v any) ([]byte, error) {
 	return data, nil
 }
 
-// decode reads a record of this version or the one before.
+// decode reads a record of a version that this program knows.
 func decode[T any](data []byte) (T, error) {
 	var out T
 	var head struct {
@@ -78,8 +78,9 @@ func decode[T any](data []byte) (T, error) {
 	if err := json.Unmarshal(data, &head); err != nil {
 		return out, fmt.Errorf("decoding %T: %w", out, err)
 	}
-	if head.V != rollover.RecordVersion && head.V != rollover.RecordVersion-1 {
-		return out, fmt.Errorf("decoding %T: version %d is not %d or the one before", out, head.V, rollover.RecordVersion)
+	if head.V > rollover.LatestVersion || head.V < rollover.RecordVersion {
+		return out, fmt.Errorf("decoding %T: its version is %d, this program knows %d to %d and leaves it alone; run the program that wrote it, or a newer one",
+			out, head.V, rollover.RecordVersion, rollover.LatestVersion)
 	}
 	if err := json.Unmarshal(data, &out); err != nil {
 		return out, fmt.Errorf("decoding %T: %w", out, err)

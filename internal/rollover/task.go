@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// RecordVersion is written into every stored record. Readers accept it and the
-// one before.
+// RecordVersion is written into every stored record that a program of the build
+// before can share; see [LatestVersion] for the others.
 const RecordVersion = 1
 
 // Phase is how far a task has come. Phases only go forward, but for Undo.

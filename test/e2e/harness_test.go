@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -175,6 +176,8 @@ type fleet struct {
 	clock *clock.Clock
 	cloud *emulator.Cloud
 	api   string // address of the service, once it serves
+	// program is what serves and asks. Empty: the program under test.
+	program string
 }
 
 // newFleet starts an emulated cloud of n tenants.
@@ -230,7 +233,7 @@ func (f *fleet) config(name string, change func(*daemon.Config)) string {
 // serve starts the service and waits until it serves.
 func (f *fleet) serve(args ...string) *process {
 	f.t.Helper()
-	p := start(f.t, crossfade, append([]string{"serve"}, args...)...)
+	p := start(f.t, cmp.Or(f.program, crossfade), append([]string{"serve"}, args...)...)
 	f.api = p.says(`msg=serving grpc=(\S+)`)[1]
 	return p
 }
@@ -241,7 +244,7 @@ func (f *fleet) run(args ...string) (string, int) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, crossfade, append([]string{"--address", f.api}, args...)...)
+	cmd := exec.CommandContext(ctx, cmp.Or(f.program, crossfade), append([]string{"--address", f.api}, args...)...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
