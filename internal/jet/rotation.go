@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -49,6 +47,9 @@ func (b *Broker) Rotation(ctx context.Context, id string) (rollover.Rotation, er
 		return rollover.Rotation{}, fmt.Errorf("rotation %s: %w", id, err)
 	}
 	r.Rev = m.Sequence
+	if !r.Gone.IsZero() {
+		return rollover.Rotation{}, fmt.Errorf("rotation %s: %w", id, rollover.ErrGone)
+	}
 	return r, nil
 }
 
@@ -226,6 +227,9 @@ func (b *Broker) chunk(ctx context.Context, id string, n int) ([]rollover.Item, 
 		return nil, fmt.Errorf("plan of rotation %s: %w", id, err)
 	}
 	if data == nil {
+		if _, err := b.Rotation(ctx, id); errors.Is(err, rollover.ErrNotFound) {
+			return nil, fmt.Errorf("plan of rotation %s: %w", id, rollover.ErrGone)
+		}
 		return nil, fmt.Errorf("part %d of the plan of rotation %s: %w", n, id, rollover.ErrNotFound)
 	}
 	rec, err := decode[planRecord](data)
@@ -234,37 +238,4 @@ func (b *Broker) chunk(ctx context.Context, id string, n int) ([]rollover.Item, 
 	}
 	b.chunks.Add(subject, rec.Items)
 	return rec.Items, nil
-}
-
-// DeleteRotation removes the selection, findings, plan and task states of a
-// rotation and keeps its record. Doing it again is harmless, and needed: after a
-// power cut removed values may be back. No consumer with acknowledgements may
-// ever exist on these streams: a purge makes such a one skip messages.
-func (b *Broker) DeleteRotation(ctx context.Context, id string) error {
-	for _, p := range []struct{ stream, prefix string }{
-		{streamState, statePrefix}, {streamState, findingPrefix},
-		{streamRotations, planPrefix}, {streamRotations, selectionPrefix},
-	} {
-		filter := b.names.of(p.prefix, id) + ".>"
-		cctx, cancel := context.WithTimeout(ctx, callBudget)
-		err := again(cctx, func(ctx context.Context) error {
-			s, err := b.js.Stream(ctx, p.stream)
-			if err != nil {
-				return fmt.Errorf("looking up stream %s: %w", p.stream, err)
-			}
-			return s.Purge(ctx, jetstream.WithPurgeSubject(filter))
-		})
-		cancel()
-		if err != nil {
-			return fmt.Errorf("purging %s: %w", filter, err)
-		}
-	}
-	b.plans.Remove(id)
-	b.selections.Remove(id)
-	for _, key := range b.chunks.Keys() {
-		if a, err := parseAddress(key); err == nil && a.rotation == id {
-			b.chunks.Remove(key)
-		}
-	}
-	return nil
 }
