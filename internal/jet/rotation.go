@@ -25,6 +25,9 @@ func (b *Broker) CreateRotation(ctx context.Context, r rollover.Rotation, tenant
 		ws = append(ws, cut(streamRotations, b.names.selection(r.ID, n), data)...)
 		n++
 	}
+	if err := b.admit(ctx, sizeOf(ws)); err != nil {
+		return r, fmt.Errorf("rotation %s: %w", r.ID, err)
+	}
 	r.Rev = 0
 	saved, err := b.saveWith(ctx, r, ws)
 	if errors.Is(err, rollover.ErrConflict) {
@@ -167,7 +170,7 @@ func (b *Broker) room(ctx context.Context, tasks int) error {
 			return fmt.Errorf("looking up stream %s: %w", streamState, err)
 		}
 		i := s.CachedInfo()
-		if free := i.Config.MaxBytes - int64(i.State.Bytes); i.Config.MaxBytes > 0 && int64(tasks)*bytesPerTask > free { //nolint:gosec // Below MaxBytes.
+		if free := i.Config.MaxBytes/100*(100-reserve) - int64(i.State.Bytes); i.Config.MaxBytes > 0 && int64(tasks)*bytesPerTask > free { //nolint:gosec // Below MaxBytes.
 			return fullError{fmt.Errorf("%d tasks need about %d bytes of state, %d are free", tasks, tasks*bytesPerTask, free)}
 		}
 		return nil

@@ -65,3 +65,12 @@ func (b *Broker) admit(ctx context.Context, size int64) error {
 		return nil
 	})
 }
+
+// sizeOf returns how many bytes writes take.
+func sizeOf(ws []write) int64 {
+	n := int64(0)
+	for _, w := range ws {
+		n += int64(len(w.data) + len(w.subject))
+	}
+	return n
+}

@@ -371,7 +371,11 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 	if r, err = r.Freeze(plan, t.Now()); err != nil {
 		return err
 	}
-	if r, err = t.Store.FreezePlan(ctx, r, plan); err != nil {
+	planned := r
+	if r, err = t.Store.FreezePlan(ctx, r, plan); errors.Is(err, rollover.ErrFull) {
+		return t.save(ctx, planned.NoRoom(err, t.Now()))
+	}
+	if err != nil {
 		return fmt.Errorf("freezing the plan: %w", err)
 	}
 	t.Log.InfoContext(ctx, "plan frozen", "rotation", r.ID, "tasks", r.Tasks, "digest", r.Digest)
