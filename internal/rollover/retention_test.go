@@ -1,8 +1,10 @@
 package rollover_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,5 +100,14 @@ func TestForget_KeepsOnlyThatThereWasOne(t *testing.T) {
 	r.State = rollover.StateRunning
 	if _, err := r.Forget(judged); err == nil {
 		t.Error("Forget of a running rotation = nil error")
+	}
+}
+
+func TestNoRoom_EndsTheRotationAndSaysWhy(t *testing.T) {
+	r := rollover.Rotation{ID: "b", State: rollover.StatePlanned, Digest: "d", Tasks: 7, PlannedAt: judged, Rev: 3}
+	got := r.NoRoom(errors.New("no bytes left"), judged)
+	if got.State != rollover.StateFailed || got.Digest != "" || got.Tasks != 0 || got.EndedAt != judged || got.Rev != 3 ||
+		!strings.Contains(got.Detail, "7 tasks") || !strings.Contains(got.Detail, "no bytes left") {
+		t.Errorf("NoRoom = %+v", got)
 	}
 }
