@@ -57,6 +57,7 @@ type nodeConfig struct {
 	hostBurst            int
 	planSlots, taskSlots int
 	drift                rollover.DriftPolicy // of rotations that say nothing of it
+	retention            rollover.Retention   // of rotations that have ended
 	checkRate            float64              // targets a second that checks read; 0: the default
 
 	reflection bool
@@ -220,6 +221,7 @@ func (n *node) conduct(ctx context.Context) error {
 	owner := fmt.Sprintf("%s-%d-%x", host, os.Getpid(), rand.Uint32()) //nolint:gosec // A name, not a secret.
 	return conductor.New(conductor.Config{
 		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Gates: n.gates, Now: n.c.clock.Now, Log: n.c.log,
+		Retention: n.c.retention, Deleted: n.metrics.Deleted,
 		Status: func(s conductor.Status) { n.metrics.Conducting(s.Urgent, s.Bulk, s.Slowed, s.Open, s.Pace) },
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return n.broker.Elect(ctx, "conductor", owner, leaseTime, lead)

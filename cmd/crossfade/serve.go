@@ -198,7 +198,7 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 		jet: c.Broker(), secrets: c.Resolver(), outbound: c.Outbound(),
 		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
-		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate,
+		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
 		reflection: c.Reflection, log: log, registry: daemon.NewRegistry(),
 	}
 	n.jet.Name = "crossfade"

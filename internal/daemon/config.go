@@ -31,6 +31,8 @@ type Config struct {
 	Workers Workers `yaml:"workers"`
 	// Drift says how often rotations that have ended are checked, and how fast.
 	Drift Drift `yaml:"drift"`
+	// Retention says how long rotations are kept that have ended.
+	Retention Retention `yaml:"retention"`
 	// Secrets says where references to tenants' management secrets lead.
 	Secrets Secrets `yaml:"secrets"`
 	// Network says how other people's servers are reached.
@@ -202,9 +204,11 @@ func Default() Config {
 		Workers: Workers{
 			PlanSlots: 16, TaskSlots: 32, PerHostRate: 10, PerHostBurst: 10, AckWait: 8 * time.Second,
 		},
-		Drift:   Drift{MaxRate: 50},
-		Secrets: Secrets{EnvPrefix: "CROSSFADE_SECRET_"},
-		Log:     Log{Format: "text", Level: "info"},
+		Drift: Drift{MaxRate: 50},
+		// A year's audit, and a month more to begin it.
+		Retention: Retention{For: 400 * 24 * time.Hour, Max: 10_000},
+		Secrets:   Secrets{EnvPrefix: "CROSSFADE_SECRET_"},
+		Log:       Log{Format: "text", Level: "info"},
 	}
 }
 

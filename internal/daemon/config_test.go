@@ -64,6 +64,7 @@ workers:
   per_host_burst: 6
   ack_wait: 45s
 drift: {every: 12h, for: 720h, max_rate: 7.5}
+retention: {for: 48h, max: 12}
 secrets: {dir: secrets, env_prefix: OUR_}
 network:
   ca_file: roots.pem
@@ -102,9 +103,10 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 			URL: "tls://one:4222,tls://two:4222", Creds: in("nats.creds"), CA: in("ca.pem"), Cert: in("c.pem"), Key: in("c.key"),
 			Replicas: 5, MaxStore: 2 << 30,
 		},
-		Workers: daemon.Workers{PlanSlots: 3, TaskSlots: 4, PerHostRate: 2.5, PerHostBurst: 6, AckWait: 45 * time.Second},
-		Drift:   daemon.Drift{Every: 12 * time.Hour, For: 720 * time.Hour, MaxRate: 7.5},
-		Secrets: daemon.Secrets{Dir: in("secrets"), EnvPrefix: "OUR_"},
+		Workers:   daemon.Workers{PlanSlots: 3, TaskSlots: 4, PerHostRate: 2.5, PerHostBurst: 6, AckWait: 45 * time.Second},
+		Drift:     daemon.Drift{Every: 12 * time.Hour, For: 720 * time.Hour, MaxRate: 7.5},
+		Retention: daemon.Retention{For: 48 * time.Hour, Max: 12},
+		Secrets:   daemon.Secrets{Dir: in("secrets"), EnvPrefix: "OUR_"},
 		Network: daemon.Network{CAFile: in("roots.pem"), Dial: map[string]string{
 			"*.accesscontrol.windows.net": "127.0.0.1:9443", "login.microsoftonline.com": "127.0.0.1:9443",
 		}},
@@ -216,6 +218,9 @@ func TestLoad_Refuses(t *testing.T) {
 		{"checks without an end", "drift: {every: 24h}\n", "drift.for"},
 		{"an end without checks", "drift: {for: 24h}\n", "drift.for"},
 		{"checks too fast", "drift: {max_rate: 100000}\n", "drift.max_rate"},
+		{"kept too short", "retention: {for: 1h}\n", "retention.for"},
+		{"kept too long", "retention: {for: 90000h}\n", "retention.for"},
+		{"less than none kept", "retention: {max: -1}\n", "retention.max"},
 		{"an ack wait too short", "workers: {ack_wait: 10ms}\n", "workers.ack_wait"},
 		{"any variable as a secret", "secrets: {env_prefix: ''}\n", "secrets.env_prefix"},
 		{"a name to dial", "network: {dial: {a.example: 'localhost:1'}}\n", "network.dial.a.example"},

@@ -16,6 +16,7 @@ type Metrics struct {
 	steps *prometheus.HistogramVec
 	calls *prometheus.HistogramVec
 	lanes lanes
+	gone  prometheus.Counter
 }
 
 // NewMetrics returns metrics registered with reg.
@@ -31,7 +32,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "target_call_seconds", Help: "How long calls to other people's servers took; status 0: no answer.", Buckets: buckets,
 		}, []string{"op", "status"}),
 	}
-	reg.MustRegister(m.steps, m.calls)
+	m.gone = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "crossfade_rotations_deleted_total", Help: "Ended rotations that this process deleted, as the retention says.",
+	})
+	reg.MustRegister(m.steps, m.calls, m.gone)
 	m.lanes = newLanes(reg)
 	return m
 }
@@ -50,6 +54,9 @@ func (m *Metrics) Step(k rollover.Task, s rollover.Step, took time.Duration, err
 	}
 	m.steps.WithLabelValues(k.Item.Target.Kind, string(s), result).Observe(took.Seconds())
 }
+
+// Deleted takes in that n rotations were deleted.
+func (m *Metrics) Deleted(n int) { m.gone.Add(float64(n)) }
 
 // Call takes in one call of a driver. The host is left out on purpose.
 func (m *Metrics) Call(_, op string, status int, took time.Duration) {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -26,6 +24,9 @@ func (b *Broker) CreateRotation(ctx context.Context, r rollover.Rotation, tenant
 		}
 		ws = append(ws, cut(streamRotations, b.names.selection(r.ID, n), data)...)
 		n++
+	}
+	if err := b.admit(ctx, sizeOf(ws)); err != nil {
+		return r, fmt.Errorf("rotation %s: %w", r.ID, err)
 	}
 	r.Rev = 0
 	saved, err := b.saveWith(ctx, r, ws)
@@ -49,6 +50,9 @@ func (b *Broker) Rotation(ctx context.Context, id string) (rollover.Rotation, er
 		return rollover.Rotation{}, fmt.Errorf("rotation %s: %w", id, err)
 	}
 	r.Rev = m.Sequence
+	if !r.Gone.IsZero() {
+		return rollover.Rotation{}, fmt.Errorf("rotation %s: %w", id, rollover.ErrGone)
+	}
 	return r, nil
 }
 
@@ -166,7 +170,7 @@ func (b *Broker) room(ctx context.Context, tasks int) error {
 			return fmt.Errorf("looking up stream %s: %w", streamState, err)
 		}
 		i := s.CachedInfo()
-		if free := i.Config.MaxBytes - int64(i.State.Bytes); i.Config.MaxBytes > 0 && int64(tasks)*bytesPerTask > free { //nolint:gosec // Below MaxBytes.
+		if free := i.Config.MaxBytes/100*(100-reserve) - int64(i.State.Bytes); i.Config.MaxBytes > 0 && int64(tasks)*bytesPerTask > free { //nolint:gosec // Below MaxBytes.
 			return fullError{fmt.Errorf("%d tasks need about %d bytes of state, %d are free", tasks, tasks*bytesPerTask, free)}
 		}
 		return nil
@@ -226,6 +230,9 @@ func (b *Broker) chunk(ctx context.Context, id string, n int) ([]rollover.Item, 
 		return nil, fmt.Errorf("plan of rotation %s: %w", id, err)
 	}
 	if data == nil {
+		if _, err := b.Rotation(ctx, id); errors.Is(err, rollover.ErrNotFound) {
+			return nil, fmt.Errorf("plan of rotation %s: %w", id, rollover.ErrGone)
+		}
 		return nil, fmt.Errorf("part %d of the plan of rotation %s: %w", n, id, rollover.ErrNotFound)
 	}
 	rec, err := decode[planRecord](data)
@@ -234,37 +241,4 @@ func (b *Broker) chunk(ctx context.Context, id string, n int) ([]rollover.Item, 
 	}
 	b.chunks.Add(subject, rec.Items)
 	return rec.Items, nil
-}
-
-// DeleteRotation removes the selection, findings, plan and task states of a
-// rotation and keeps its record. Doing it again is harmless, and needed: after a
-// power cut removed values may be back. No consumer with acknowledgements may
-// ever exist on these streams: a purge makes such a one skip messages.
-func (b *Broker) DeleteRotation(ctx context.Context, id string) error {
-	for _, p := range []struct{ stream, prefix string }{
-		{streamState, statePrefix}, {streamState, findingPrefix},
-		{streamRotations, planPrefix}, {streamRotations, selectionPrefix},
-	} {
-		filter := b.names.of(p.prefix, id) + ".>"
-		cctx, cancel := context.WithTimeout(ctx, callBudget)
-		err := again(cctx, func(ctx context.Context) error {
-			s, err := b.js.Stream(ctx, p.stream)
-			if err != nil {
-				return fmt.Errorf("looking up stream %s: %w", p.stream, err)
-			}
-			return s.Purge(ctx, jetstream.WithPurgeSubject(filter))
-		})
-		cancel()
-		if err != nil {
-			return fmt.Errorf("purging %s: %w", filter, err)
-		}
-	}
-	b.plans.Remove(id)
-	b.selections.Remove(id)
-	for _, key := range b.chunks.Keys() {
-		if a, err := parseAddress(key); err == nil && a.rotation == id {
-			b.chunks.Remove(key)
-		}
-	}
-	return nil
 }

@@ -48,6 +48,7 @@ type Mirror struct {
 	checks    map[string]*checks
 	indexes   map[string]targetIndex // of plans that were asked about by target
 	seed      maphash.Seed           // of their hashes
+	gone      map[string]time.Time   // rotations that were deleted, and when
 	changed   chan struct{}
 	failure   error
 }
@@ -66,7 +67,7 @@ func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
 		findings: map[string]*findings{}, checks: map[string]*checks{}, indexes: map[string]targetIndex{}, seed: maphash.MakeSeed(), watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
-		stirred: make(chan struct{}, 1),
+		stirred: make(chan struct{}, 1), gone: map[string]time.Time{},
 	}
 }
 
@@ -124,6 +125,9 @@ func (m *Mirror) Changed() <-chan struct{} { return m.changed }
 // fold takes in one change. It is called by one goroutine.
 func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
 	switch {
+	case m.isGone(c):
+	case c.Rotation != nil && !c.Rotation.Gone.IsZero():
+		m.foldGone(*c.Rotation)
 	case c.CaughtUp:
 		select {
 		case <-m.ready:
@@ -160,7 +164,13 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	var board *rollover.Board
 	if needsPlan {
 		var err error
-		if board, err = m.readBoard(ctx, r); err != nil {
+		if board, err = m.readBoard(ctx, r); lost(err) {
+			m.mu.Lock()
+			m.forget(r.ID)
+			m.mu.Unlock()
+			return
+		}
+		if err != nil {
 			m.mu.Lock()
 			m.failure = fmt.Errorf("reading the plan of %s: %w", r.ID, err)
 			m.mu.Unlock()

@@ -71,6 +71,7 @@ type Watch struct {
 	dirty map[int]struct{}
 	at    int // where the snapshot that is being told goes on
 	told  Position
+	gone  bool // the rotation was deleted
 
 	crowd  *crowd // nil: told apart from others
 	number int    // of the crowd's batch that comes next
@@ -168,9 +169,12 @@ func (w *Watch) poke() {
 }
 
 // Next waits for news and returns it. Its error is that of ctx, or of reading
-// the plan.
+// the plan, or [rollover.ErrGone] when the rotation is deleted.
 func (w *Watch) Next(ctx context.Context) (Batch, error) {
 	for {
+		if err := w.ended(); err != nil {
+			return Batch{}, err
+		}
 		if wait := w.rest(); wait > 0 {
 			t := time.NewTimer(wait)
 			select {
@@ -212,6 +216,9 @@ func (w *Watch) take() (Batch, *Shared, bool) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
 	e := w.m.rotations[w.id]
+	if w.gone {
+		return Batch{}, nil, false
+	}
 	if w.crowd != nil {
 		if s := w.takeShared(e); s != nil {
 			if b := w.own(s); b != nil {

@@ -29,6 +29,8 @@ var (
 	ErrSecondPerson = errors.New("a second person is needed")
 	// ErrUnavailable: the store or broker cannot be reached now.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrGone: the rotation was deleted, long after its end. It is an ErrNotFound.
+	ErrGone = fmt.Errorf("deleted: %w", ErrNotFound)
 	// ErrFull: a bound of the store is reached.
 	ErrFull = errors.New("storage limit reached")
 )

@@ -141,6 +141,7 @@ type Rotation struct {
 	Check       Check             `json:"check,omitzero"`      // the last one for drift
 	Approval    Approval          `json:"approval,omitzero"`   // a second person's; only of an incident
 	OverlapAt   time.Time         `json:"overlap_at,omitzero"` // when the last target was verified; only of an incident
+	Gone        time.Time         `json:"gone,omitzero"`       // when it was deleted; such a record only says that there was one
 
 	Rev uint64 `json:"-"` // version in the store; 0: never saved
 }

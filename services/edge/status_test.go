@@ -49,6 +49,7 @@ func TestProblemOf_EverySentinelHasALine(t *testing.T) {
 		reason pb.ErrorReason
 	}{
 		"ErrNotFound":     {rollover.ErrNotFound, codes.NotFound, pb.ErrorReason_ERROR_REASON_NOT_FOUND},
+		"ErrGone":         {rollover.ErrGone, codes.NotFound, pb.ErrorReason_ERROR_REASON_NOT_FOUND},
 		"ErrExists":       {rollover.ErrExists, codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_ALREADY_EXISTS},
 		"ErrConflict":     {rollover.ErrConflict, codes.Aborted, pb.ErrorReason_ERROR_REASON_CONFLICT},
 		"ErrTooEarly":     {rollover.ErrTooEarly, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_TOO_EARLY},

@@ -94,6 +94,8 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 	}
 	v, err := s.view(ctx, q.Rotation)
 	switch {
+	case q.Done && errors.Is(err, rollover.ErrNotFound), errors.Is(err, rollover.ErrGone): // It was made, and is not made twice.
+		return nil, edge.About(edge.RotationName(q.Rotation), err)
 	case errors.Is(err, rollover.ErrNotFound):
 		return nil, nil
 	case err != nil:

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
+	"github.com/crossfade-project/crossfade/internal/rollover"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 	"github.com/crossfade-project/crossfade/services/edge"
 )
@@ -93,7 +94,10 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	if t.toldAll(v) {
 		first = min(first, settle)
 	}
-	return t.tell(ctx, batches, broke, first)
+	if err = t.tell(ctx, batches, broke, first); errors.Is(err, rollover.ErrNotFound) { // It was deleted.
+		return edge.About(req.GetName(), err)
+	}
+	return err
 }
 
 // settle is how long one who comes back after the last event of a rotation waits

@@ -30,6 +30,10 @@ type Store interface {
 	Plan(ctx context.Context, rotation string, from, to int) ([]rollover.Item, error)
 	Task(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
 	SaveTasks(ctx context.Context, ks []rollover.Task) ([]rollover.Task, error)
+	// DeleteRotation removes all of a rotation but its record.
+	DeleteRotation(ctx context.Context, id string) error
+	// ForgetRotation removes the record of one that was deleted, too.
+	ForgetRotation(ctx context.Context, id string) error
 }
 
 // Config is what a Conductor is made of. Fields without a default are required.
@@ -53,6 +57,10 @@ type Config struct {
 	PlanWindow int
 	// Status is told how things stand, once a tick. Nil: nobody is told.
 	Status func(Status)
+	// Retention says which ended rotations are deleted. The zero one keeps all.
+	Retention rollover.Retention
+	// Deleted is told after rotations were deleted, how many. Nil: nobody is told.
+	Deleted func(n int)
 	// CheckWindow is how many parts of checks for drift may be out at once. Default
 	// 16.
 	CheckWindow int
@@ -157,13 +165,16 @@ type turn struct {
 	jobs     sync.WaitGroup           // those who freeze
 	told     time.Time                // when Status was told
 	asker    *asker
+	cleaning chan cleaning   // tells what was done, when it is; nil: nobody is at it
+	cleaned  map[string]bool // what this reign has purged of what is gone
+	looked   time.Time       // when it was last looked for what is to be deleted
 }
 
 func newTurn(c Config) *turn {
 	return &turn{
 		Config: c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}, parts: outbox[rollover.TaskID]{},
 		hosts: hosts{}, recalled: map[string]bool{}, scans: map[string]scan{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
-		asker: newAsker(c.Gates),
+		asker: newAsker(c.Gates), cleaned: map[string]bool{},
 	}
 }
 
@@ -175,6 +186,7 @@ func (t *turn) all(ctx context.Context) {
 	}
 	late := t.sweep()
 	views := t.Mirror.Rotations()
+	t.retain(ctx, views)
 	slices.Reverse(views)
 	defer t.checks(ctx, slices.Clone(views))
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() && !leftOpen(v) })
@@ -359,7 +371,11 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 	if r, err = r.Freeze(plan, t.Now()); err != nil {
 		return err
 	}
-	if r, err = t.Store.FreezePlan(ctx, r, plan); err != nil {
+	planned := r
+	if r, err = t.Store.FreezePlan(ctx, r, plan); errors.Is(err, rollover.ErrFull) {
+		return t.save(ctx, planned.NoRoom(err, t.Now()))
+	}
+	if err != nil {
 		return fmt.Errorf("freezing the plan: %w", err)
 	}
 	t.Log.InfoContext(ctx, "plan frozen", "rotation", r.ID, "tasks", r.Tasks, "digest", r.Digest)

@@ -25,6 +25,7 @@ func rows() map[string]struct {
 	return map[string]row{
 		"":                {nil, done},
 		"ErrNotFound":     {rollover.ErrNotFound, drop},
+		"ErrGone":         {rollover.ErrGone, drop},
 		"ErrExists":       {rollover.ErrExists, done},
 		"ErrConflict":     {rollover.ErrConflict, again},
 		"ErrTooEarly":     {rollover.ErrTooEarly, done},
