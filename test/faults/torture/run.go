@@ -241,6 +241,7 @@ func (f *flags) add(tallies []world.Tally) {
 		}
 		f.total[t.Kind].Injected += t.Injected
 		f.total[t.Kind].Mended += t.Mended
+		f.total[t.Kind].Skipped += t.Skipped
 		f.total[t.Kind].Lasted += t.Lasted
 	}
 }
@@ -293,9 +294,9 @@ func (f *flags) sum(results []result) error {
 	}
 	if !f.json {
 		t := tabwriter.NewWriter(f.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(t, "fault\ttimes injected\tmended\tlasted in all")
+		fmt.Fprintln(t, "fault\ttimes injected\tmended\tskipped\tlasted in all")
 		for _, k := range slices.Sorted(maps.Keys(f.total)) {
-			fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", k, f.total[k].Injected, f.total[k].Mended, f.total[k].Lasted.Round(time.Second))
+			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", k, f.total[k].Injected, f.total[k].Mended, f.total[k].Skipped, f.total[k].Lasted.Round(time.Second))
 		}
 		_ = t.Flush()
 		fmt.Fprintf(f.out, "%d runs, %d with violations, %d that did not work\n", ran, bad, broken)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,45 @@ func (w *World) play(ctx context.Context, a Action) error {
 	f.Mended = time.Now()
 	w.count(a.Kind, func(t *Tally) { t.Mended++; t.Lasted += f.Mended.Sub(f.Real) })
 	return w.faults.Add(f)
+}
+
+// catchUpLimit is how long NATS gets to catch up. Where that is not enough the run
+// goes on, and is judged like every other.
+const catchUpLimit = 60 * time.Second
+
+// healthy waits until every NATS node says that all its streams are current.
+func (w *World) healthy(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpLimit)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; i < natsNodes; {
+		if w.current(ctx, i) {
+			i++
+			continue
+		}
+		i = 0
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// current asks one node.
+func (w *World) current(ctx context.Context, node int) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr(healthPort+node)+"/healthz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 }
 
 func (w *World) count(kind string, f func(*Tally)) {

@@ -52,6 +52,8 @@ type World struct {
 	faults   *record.Log[record.Fault]
 	clock    *clock.Clock
 
+	brokers sync.Mutex // held while a NATS node is out of order, or catches up
+
 	mu    sync.Mutex // guards what follows
 	rules []rule     // ACS's faults now
 	tally map[string]*Tally
@@ -62,6 +64,7 @@ type Tally struct {
 	Kind     string
 	Injected int
 	Mended   int
+	Skipped  int           // a NATS node was out of order still
 	Lasted   time.Duration // all together
 }
 
@@ -116,6 +119,7 @@ const (
 	emulatorPort = 9443
 	natsPort     = 4222
 	routePort    = 6222
+	healthPort   = 8222
 	apiPort      = 7443
 	opsPort      = 7543
 	portalPort   = 8443
@@ -182,11 +186,12 @@ func (w *World) startNATS(ctx context.Context) error {
 		name := fmt.Sprintf("nats%d", i)
 		conf := fmt.Sprintf(`server_name: %q
 listen: %q
+http: %q
 jetstream { store_dir: %q, sync_interval: always, max_file_store: %d }
 cluster { name: crossfade, listen: %q, no_advertise: true, routes: [%q, %q], ping_interval: "2s" }
 ping_interval: "2s"
 ping_max: 3
-`, name, w.addr(natsPort+i), filepath.Join(w.o.Dir, name), natsLimit, w.addr(routePort+i), routes[0], routes[1])
+`, name, w.addr(natsPort+i), w.addr(healthPort+i), filepath.Join(w.o.Dir, name), natsLimit, w.addr(routePort+i), routes[0], routes[1])
 		path := filepath.Join(w.o.Dir, name+".conf")
 		if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 			return err
