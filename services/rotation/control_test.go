@@ -88,7 +88,9 @@ func TestRetryRotationTasks_RepeatCompletesWhatWasCutOff(t *testing.T) {
 	h.store.loseNext(1)
 	_, err := h.client().RetryRotationTasks(t.Context(), req)
 	refused(t, err, codes.Unavailable, "STORAGE_UNAVAILABLE")
-	h.write(t, r.GetName(), func(r *rollover.Rotation) { r.State, r.RetryID, r.Reopened, r.Changes = rollover.StateFailed, "", 0, nil })
+	h.write(t, r.GetName(), func(r *rollover.Rotation) {
+		r.State, r.RetryID, r.Reopened, r.Changes = rollover.StateFailed, "", 0, nil
+	})
 	h.save(t, r.GetName(), 0, rollover.Staged, rollover.Failed)
 	h.told(t, r.GetName(), func(n *pb.TaskCounts) bool { return n.GetStaged() == 1 && n.GetFailed() == 1 })
 	resp, err := h.client().RetryRotationTasks(t.Context(), req)
