@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
-
-	"github.com/crossfade-project/crossfade/internal/outbound"
 )
 
 // Bounds on what is read of one organisation, besides those of [Config]. A page of
@@ -79,9 +76,6 @@ func (b bounded) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{outbound.LimitBody(resp.Body, maxSignIn), resp.Body}
+	resp.Body = http.MaxBytesReader(nil, resp.Body, maxSignIn)
 	return resp, nil
 }

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -65,9 +64,10 @@ func (s *session) once(ctx context.Context, at *url.URL, token string, into any)
 		return s.statusError(resp, body, token)
 	}
 	most := min(s.c.c.MaxPageBytes, s.left)
-	body, err := outbound.ReadBody(resp.Body, most)
+	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, most))
+	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.Is(err, outbound.ErrTooLarge):
+	case errors.As(err, &tooLarge):
 		return rollover.Permanent(rollover.InventoryUnreadable, fmt.Errorf("answer is longer than %d bytes", most))
 	case err != nil:
 		return fmt.Errorf("reading the answer: %w", err)
