@@ -62,7 +62,7 @@ type Driver struct {
 
 // New returns a driver. Close ends it.
 func New(c Config) (*Driver, error) {
-	d := &Driver{c: c, rand: rand.New(rand.NewPCG(uint64(c.Seed), 7)), turn: make(chan struct{})}
+	d := &Driver{c: c, rand: rand.New(rand.NewPCG(uint64(c.Seed), 7)), turn: make(chan struct{})} //nolint:gosec // A seed may be any bits.
 	if c.Log == nil {
 		d.c.Log = func(string, ...any) {}
 	}

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -144,7 +145,9 @@ func (r *Relay) pass(c net.Conn) {
 	if !r.wait(c, true) {
 		return
 	}
-	out, err := net.DialTimeout("tcp", r.target, dialTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	out, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.target)
 	if err != nil || !r.keep(out) {
 		return
 	}

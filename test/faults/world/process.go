@@ -54,7 +54,7 @@ func (p *process) startLocked(pipes func(*exec.Cmd) error) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(p.path, p.args...)
+	cmd := exec.CommandContext(context.Background(), p.path, p.args...) // Ended by kill and stop alone.
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, f, f
 	// A run that is killed leaves nothing behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -90,7 +90,7 @@ func (p *process) wait(cmd *exec.Cmd, ended chan struct{}, log io.Closer) {
 	if !unwanted {
 		return
 	}
-	time.Sleep(restartAfter)
+	<-time.After(restartAfter)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.hold && p.cmd == cmd {

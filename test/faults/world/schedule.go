@@ -39,7 +39,7 @@ type Profile struct {
 	Tenants int
 }
 
-// The profiles by name.
+// Profiles are the sorts of runs, by name.
 func Profiles() []Profile {
 	return []Profile{
 		{Name: "tiny", Length: 3 * time.Second, Every: 300 * time.Millisecond, Longest: time.Second, Tenants: 16},
@@ -66,7 +66,7 @@ func names(kind string, n int) []string {
 // Schedule is what a seed breaks, in the order of time. The same arguments give the
 // same schedule.
 func Schedule(seed int64, p Profile) []Action {
-	d := &dice{r: rand.New(rand.NewPCG(uint64(seed), 0x9e3779b97f4a7c15)), p: p, busy: map[string]time.Duration{}}
+	d := &dice{r: rand.New(rand.NewPCG(uint64(seed), 0x9e3779b97f4a7c15)), p: p, busy: map[string]time.Duration{}} //nolint:gosec // A seed may be any bits.
 	var out []Action
 	for at := d.between(100*time.Millisecond, p.Every); at < p.Length; at += d.between(p.Every/3, p.Every*5/3) {
 		if a, ok := d.action(at); ok {

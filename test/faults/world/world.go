@@ -319,9 +319,10 @@ func (w *World) Advance(d time.Duration) error {
 // Seeded is who is there, and what stood where before the run.
 func (w *World) Seeded() record.World { return w.seeded }
 
-// The files with which a run begins.
-func (w *World) TenantsFile() string    { return filepath.Join(w.o.Dir, "tenants.yaml") }
-func (w *World) OldCertificate() string { return filepath.Join(w.o.Dir, "old.cer") }
+// TenantsFile is the file of the tenants that a run begins with.
+func (w *World) TenantsFile() string { return filepath.Join(w.o.Dir, "tenants.yaml") }
+
+// NewCertificate is the file of the certificate that is rotated to.
 func (w *World) NewCertificate() string { return filepath.Join(w.o.Dir, "new.cer") }
 
 // Identities are as the emulated cloud holds them now.
