@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"flag"
 	"path/filepath"
 	"regexp"
@@ -140,7 +141,7 @@ func TestUpgrade_GoldenStoresAreMade(t *testing.T) {
 			}})
 			serve := f.serve("--config", f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots, c.Workers.PlanSlots = 2, 2 }))
 			f.setUp()
-			sc := scene{Build: *record, Moment: moment, Tenants: sceneTenants, Seed: sceneSeed, Old: tr.old, New: tr.new}
+			sc := scene{Build: cmp.Or(*record, "this build"), Moment: moment, Tenants: sceneTenants, Seed: sceneSeed, Old: tr.old, New: tr.new}
 			var said string
 			sc.Rotation, said = until(f, serve)
 			if moment != "planning" {
