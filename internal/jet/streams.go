@@ -53,7 +53,10 @@ func (b *Broker) lasting() []jetstream.StreamConfig {
 	for i := range out {
 		out[i].Retention = jetstream.LimitsPolicy
 		out[i].Storage = jetstream.FileStorage
-		out[i].Compression = jetstream.S2Compression
+		// Not compressed: nats-server 2.15.2, killed and started again, has been seen
+		// to append to blocks that it had compressed. Every replica then held a file
+		// that none could read, and the stream stood still for good.
+		out[i].Compression = jetstream.NoCompression
 		out[i].MaxMsgsPerSubject = 1
 		out[i].Discard = jetstream.DiscardNew
 		out[i].MaxBytes = max(1, b.maxStore()/1000*shares()[out[i].Name]+b.maxStore()%1000*shares()[out[i].Name]/1000)

@@ -123,8 +123,8 @@ func (f *fleet) firstSecret() string {
 	return files[0].Name()
 }
 
-// stored puts every message of every stream into hay, as it is once unpacked:
-// the files themselves are compressed.
+// stored puts every message of every stream into hay, as the server
+// reads it.
 func (f *fleet) stored(broker string, hay map[string][]byte) int {
 	f.t.Helper()
 	nc, err := nats.Connect("nats://" + broker)
