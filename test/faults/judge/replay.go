@@ -57,9 +57,20 @@ func (r *run) replay() {
 		default:
 			r.violated(AddOnly, at, w.At, "%s of %.12s", w.Op, w.SHA256)
 		}
-		if id.before[r.world.Old] > 0 && id.count[r.world.Old]+id.count[r.world.New] == 0 {
-			r.violated(NeverBothGone, at, w.At, "neither certificate stands after the %s of %.12s", w.Op, w.SHA256)
-		}
+		r.usable(at, id, w)
+	}
+}
+
+// usable: what CRM signs in with stands after a write of ours. Until the switch that
+// is the old certificate. From then on it is the new one, but an undo may come after
+// the switch too, and takes care of the old one alone: so either will do.
+func (r *run) usable(at string, id *identity, w record.Write) {
+	switch {
+	case id.before[r.world.Old] == 0: // CRM could not sign in before us.
+	case id.count[r.world.Old]+id.count[r.world.New] == 0:
+		r.violated(NeverBothGone, at, w.At, "neither certificate stands after the %s of %.12s", w.Op, w.SHA256)
+	case id.count[r.world.Old] == 0 && w.At.Before(r.world.SwitchAt):
+		r.violated(NeverBothGone, at, w.At, "the old certificate, which CRM still uses, does not stand after the %s of %.12s", w.Op, w.SHA256)
 	}
 }
 
@@ -188,7 +199,7 @@ func (r *run) foreignKeys(at string, id *identity, now record.Identity) {
 		})
 		if i >= 0 {
 			rest = slices.Delete(rest, i, i+1)
-		} else if k.SHA256 != r.world.Old && k.SHA256 != r.world.New {
+		} else if k.SHA256 != r.world.Old && k.SHA256 != r.world.New && id.before[k.SHA256] > 0 { // Else a stranger removed it.
 			r.violated(AddOnly, at, time.Time{}, "the key %.12s of others is gone or changed", k.SHA256)
 		}
 	}
