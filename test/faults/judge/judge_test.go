@@ -98,7 +98,8 @@ var breaks = []struct {
 	{judge.Evidence, "removed where the other half has none", func(m *made) {
 		i := slices.IndexFunc(m.writes, func(w record.Write) bool { return w.Host == "a" && w.Op == "create" })
 		w := m.writes[i]
-		m.writes = append(slices.Delete(m.writes, i, i+1), w)
+		m.writes = slices.Delete(m.writes, i, i+1)
+		m.insert(len(m.writes)-1, w) // After the removal from a-sb, before the one from a.
 	}},
 	{judge.FrozenPlan, "a write where no plan is", func(m *made) { m.insert(0, added(begin, "z-sb")) }},
 	{judge.FrozenPlan, "a write on a host that nobody knows", func(m *made) { m.insert(0, added(begin, "elsewhere")) }},
