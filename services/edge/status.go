@@ -37,6 +37,7 @@ func table() []line {
 		{err: rollover.ErrExists, code: codes.AlreadyExists, reason: pb.ErrorReason_ERROR_REASON_ALREADY_EXISTS, text: "it exists with other content"},
 		{err: rollover.ErrConflict, code: codes.Aborted, reason: pb.ErrorReason_ERROR_REASON_CONFLICT, text: "others changed it at the same time; read it and ask again"},
 		{err: rollover.ErrTooEarly, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_TOO_EARLY, detail: unmet("RETIRE_NOT_BEFORE")},
+		{err: rollover.ErrUnseen, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_NO_EVIDENCE, detail: unmet("EVIDENCE")},
 		{err: rollover.ErrNoEvidence, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_NO_EVIDENCE, detail: unmet("EVIDENCE")},
 		{err: rollover.ErrState, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED, detail: unmet("STATE")},
 		{err: rollover.ErrStalePlan, code: codes.FailedPrecondition, reason: pb.ErrorReason_ERROR_REASON_PLAN_CHANGED, detail: unmet("PLAN_DIGEST")},

@@ -53,6 +53,7 @@ func TestProblemOf_EverySentinelHasALine(t *testing.T) {
 		"ErrExists":       {rollover.ErrExists, codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_ALREADY_EXISTS},
 		"ErrConflict":     {rollover.ErrConflict, codes.Aborted, pb.ErrorReason_ERROR_REASON_CONFLICT},
 		"ErrTooEarly":     {rollover.ErrTooEarly, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_TOO_EARLY},
+		"ErrUnseen":       {rollover.ErrUnseen, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_NO_EVIDENCE},
 		"ErrNoEvidence":   {rollover.ErrNoEvidence, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_NO_EVIDENCE},
 		"ErrState":        {rollover.ErrState, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED},
 		"ErrStalePlan":    {rollover.ErrStalePlan, codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_PLAN_CHANGED},

@@ -36,7 +36,7 @@ func settle(err error, delivered int) verdict {
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded): // we are stopping, or lost the slot
 		return again
 	case errors.Is(err, rollover.ErrExists), errors.Is(err, rollover.ErrState), errors.Is(err, rollover.ErrStalePlan),
-		errors.Is(err, rollover.ErrTooEarly), errors.Is(err, rollover.ErrNoEvidence), errors.Is(err, rollover.ErrDeadline), errors.Is(err, rollover.ErrSecondPerson):
+		errors.Is(err, rollover.ErrTooEarly), errors.Is(err, rollover.ErrNoEvidence), errors.Is(err, rollover.ErrUnseen), errors.Is(err, rollover.ErrDeadline), errors.Is(err, rollover.ErrSecondPerson):
 		// The engine turns these into records; here they would be a bug, and
 		// repeating a bug at once helps nobody.
 		return done

@@ -29,6 +29,7 @@ func rows() map[string]struct {
 		"ErrExists":       {rollover.ErrExists, done},
 		"ErrConflict":     {rollover.ErrConflict, again},
 		"ErrTooEarly":     {rollover.ErrTooEarly, done},
+		"ErrUnseen":       {rollover.ErrUnseen, done},
 		"ErrNoEvidence":   {rollover.ErrNoEvidence, done},
 		"ErrDeadline":     {rollover.ErrDeadline, done},
 		"ErrState":        {rollover.ErrState, done},
