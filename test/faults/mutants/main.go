@@ -46,7 +46,7 @@ func command() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return r.run(c.Context(), c.OutOrStdout()) },
 	}
 	c.Flags().StringSliceVar(&r.only, "only", nil, "begin of the `NAMES` of those to be tried, such as 03 (default all)")
-	c.Flags().Int64SliceVar(&r.seeds, "seeds", []int64{1, 2, 3}, "tried one after the other until one tells")
+	c.Flags().Int64SliceVar(&r.seeds, "seeds", []int64{1, 2, 3}, "tried one after the other until one tells; a patch that needs others names them")
 	c.Flags().BoolVar(&r.noControl, "no-control", false, "do not torture the program as it is first")
 	return c
 }
@@ -178,7 +178,11 @@ func (r *runner) try(ctx context.Context, m mutant) (v verdict, err error) {
 	if err := r.build(ctx, program, "./cmd/crossfade", replace); err != nil {
 		return v, err
 	}
-	for _, seed := range r.seeds {
+	seeds := r.seeds
+	if len(m.seeds) > 0 {
+		seeds = m.seeds
+	}
+	for _, seed := range seeds {
 		res, err := r.once(ctx, program, seed)
 		if err != nil {
 			return v, err

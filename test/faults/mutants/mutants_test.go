@@ -100,7 +100,12 @@ func TestParse_RefusesWhatIsNoPatch(t *testing.T) {
 	if err != nil || len(m.files) != 1 || len(m.files[0].hunks) != 1 || len(m.promises) != 2 || m.what != "It does." {
 		t.Errorf("parse(%q) = %+v, %v, want two promises, a sentence and a hunk", good, m, err)
 	}
+	seeded := strings.Replace(good, "It does.", "Seeds: 6, 9\nIt does.", 1)
+	if m, err := parse(seeded); err != nil || !slices.Equal(m.seeds, []int64{6, 9}) || m.what != "It does." {
+		t.Errorf("parse(%q) = %+v, %v, want the seeds 6 and 9", seeded, m, err)
+	}
 	for name, bad := range map[string]string{
+		"no seeds":       strings.Replace(seeded, "6, 9", "six", 1),
 		"no promise":     strings.TrimPrefix(good, "Promise: once, add-only\n"),
 		"no sentence":    strings.Replace(good, "It does.\n", "", 1),
 		"no diff":        "Promise: once\nIt does.\n",

@@ -17,6 +17,7 @@ var patches embed.FS
 type mutant struct {
 	name     string   // of its file, without .patch
 	promises []string // any of them is what it breaks
+	seeds    []int64  // in whose worlds it can be seen; none: in every one
 	what     string   // in a sentence
 	files    []change
 }
@@ -55,15 +56,27 @@ func mutants() ([]mutant, error) {
 	return out, nil
 }
 
-// parse reads a patch: a line "Promise: a, b", a sentence, and unified diffs.
+// parse reads a patch: a line "Promise: a, b", if need be a line "Seeds: 1, 2", a
+// sentence, and unified diffs.
 func parse(text string) (mutant, error) {
 	head, _, ok := strings.Cut(text, "\ndiff --git ")
 	promise, what, told := strings.Cut(head, "\n")
 	names, named := strings.CutPrefix(promise, "Promise: ")
-	if !ok || !told || !named || strings.TrimSpace(what) == "" {
-		return mutant{}, fmt.Errorf("it does not begin with a promise, a sentence and a diff")
+	m := mutant{promises: strings.Split(names, ", ")}
+	if rest, some := strings.CutPrefix(what, "Seeds: "); some {
+		var list string
+		list, what, _ = strings.Cut(rest, "\n")
+		for s := range strings.SplitSeq(list, ", ") {
+			seed, err := strconv.ParseInt(s, 10, 64)
+			if err != nil {
+				return m, fmt.Errorf("seeds %q: %w", list, err)
+			}
+			m.seeds = append(m.seeds, seed)
+		}
 	}
-	m := mutant{promises: strings.Split(names, ", "), what: strings.TrimSpace(what)}
+	if m.what = strings.TrimSpace(what); !ok || !told || !named || m.what == "" {
+		return m, fmt.Errorf("it does not begin with a promise, a sentence and a diff")
+	}
 	lines := strings.Split(strings.TrimSuffix(text[len(head)+1:], "\n"), "\n")
 	for n := 0; n < len(lines); n++ {
 		line := lines[n]
