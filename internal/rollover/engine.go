@@ -91,7 +91,9 @@ func (e *Engine) try(ctx context.Context, k Task, step Step) (Task, error) {
 	next.V, next.UpdatedAt = RecordVersion, now
 	if next.Outcome == Open {
 		next.Phase = advance(next, step)
-		next.Tries, next.NextAt, next.Detail, next.Doubted = 0, time.Time{}, "", false
+		next.Tries, next.NextAt, next.Detail = 0, time.Time{}, ""
+		// What only makes ready for Retire says nothing of what Retire did not see.
+		next.Doubted = k.Doubted && k.Phase == Activated && (step == StepArchive || step == StepVerify)
 		next.unthrottle()
 		next.Outcome, next.Reason = ended(next)
 	}
