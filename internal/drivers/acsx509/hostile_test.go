@@ -25,7 +25,7 @@ import (
 
 // The bounds of what one observation of a hostile host may cost.
 const (
-	hostileMemory = 96 << 20 // bytes allocated in all, by client and test server together
+	hostileMemory = 256 << 20 // bytes allocated in all, by client and test server together, with the race detector too
 	hostileTime   = 15 * time.Second
 )
 
