@@ -99,6 +99,9 @@ func (r Rotation) Exceed(b Budget, now time.Time) (Rotation, error) {
 // lags behind or is not alone, lies before the horizon of the true states, and
 // there no more can fail than the budget and one.
 func (b *Board) Releasable(r Rotation, limit int, now time.Time) []int {
+	if r.State == StateCancelling || r.State == StateCancelled {
+		return b.due(r.Orders(r.Spec.New), len(b.rows), limit, now) // Looks write nothing.
+	}
 	budget := r.Budget(b.c)
 	if budget.Exceeded() {
 		return nil

@@ -61,14 +61,24 @@ const maxRounds = 24
 // again later or has ended. An error means that the task may not be as the
 // caller last saw it; calling again finds out.
 func (e *Engine) Advance(ctx context.Context, id TaskID) (Task, error) {
-	h := hand{e: e, id: id}
+	return e.advance(ctx, hand{e: e, id: id})
+}
+
+// AdvanceLost is Advance for a task that another worker had in hand and was lost
+// with: what that worker did is not known. Where the task may not be moved on now,
+// that is written down, so that a cancellation looks at the target first.
+func (e *Engine) AdvanceLost(ctx context.Context, id TaskID) (Task, error) {
+	return e.advance(ctx, hand{e: e, id: id, lost: true})
+}
+
+func (e *Engine) advance(ctx context.Context, h hand) (Task, error) {
 	for range maxRounds {
 		done, err := h.move(ctx)
 		if done || err != nil {
 			return h.k, err
 		}
 	}
-	return Task{}, fmt.Errorf("task %s: no end after %d rounds: %w", id, maxRounds, ErrConflict)
+	return Task{}, fmt.Errorf("task %s: no end after %d rounds: %w", h.id, maxRounds, ErrConflict)
 }
 
 // try does one step and returns the task as it should be saved. It returns an
@@ -85,8 +95,13 @@ func (e *Engine) try(ctx context.Context, k Task, step Step) (Task, error) {
 	if ctx.Err() != nil {
 		return k, fmt.Errorf("%s of task %s: %w", step, k.ID, context.Cause(ctx))
 	}
-	if err != nil {
+	switch {
+	case err != nil && step == StepLook:
+		return e.unlooked(k, err, now), nil
+	case err != nil:
 		return e.failed(k, err, now), nil
+	case step == StepLook:
+		return next, nil
 	}
 	next.V, next.UpdatedAt = RecordVersion, now
 	if next.Outcome == Open {
@@ -134,6 +149,8 @@ func (e *Engine) do(ctx context.Context, k Task, step Step) (Task, error) {
 		return e.restore(ctx, d, k, w)
 	case StepUndo:
 		return e.undo(ctx, d, k, w)
+	case StepLook:
+		return e.look(ctx, d, k, w)
 	default:
 		return k, fmt.Errorf("no step %q", step)
 	}
@@ -199,10 +216,7 @@ func (k Task) Work(now time.Time) Work {
 func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	k.V, k.UpdatedAt, k.Detail = RecordVersion, now, clip(err.Error())
 	k.Archive = k.Archive.stale() // Whatever was tried, the target may be another now.
-	var s *StepError
-	if !errors.As(err, &s) {
-		s = &StepError{Err: err}
-	}
+	s := asStepError(err)
 	doubted := k.Doubted
 	k.Doubted = false
 	switch {
@@ -238,6 +252,15 @@ func (e *Engine) failed(k Task, err error, now time.Time) Task {
 	}
 	k.NextAt = now.Add(max(s.After, Backoff(k.Tries, jitter)))
 	return k
+}
+
+// asStepError returns what err says of the step; an unmarked one says "try again".
+func asStepError(err error) *StepError {
+	var s *StepError
+	if !errors.As(err, &s) {
+		s = &StepError{Err: err}
+	}
+	return s
 }
 
 // maxDetail is the most characters of an error that a record keeps.

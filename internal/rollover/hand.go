@@ -20,6 +20,7 @@ type hand struct {
 	k     Task
 	known bool // k was read and nobody is known to have moved it since
 	ahead bool // k has come further than what is stored
+	lost  bool // whoever had it before was lost, and what came of that try is not written down yet
 }
 
 // keepTimeout bounds the save of what was done when ctx has ended.
@@ -33,6 +34,11 @@ func (h *hand) move(ctx context.Context) (done bool, err error) {
 			return false, fmt.Errorf("reading task %s: %w", h.id, err)
 		}
 		h.known, h.ahead = true, false
+	}
+	if h.lost && h.k.mayHaveTried(h.e.c.Now()) {
+		h.k.Tries, h.k.Detail = 1, "a worker was lost during a try"
+		h.k.V, h.k.UpdatedAt = RecordVersion, h.e.c.Now()
+		h.ahead = true
 	}
 	step := Next(h.k, h.e.c.Now())
 	rests := step == StepWait || step == StepNothing
@@ -59,6 +65,20 @@ func (h *hand) move(ctx context.Context) (done bool, err error) {
 	return h.save(ctx)
 }
 
+// mayHaveTried reports whether a worker that was lost with k in hand may have changed
+// the target, and k neither says so nor is about to find out by going on.
+func (k Task) mayHaveTried(now time.Time) bool {
+	o := k.Orders
+	switch {
+	case k.Outcome != Open || !o.Hold || k.Undo > 0 || k.Unsure():
+		return false
+	case k.Phase == Planned:
+		return true
+	default:
+		return k.Phase == Activated && len(k.Item.Retire) > 0 && !o.RetireNotBefore.IsZero() && !now.Before(o.RetireNotBefore.Add(o.Margin))
+	}
+}
+
 // save stores the task and reports whether it rests. Someone else who moved it
 // meanwhile has won: what is at hand is forgotten, and found again at the target.
 func (h *hand) save(ctx context.Context) (rests bool, err error) {
@@ -71,7 +91,7 @@ func (h *hand) save(ctx context.Context) (rests bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("saving task %s as %s: %w", h.id, h.k.Phase, err)
 	}
-	h.k = saved
+	h.k, h.lost = saved, false
 	step := Next(saved, h.e.c.Now())
 	if step == StepWait || step == StepNothing {
 		return true, nil

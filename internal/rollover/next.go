@@ -15,6 +15,7 @@ const (
 	StepArchive  Step = "archive" // keep what Retire will remove
 	StepRestore  Step = "restore" // put back what Retire removed
 	StepUndo     Step = "undo"
+	StepLook     Step = "look" // a cancelled task: see what became of its last try
 	StepWait     Step = "wait"
 	StepNothing  Step = "nothing"
 )
@@ -25,6 +26,8 @@ func Next(k Task, now time.Time) Step {
 	switch {
 	case k.Outcome != Open:
 		return StepNothing
+	case k.Orders.Cancel && k.Unsure() && !k.looksLater(now):
+		return StepLook
 	case k.Orders.Hold, k.waits(now), k.Orders.Undo != k.Undo, k.Orders.Scheduled && !now.Before(k.Orders.OpenUntil):
 		return StepWait
 	case k.Undo > 0 && k.Archive != nil:

@@ -63,6 +63,9 @@ const (
 
 	// Cancelled, Undone.
 	ByRequest Reason = "by_request"
+	// NotKnown: cancelled after a try that nobody answered, and the target could not
+	// be read since.
+	NotKnown Reason = "not_known"
 )
 
 // Hint tells a person what to do about a reason. It is a sentence, or empty
@@ -101,6 +104,8 @@ func (r Reason) Hint() string {
 		return "The rotation's selection leaves it out; select it in a new rotation if it should take part."
 	case Blocked:
 		return "The new certificate or its key is on the block list; cancel this rotation and rotate to another certificate."
+	case NotKnown:
+		return "Look at the identity, or undo the rotation, which takes the new certificate away where it stands by its doing."
 	case UndoWindowOver:
 		return "The old certificate can no longer be put back by an undo; rotate to it if it is wanted again."
 	default:
@@ -115,7 +120,7 @@ func Reasons() []Reason {
 		Rotated, AlreadyPresent, RotatedOldKept, NotACS, Disabled, NoTarget,
 		NoAccess, IdentityMissing, IdentityAmbiguous, NamespaceUnknown, FederatedHalfMissing,
 		ChangedSincePlan, NewMissing, TriesUsedUp, Refused, InventoryUnreadable, VerificationFailed, ByRequest,
-		NotSelected, Blocked, UndoWindowOver,
+		NotSelected, Blocked, UndoWindowOver, NotKnown,
 	}
 }
 

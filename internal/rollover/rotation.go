@@ -306,6 +306,7 @@ func (r Rotation) Orders(newCert Credential) Orders {
 	o := Orders{
 		New: newCert, Margin: Margin, EvidenceMaxAge: EvidenceMaxAge, MaxTries: r.Spec.MaxTries,
 		Hold:   r.State != StateRunning && r.State != StateUndoing,
+		Cancel: r.State == StateCancelling || r.State == StateCancelled,
 		Retire: r.State == StateRunning && r.Phase == PhaseRetire,
 		// An undo is asked for now, whatever the schedule says of the rotation.
 		Scheduled: !r.Spec.Schedule.Empty() && r.State != StateUndoing, OpenUntil: r.Opening.OpenUntil,

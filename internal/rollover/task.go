@@ -121,6 +121,7 @@ type Progress struct {
 	Detail  string    `json:"detail,omitempty"`  // of the outcome, or of the last failure; never a secret
 	Added   bool      `json:"added,omitempty"`   // the new credential is ours: added in this rotation
 	Doubted bool      `json:"doubted,omitempty"` // the last reading was not as expected, and was not believed
+	Looks   uint8     `json:"looks,omitempty"`   // of a cancelled task: 1: a look failed; 2: one did not see what was to be done
 	Removed []string  `json:"removed,omitempty"` // SHA-256 of what was removed
 	Tries   int       `json:"tries,omitempty"`   // failed tries of the step at hand; reset by progress
 	NextAt  time.Time `json:"next_at,omitzero"`  // not before this instant again; zero: at once
@@ -156,6 +157,7 @@ type Orders struct {
 	EvidenceMaxAge  time.Duration // evidence older than this is read anew before Retire
 	MaxTries        int           // per step; at least 1
 	Hold            bool          // no new steps: not started, paused, or cancelling
+	Cancel          bool          // the rotation is cancelled: what is not known is looked at, and nothing else is done
 	Retire          bool          // the rotation is in its retire phase
 	Scheduled       bool          // steps are begun before OpenUntil only
 	OpenUntil       time.Time     // zero: not at all; see [Opening]

@@ -67,6 +67,9 @@ type Config struct {
 	// Tick is how often due times are looked at when nothing changes. Default
 	// 100 ms of real time.
 	Tick time.Duration
+	// LookFor is how long a cancellation waits for looks, in real time. Default
+	// [rollover.LookFor].
+	LookFor time.Duration
 	// Patience is how long a nudge may be out without effect before it is sent
 	// again. Default 3 s of real time. It may be much shorter than the work: while
 	// a nudge is in a worker's hand its slot is taken and a second one refused.
@@ -89,6 +92,9 @@ func New(c Config) *Conductor {
 	}
 	if c.Tick == 0 {
 		c.Tick = 100 * time.Millisecond
+	}
+	if c.LookFor == 0 {
+		c.LookFor = rollover.LookFor
 	}
 	if c.Patience == 0 {
 		c.Patience = 3 * time.Second
@@ -150,6 +156,7 @@ type turn struct {
 	plans   outbox[rollover.TaskID] // Ord is the tenant's position
 	parts   outbox[rollover.TaskID] // of checks; Ord is the part's position
 	undoing map[undoID]*coverage    // what each undo is for
+	looking map[string]time.Time    // since when targets of a cancelled rotation are looked at, in real time
 	said    map[string]string       // the last complaint about each rotation, so that it is logged once
 	times   map[string]*times       // schedules that were read, by rotation
 
@@ -173,7 +180,7 @@ type turn struct {
 func newTurn(c Config) *turn {
 	return &turn{
 		Config: c, tenants: map[string][]string{}, tasks: outbox[rollover.TaskID]{}, plans: outbox[rollover.TaskID]{}, parts: outbox[rollover.TaskID]{},
-		hosts: hosts{}, recalled: map[string]bool{}, scans: map[string]scan{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
+		looking: map[string]time.Time{}, hosts: hosts{}, recalled: map[string]bool{}, scans: map[string]scan{}, limiters: map[string]*rate.Limiter{}, freezing: map[string]chan error{},
 		asker: newAsker(c.Gates), cleaned: map[string]bool{},
 	}
 }
@@ -210,7 +217,9 @@ func (t *turn) all(ctx context.Context) {
 		case rollover.StatePaused:
 			err = t.hold(ctx, v)
 		case rollover.StateCancelling, rollover.StateCancelled:
-			err = t.cancel(ctx, v)
+			if ready, err = t.cancel(ctx, v); ready {
+				running = append(running, v)
+			}
 		case rollover.StateUndoing:
 			if ready, err = t.undo(ctx, v); ready {
 				running = append(running, v)

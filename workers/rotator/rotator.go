@@ -17,6 +17,7 @@ import (
 type Config struct {
 	Engine interface {
 		Advance(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
+		AdvanceLost(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
 	}
 	Queue interface {
 		Consume(ctx context.Context, q jet.Queue, slots int, handle func(context.Context, *jet.Delivery)) error
@@ -50,7 +51,7 @@ func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
 	if r.c.Waited != nil {
 		r.c.Waited(d.Nudge.Urgent, d.Waited)
 	}
-	k, err := r.advance(ctx, id)
+	k, err := r.advance(ctx, id, d.Delivered > 1)
 	v := settle(err, d.Delivered)
 	if err != nil {
 		r.c.Log.WarnContext(ctx, "task not advanced", "rotation", id.Rotation, "task", id.Ord, "delivered", d.Delivered, "err", err)
@@ -74,14 +75,17 @@ func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
 	}
 }
 
-// advance calls the engine, and turns a panic of a driver into an error: one
+// advance calls the engine, telling it where another had the nudge before, and turns a panic of a driver into an error: one
 // poisonous answer must not take the other slots down.
-func (r *Rotator) advance(ctx context.Context, id rollover.TaskID) (k rollover.Task, err error) {
+func (r *Rotator) advance(ctx context.Context, id rollover.TaskID, lost bool) (k rollover.Task, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.c.Log.ErrorContext(ctx, "driver panicked", "rotation", id.Rotation, "task", id.Ord, "stack", string(debug.Stack()))
 			err = fmt.Errorf("advancing task %s: panic", id)
 		}
 	}()
+	if lost {
+		return r.c.Engine.AdvanceLost(ctx, id)
+	}
 	return r.c.Engine.Advance(ctx, id)
 }

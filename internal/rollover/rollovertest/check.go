@@ -161,6 +161,14 @@ func (l Ledger) checkRecords(t testing.TB, rotation string, items []rollover.Ite
 		if k.Outcome == rollover.Succeeded && holds(now, l.New.SHA256) != 1 {
 			t.Errorf("task %d says succeeded, but the new credential does not stand once on %s", it.Ord, it.Target)
 		}
+		if k.Outcome == rollover.Cancelled && k.Undo == 0 && k.Reason == rollover.ByRequest {
+			if stands := holds(now, l.New.SHA256) > 0; stands != (k.Added || it.Present) {
+				t.Errorf("task %d says cancelled in %s, added %t, present %t, but that the new credential stands on %s is %t", it.Ord, k.Phase, k.Added, it.Present, it.Target, stands)
+			}
+			if stands := holds(now, l.Old.SHA256) > 0; stands == (len(k.Removed) > 0) {
+				t.Errorf("task %d says cancelled in %s, removed %d, but that the old credential stands on %s is %t", it.Ord, k.Phase, len(k.Removed), it.Target, stands)
+			}
+		}
 		if k.Outcome == rollover.Undone && !sameStanding(now, l.Before[it.Target].Standing) {
 			t.Errorf("task %d says undone, but %s holds other credentials than before", it.Ord, it.Target)
 		}

@@ -418,7 +418,8 @@ const (
 	RotationTask_OUTCOME_CONFLICT RotationTask_Outcome = 5
 	// It failed.
 	RotationTask_OUTCOME_FAILED RotationTask_Outcome = 6
-	// The rotation was cancelled before it was done.
+	// The rotation was cancelled before it was done. Where the last try was not
+	// answered, the target was looked at first; see REASON_NOT_KNOWN.
 	RotationTask_OUTCOME_CANCELLED RotationTask_Outcome = 7
 	// It was taken back.
 	RotationTask_OUTCOME_UNDONE RotationTask_Outcome = 8
@@ -527,6 +528,9 @@ const (
 	// Failed: the old credentials were removed too long ago to be put back, or were
 	// not kept.
 	RotationTask_REASON_UNDO_WINDOW_OVER RotationTask_Reason = 20
+	// Cancelled: the last try was not answered, and the target could not be read
+	// for two minutes since. What was tried may have been done.
+	RotationTask_REASON_NOT_KNOWN RotationTask_Reason = 22
 )
 
 // Enum value maps for RotationTask_Reason.
@@ -554,6 +558,7 @@ var (
 		19: "REASON_NOT_SELECTED",
 		21: "REASON_BLOCKED",
 		20: "REASON_UNDO_WINDOW_OVER",
+		22: "REASON_NOT_KNOWN",
 	}
 	RotationTask_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":            0,
@@ -578,6 +583,7 @@ var (
 		"REASON_NOT_SELECTED":           19,
 		"REASON_BLOCKED":                21,
 		"REASON_UNDO_WINDOW_OVER":       20,
+		"REASON_NOT_KNOWN":              22,
 	}
 )
 
@@ -2093,7 +2099,7 @@ type RotationTask struct {
 	WillRetire []*CredentialName `protobuf:"bytes,13,rep,name=will_retire,json=willRetire,proto3" json:"will_retire,omitempty"`
 	// SHA-256, lower-case hex, of what was removed.
 	Removed []string `protobuf:"bytes,14,rep,name=removed,proto3" json:"removed,omitempty"`
-	// The new credential was added by this rotation.
+	// The new credential was added by this rotation, as far as is known.
 	AddedByUs bool `protobuf:"varint,15,opt,name=added_by_us,json=addedByUs,proto3" json:"added_by_us,omitempty"`
 	// Failed tries of the step at hand; progress resets it.
 	Tries int32 `protobuf:"varint,16,opt,name=tries,proto3" json:"tries,omitempty"`
@@ -4910,7 +4916,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\tcancelled\x18\r \x01(\x03R\tcancelled\x12\x16\n" +
 	"\x06undone\x18\x0e \x01(\x03R\x06undone\x12\x18\n" +
 	"\aretired\x18\x0f \x01(\x03R\aretired\x12\x18\n" +
-	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xa8\x0e\n" +
+	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xbe\x0e\n" +
 	"\fRotationTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x128\n" +
@@ -4952,7 +4958,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10OUTCOME_CONFLICT\x10\x05\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x06\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\a\x12\x12\n" +
-	"\x0eOUTCOME_UNDONE\x10\b\"\xca\x04\n" +
+	"\x0eOUTCOME_UNDONE\x10\b\"\xe0\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_ROTATED\x10\x01\x12\x1a\n" +
@@ -4976,7 +4982,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x11REASON_BY_REQUEST\x10\x12\x12\x17\n" +
 	"\x13REASON_NOT_SELECTED\x10\x13\x12\x12\n" +
 	"\x0eREASON_BLOCKED\x10\x15\x12\x1b\n" +
-	"\x17REASON_UNDO_WINDOW_OVER\x10\x14\"8\n" +
+	"\x17REASON_UNDO_WINDOW_OVER\x10\x14\x12\x14\n" +
+	"\x10REASON_NOT_KNOWN\x10\x16\"8\n" +
 	"\x06Advice\x12\x16\n" +
 	"\x12ADVICE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ADVICE_MOVE_TO_SAS\x10\x01\"c\n" +

@@ -50,10 +50,11 @@ type Figures struct {
 	Rotations int            `json:"rotations"`
 	Ends      map[string]int `json:"ends"` // rotations by their end state
 	Tasks     int            `json:"tasks"`
-	Outcomes  map[string]int `json:"outcomes"` // tasks by outcome
-	Writes    int            `json:"writes"`   // that were applied
-	Unclear   int            `json:"unclear"`  // writes applied and answered otherwise, or not at all
-	Removed   int            `json:"removed"`  // old certificates removed
+	Outcomes  map[string]int `json:"outcomes"`  // tasks by outcome
+	Writes    int            `json:"writes"`    // that were applied
+	Unclear   int            `json:"unclear"`   // writes applied and answered otherwise, or not at all
+	NotKnown  int            `json:"not_known"` // tasks that were cancelled and say that it is not known how they stand
+	Removed   int            `json:"removed"`   // old certificates removed
 	SignIns   int            `json:"sign_ins"`
 	Calls     int            `json:"calls"` // tries of changes
 	Repeats   int            `json:"repeats"`

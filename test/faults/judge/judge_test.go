@@ -137,6 +137,12 @@ var breaks = []struct {
 		m.standing("u-sb").Keys = append(m.standing("u-sb").Keys, cert(90, newSHA))
 	}},
 	{judge.NothingLost, "cancelled, and nobody knows that it was added", func(m *made) { m.rotation("cancelled0").Tasks[0].AddedByUs = false }},
+	{judge.NothingLost, "cancelled, told as not known, and every answer came", func(m *made) {
+		m.rotation("cancelled0").Tasks[0].AddedByUs, m.rotation("cancelled0").Tasks[0].Reason = false, "NOT_KNOWN"
+	}},
+	{judge.NothingLost, "cancelled, and nobody knows that it was removed", func(m *made) {
+		m.rotation("cancelled0").Tasks[0].Removed = []string{oldSHA}
+	}},
 	{judge.NothingLost, "told as handed over and was written to", func(m *made) { m.rotation("cancelled0").Tasks[0].Outcome = "HANDED_OVER" }},
 	{judge.NothingLost, "a bulk did not do what it could", func(m *made) { m.rotation("bulk0").Tasks[0].Outcome = "CONFLICT" }},
 	{judge.NothingLost, "the cloud holds other than was written", func(m *made) { m.standing("z-sb").Keys = nil }},

@@ -15,7 +15,7 @@ type identity struct {
 	id      record.Identity
 	before  map[string]int // keys by SHA-256 before the run
 	count   map[string]int // now
-	unclear bool           // an addition was done and answered otherwise, or not at all
+	unclear bool           // a write was answered otherwise than it was done, or not at all
 }
 
 func newIdentity(id record.Identity) *identity {
@@ -34,7 +34,8 @@ func (r *run) replay() {
 			continue
 		}
 		r.fig.Writes++
-		if w.Status == 0 || w.Status >= 300 {
+		unclear := w.Status == 0 || w.Status >= 300
+		if unclear {
 			r.fig.Unclear++
 		}
 		at := key(w.Host, w.Identity)
@@ -49,6 +50,7 @@ func (r *run) replay() {
 		case len(r.cover[at]) == 0:
 			r.violated(FrozenPlan, at, w.At, "%s, and no plan has it", w.Op)
 		}
+		id.unclear = id.unclear || unclear
 		switch w.Op {
 		case "create":
 			r.created(at, id, w)
@@ -87,7 +89,6 @@ func (r *run) stranger(id *identity, w record.Write) {
 
 func (r *run) created(at string, id *identity, w record.Write) {
 	id.count[w.SHA256]++
-	id.unclear = id.unclear || w.Status == 0 || w.Status >= 300
 	switch w.SHA256 {
 	case r.world.New:
 		if id.count[w.SHA256] > 1 {
@@ -233,9 +234,15 @@ func (r *run) outcome(at string, id *identity, c covering, stands map[string]int
 			wrong("%d old and %d new stand, %d and %d did before", old, fresh, oldBefore, newBefore)
 		}
 	case "CANCELLED":
-		// A try whose answer was lost may have been done: then nobody can say.
-		if want := newBefore > 0 || k.AddedByUs; (fresh > 0) != want && !(fresh == 1 && id.unclear) {
+		if k.Reason == "NOT_KNOWN" && id.unclear {
+			r.fig.NotKnown++
+			break
+		}
+		if want := newBefore > 0 || k.AddedByUs; (fresh > 0) != want {
 			wrong("the new certificate stands %d times, added by us: %t", fresh, k.AddedByUs)
+		}
+		if (old < oldBefore) != (len(k.Removed) > 0) {
+			wrong("%d of %d old ones stand, removed: %d", old, oldBefore, len(k.Removed))
 		}
 	case "SKIPPED", "HANDED_OVER":
 		if fresh != newBefore || old != oldBefore {
