@@ -129,7 +129,8 @@ func read(path string) (line, fs.FileInfo, error) {
 	}
 	var r record
 	if err := json.Unmarshal(b, &r); err != nil {
-		return line{}, nil, fmt.Errorf("reading clock file %s: %w", path, err)
+		// It may quote all of the file, twice.
+		return line{}, nil, fmt.Errorf("reading clock file %s: %.200s", path, err)
 	}
 	if err := checkRate(r.Rate); err != nil {
 		return line{}, nil, fmt.Errorf("reading clock file %s: %w", path, err)
@@ -140,7 +141,7 @@ func read(path string) (line, fs.FileInfo, error) {
 	skew := time.Duration(0)
 	if r.Skew != "" {
 		if skew, err = time.ParseDuration(r.Skew); err != nil {
-			return line{}, nil, fmt.Errorf("reading clock file %s: skew: %w", path, err)
+			return line{}, nil, fmt.Errorf("reading clock file %s: skew: %.200s", path, err)
 		}
 	}
 	return line{real: r.Real, virtual: r.Virtual.UTC(), rate: r.Rate, skew: skew}, info, nil

@@ -65,8 +65,8 @@ func (e *Engine) Advance(ctx context.Context, id TaskID) (Task, error) {
 }
 
 // AdvanceLost is Advance for a task that another worker had in hand and was lost
-// with: what that worker did is not known. Where the task may not be moved on now,
-// that is written down, so that a cancellation looks at the target first.
+// with: what that worker did is not known. It counts as a try that failed, so that
+// the next one looks twice before it adds, and a cancellation looks at the target.
 func (e *Engine) AdvanceLost(ctx context.Context, id TaskID) (Task, error) {
 	return e.advance(ctx, hand{e: e, id: id, lost: true})
 }

@@ -66,11 +66,12 @@ func (h *hand) move(ctx context.Context) (done bool, err error) {
 }
 
 // mayHaveTried reports whether a worker that was lost with k in hand may have changed
-// the target, and k neither says so nor is about to find out by going on.
+// the target, and k does not say so. It then counts as a try that failed: the next
+// one looks twice before it adds, and a cancellation looks at all.
 func (k Task) mayHaveTried(now time.Time) bool {
 	o := k.Orders
 	switch {
-	case k.Outcome != Open || !o.Hold || k.Undo > 0 || k.Unsure():
+	case k.Outcome != Open || k.Undo > 0 || k.Unsure():
 		return false
 	case k.Phase == Planned:
 		return true

@@ -3,6 +3,7 @@ package rollover_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -280,4 +281,34 @@ func TestLook_ARemovalThatWasNotAnswered(t *testing.T) {
 		}
 		w.ledger.Check(t, rotationID)
 	}
+}
+
+// Whoever takes over from a worker that was lost looks twice before it adds: ACS may
+// answer from before that worker's addition, and a second copy would stay.
+func TestAdvanceLost_LooksTwiceBeforeItAdds(t *testing.T) {
+	w := newWorld(t)
+	id := rollover.TaskID{Rotation: rotationID}
+	d := &asked{Driver: w.cloud}
+	e := rollover.NewEngine(rollover.Config{
+		Store: w.store, Now: func() time.Time { return w.now }, Driver: func(string) (rollover.Driver, error) { return d, nil },
+	})
+	_, err := e.Advance(context.Background(), id)
+	check(t, err)
+	id.Ord = 1
+	_, err = e.AdvanceLost(context.Background(), id)
+	check(t, err)
+	if want := "[false true]"; fmt.Sprint(d.careful) != want {
+		t.Errorf("Stage was asked to be careful %v, want %s: where a worker was lost", d.careful, want)
+	}
+}
+
+// asked notes how Stage is asked.
+type asked struct {
+	rollover.Driver
+	careful []bool
+}
+
+func (a *asked) Stage(ctx context.Context, w rollover.Work) (bool, error) {
+	a.careful = append(a.careful, w.Careful)
+	return a.Driver.Stage(ctx, w)
 }

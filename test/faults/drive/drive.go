@@ -197,9 +197,10 @@ func pause(ctx context.Context, t time.Duration) bool {
 	}
 }
 
-// lead is how long before the switch the clocks are halted for a while: a process
-// whose clock is five minutes fast must still remove nothing.
-const lead = 5*time.Minute + 30*time.Second
+// leads are how long before the switch the clocks are halted for a while. By a clock
+// that is five minutes fast the switch is still to come in the first, and a few
+// minutes ago in the second, within the margin: nothing may be removed in either.
+var leads = []time.Duration{5*time.Minute + 30*time.Second, time.Minute}
 
 // keepTime pushes the clocks on when all that is wanted before the switch is done:
 // first to just before it, and after a while past it.
@@ -217,7 +218,7 @@ func (d *Driver) keepTime(ctx context.Context) {
 		case <-turn:
 		}
 	}
-	for _, to := range []time.Duration{-lead, time.Minute, 11 * time.Minute, 20 * time.Minute} {
+	for _, to := range []time.Duration{-leads[0], -leads[1], time.Minute, 11 * time.Minute, 20 * time.Minute} {
 		if by := d.c.World.SwitchAt.Add(to).Sub(d.c.Now()); by > 0 {
 			if err := d.c.Advance(by); err != nil {
 				d.noted(err)

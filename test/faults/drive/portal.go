@@ -61,14 +61,73 @@ func (d *Driver) plan() []*portal {
 	var out []*portal
 	for round := range d.c.Rounds {
 		mine := tenants[round*len(tenants)/d.c.Rounds : (round+1)*len(tenants)/d.c.Rounds]
-		from := 0
+		from, cut := 0, map[kind][]string{}
 		for _, s := range shares {
 			to := from + s.parts
-			out = append(out, d.portal(s.kind, round, mine[from*len(mine)/parts:to*len(mine)/parts]))
+			cut[s.kind] = slices.Clone(mine[from*len(mine)/parts : to*len(mine)/parts])
 			from = to
+		}
+		d.swap(cut)
+		for _, s := range shares {
+			out = append(out, d.portal(s.kind, round, cut[s.kind]))
 		}
 	}
 	return slices.DeleteFunc(out, func(p *portal) bool { return len(p.intent.Tenants) == 0 })
+}
+
+// needs are what rotations must meet to break what they are there for, in every
+// run: see [Driver.swap].
+func (d *Driver) needs() []need {
+	return []need{
+		// More that can fail than a strict tolerance lets into danger.
+		{failing, 2*tolerated + 3, func(id record.Identity) bool { return id.Ending == "rotated" }},
+		// What stood there before us, where we take away what we added.
+		{undone, 1, func(id record.Identity) bool { return id.Ending == "already_present" }},
+		// A certificate of somebody else's, where we remove certificates.
+		{retiring, 1, func(id record.Identity) bool {
+			return id.Ending == "rotated" && slices.ContainsFunc(id.Keys, func(k record.Key) bool {
+				return k.Type == "X509Certificate" && k.SHA256 != d.c.World.Old && k.SHA256 != d.c.World.New
+			})
+		}},
+	}
+}
+
+// need is that a rotation has at least so many identities of a sort.
+type need struct {
+	kind kind
+	n    int
+	is   func(record.Identity) bool
+}
+
+// swap gives rotations tenants of the bulk one, for some of their own, until each
+// has what it needs; where there is nothing to be had it goes without.
+func (d *Driver) swap(cut map[kind][]string) {
+	for _, want := range d.needs() {
+		count := func(tenant string) (n int) {
+			for _, id := range d.c.World.Identities {
+				if id.Tenant == tenant && want.is(id) {
+					n++
+				}
+			}
+			return n
+		}
+		least := func(a, b string) int { return count(a) - count(b) }
+		for {
+			has := 0
+			for _, t := range cut[want.kind] {
+				has += count(t)
+			}
+			if has >= want.n || len(cut[want.kind]) == 0 || len(cut[bulk]) == 0 {
+				break
+			}
+			give := slices.Index(cut[want.kind], slices.MinFunc(cut[want.kind], least))
+			take := slices.Index(cut[bulk], slices.MaxFunc(cut[bulk], least))
+			if least(cut[want.kind][give], cut[bulk][take]) >= 0 {
+				break
+			}
+			cut[want.kind][give], cut[bulk][take] = cut[bulk][take], cut[want.kind][give]
+		}
+	}
 }
 
 func (d *Driver) portal(k kind, round int, tenants []string) *portal {
@@ -159,15 +218,21 @@ func (p *portal) run(ctx, watching context.Context) error {
 func (p *portal) act(ctx context.Context) error {
 	switch p.kind {
 	case paused:
+		var late func()
 		for range 2 {
 			if !pause(ctx, p.d.between(100*time.Millisecond, time.Second)) {
 				return ctx.Err()
 			}
-			if err := p.change(ctx, "PauseRotation", func(ctx context.Context, c pb.RotationServiceClient, id string) (*pb.Rotation, error) {
+			request := uuid.NewString()
+			ask := func(ctx context.Context, c pb.RotationServiceClient, id string) (*pb.Rotation, error) {
 				resp, err := c.PauseRotation(ctx, &pb.PauseRotationRequest{Name: p.intent.Name, Reason: "torture", RequestId: id})
 				return resp.GetRotation(), err
-			}); err != nil {
+			}
+			if err := p.changeAs(ctx, "PauseRotation", request, ask); err != nil {
 				return err
+			}
+			if late == nil {
+				late = func() { p.repeat(ctx, "PauseRotation", request, ask) }
 			}
 			if !pause(ctx, p.d.between(100*time.Millisecond, time.Second)) {
 				return ctx.Err()
@@ -179,6 +244,7 @@ func (p *portal) act(ctx context.Context) error {
 				return err
 			}
 		}
+		late() // The first pause arrives once more, long after it was taken back.
 	case failing, cancelled:
 		if p.kind == cancelled && !pause(ctx, p.d.between(0, 2500*time.Millisecond)) {
 			return ctx.Err()

@@ -58,7 +58,11 @@ func (p *portal) create(ctx context.Context) error {
 // change asks for a change of the rotation until it is answered. That its state
 // does not allow it is an answer: faults decide who comes first.
 func (p *portal) change(ctx context.Context, name string, v verb) error {
-	_, err := p.insist(ctx, name, uuid.NewString(), v)
+	return p.changeAs(ctx, name, uuid.NewString(), v)
+}
+
+func (p *portal) changeAs(ctx context.Context, name, id string, v verb) error {
+	_, err := p.insist(ctx, name, id, v)
 	if status.Code(errors.Unwrap(err)) == codes.FailedPrecondition {
 		return nil
 	}
@@ -85,7 +89,7 @@ func (p *portal) insist(ctx context.Context, name, id string, v verb) (*pb.Rotat
 			}
 		} else if r, err := p.try(ctx, name, id, try, p.d.draw(len(p.d.clients)), limit, v); err == nil || final(err) {
 			if err == nil && how == 2 {
-				p.again(ctx, name, id, try+1, v)
+				p.later(ctx, name, id, try+1, v)
 			}
 			return r, wrap(name, err)
 		}
@@ -102,9 +106,9 @@ func wrap(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// again repeats a change that was answered, as a message that was held up in the
+// later repeats a change that was answered, as a message that was held up in the
 // network does: it must change nothing.
-func (p *portal) again(ctx context.Context, name, id string, try int, v verb) {
+func (p *portal) later(ctx context.Context, name, id string, try int, v verb) {
 	late := p.d.between(300*time.Millisecond, 3*time.Second)
 	p.d.watching.Go(func() {
 		if pause(ctx, late) {
@@ -112,6 +116,18 @@ func (p *portal) again(ctx context.Context, name, id string, try int, v verb) {
 		}
 	})
 }
+
+// repeat asks for a change that was answered until it is answered again.
+func (p *portal) repeat(ctx context.Context, name, id string, v verb) {
+	for try := again; pause(ctx, p.d.between(20*time.Millisecond, 300*time.Millisecond)); try++ {
+		if _, err := p.try(ctx, name, id, try, p.d.draw(len(p.d.clients)), tryLimit, v); err == nil || final(err) {
+			return
+		}
+	}
+}
+
+// again is the number of the first try of a repeat.
+const again = 1000
 
 // try asks once and writes down what came of it.
 func (p *portal) try(ctx context.Context, name, id string, try, api int, limit time.Duration, v verb) (*pb.Rotation, error) {

@@ -238,13 +238,14 @@ func (w *World) FailHosts(ctx context.Context, hosts []string) error {
 	return w.tellACS(ctx)
 }
 
-// weather is what goes wrong at ACS all the time: effects whose answer is lost, and
-// answers of a moment ago. It comes after the faults of the schedule.
+// weather is what goes wrong at ACS all the time: effects whose answer is lost,
+// removals that are not done, and answers of a moment ago. It comes after the faults of the schedule.
 func weather() []rule {
 	return []rule{
 		{Kind: "504-applied", Method: "POST", Path: "ServiceIdentityKeys", Probability: 0.15},
 		{Kind: "reset-applied", Path: "ServiceIdentityKeys", Method: "POST", Probability: 0.1},
-		{Kind: "reset-applied", Path: "ServiceIdentityKeys", Method: "DELETE", Probability: 0.2},
+		{Kind: "reset-applied", Path: "ServiceIdentityKeys", Method: "DELETE", Probability: 0.15},
+		{Kind: "reset-before", Path: "ServiceIdentityKeys", Method: "DELETE", Probability: 0.15},
 		{Kind: "stale-read", Method: "GET", Path: "ServiceIdentit", Probability: 0.03},
 	}
 }
