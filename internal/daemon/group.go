@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// stopGrace is for what OnStop runs to return after its context ended.
-const stopGrace = time.Second
+// stopGrace is for what OnStop runs to return after its context ended, and what a
+// member gets at least when those before it used up all the time.
+const stopGrace = 300 * time.Millisecond
 
 // ErrStuck says that something did not end in its time when the process stopped.
 var ErrStuck = errors.New("did not end in time")
@@ -21,11 +22,12 @@ var ErrStuck = errors.New("did not end in time")
 type Group struct {
 	// Log is told what stopped and why. Default: nothing is told.
 	Log *slog.Logger
-	// StopTimeout is how long each may take to end after it was told to. Default
-	// 15 s: a call in hand is given 10.
+	// StopTimeout is how long all together may take to end after the first was told
+	// to. Default 8 s, which leaves a process manager's ten with something to spare.
 	StopTimeout time.Duration
 
 	members []*member
+	until   time.Time // when all must have ended; set before the first is told to
 }
 
 // member is one long-running thing.
@@ -48,7 +50,7 @@ func (g *Group) Add(name string, run func(ctx context.Context) error) {
 func (g *Group) OnStop(name string, stop func(ctx context.Context) error) {
 	g.Add(name, func(ctx context.Context) error {
 		<-ctx.Done()
-		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.stopTimeout())
+		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.left())
 		defer cancel()
 		return stop(sctx)
 	})
@@ -85,6 +87,7 @@ func (g *Group) Run(ctx context.Context) error {
 		}
 		log.Error("stopping", "part", m.name, "err", m.err)
 	}
+	g.until = time.Now().Add(g.stopTimeout())
 	for i := len(g.members) - 1; i >= 0; i-- {
 		m := g.members[i]
 		if err := g.stop(m); err != nil {
@@ -98,7 +101,7 @@ func (g *Group) Run(ctx context.Context) error {
 // stop ends one member, waits for it, and returns what went wrong with it.
 func (g *Group) stop(m *member) error {
 	m.cancel()
-	t := time.NewTimer(g.stopTimeout() + stopGrace)
+	t := time.NewTimer(g.left() + stopGrace)
 	defer t.Stop()
 	select {
 	case <-m.done:
@@ -115,5 +118,8 @@ func (g *Group) stopTimeout() time.Duration {
 	if g.StopTimeout > 0 {
 		return g.StopTimeout
 	}
-	return 15 * time.Second
+	return 8 * time.Second
 }
+
+// left is the time that is left for whoever stops now.
+func (g *Group) left() time.Duration { return max(stopGrace, time.Until(g.until)) }

@@ -119,3 +119,26 @@ func TestGroup_LeavesBehindWhatDoesNotEnd(t *testing.T) {
 		t.Errorf("stopped %v, want the broker all the same", d.lines)
 	}
 }
+
+// All together end in the time that one is given: a process manager counts from the
+// signal, not from part to part.
+func TestGroup_AllStopInOneTime(t *testing.T) {
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	g := &daemon.Group{StopTimeout: time.Second}
+	for _, name := range []string{"broker", "mirror", "workers", "api"} {
+		g.Add(name, func(context.Context) error { <-release; return nil })
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	begun := time.Now()
+	err := g.Run(ctx)
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("four parts that do not end took %s to be left behind, want about one second and a little for each", took)
+	}
+	for _, name := range []string{"broker", "mirror", "workers", "api"} {
+		if !strings.Contains(err.Error(), name+": "+daemon.ErrStuck.Error()) {
+			t.Errorf("Run = %v, want %s named", err, name)
+		}
+	}
+}

@@ -83,7 +83,7 @@ type Client struct {
 	mu     sync.Mutex                        // guards logins, not the asking for tokens
 	logins *lru.Cache[loginKey, *credential] // one a tenant, the most recently used ones
 
-	parked *lru.Cache[string, time.Time] // host → when it may be asked again; has its own lock
+	parked *lru.Cache[string, parking] // host → when it may be asked again; has its own lock
 }
 
 // New returns a client.
@@ -102,7 +102,7 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("making a dataverse client: %w", err)
 	}
 	const parkingPlaces = 4096
-	parked, err := lru.New[string, time.Time](parkingPlaces)
+	parked, err := lru.New[string, parking](parkingPlaces)
 	if err != nil {
 		return nil, fmt.Errorf("making a dataverse client: %w", err)
 	}
@@ -156,15 +156,21 @@ func (c *Client) Organisation(ctx context.Context, l Login) (Org, error) {
 	return org, nil
 }
 
+// parking is a pause that a host asked for.
+type parking struct{ from, until time.Time }
+
 // mayAsk returns an error while a host that asked for a pause is left alone:
 // asking during it makes it longer.
 func (c *Client) mayAsk(host string) error {
-	until, ok := c.parked.Get(host)
+	p, ok := c.parked.Get(host)
 	if !ok {
 		return nil
 	}
-	if wait := until.Sub(c.c.Now()); wait > 0 {
-		return rollover.RetryAfter(wait, fmt.Errorf("%s until %s: %w", host, until.UTC().Format(time.RFC3339), ErrPaused))
+	now := c.c.Now()
+	// A clock that was fast when the pause began and is right now would hold the
+	// host for as long as it was wrong.
+	if wait := p.until.Sub(now); wait > 0 && p.from.Sub(now) <= rollover.ClockDoubt {
+		return rollover.RetryAfter(wait, fmt.Errorf("%s until %s: %w", host, p.until.UTC().Format(time.RFC3339), ErrPaused))
 	}
 	c.parked.Remove(host)
 	return nil
@@ -172,6 +178,7 @@ func (c *Client) mayAsk(host string) error {
 
 // park leaves a host alone for a while.
 func (c *Client) park(host string, d time.Duration) {
-	c.parked.Add(host, c.c.Now().Add(d))
+	now := c.c.Now()
+	c.parked.Add(host, parking{from: now, until: now.Add(d)})
 	c.c.Log.Warn("organisation asked for a pause", "host", host, "seconds", int(d.Seconds()))
 }

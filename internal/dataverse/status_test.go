@@ -105,6 +105,27 @@ func TestOrganisation_KeepsThePause(t *testing.T) {
 	}
 }
 
+// A pause that a fast clock noted does not last for as long as the clock was wrong.
+func TestOrganisation_PauseByAFastClock(t *testing.T) {
+	w := newWorld(t)
+	o := w.organisation(orgHost)
+	o.before = func(rw http.ResponseWriter, _ *http.Request) bool {
+		rw.Header().Set("Retry-After", "30")
+		refuse(rw, http.StatusTooManyRequests, "-2147015902", "Number of requests exceeded the limit of 6000")
+		return true
+	}
+	c := w.client()
+	w.pass(5 * time.Minute)
+	if _, err := c.Organisation(t.Context(), login()); err == nil {
+		t.Fatal("Organisation was answered, want it refused")
+	}
+	o.before = nil
+	w.pass(-5 * time.Minute)
+	if _, err := c.Organisation(t.Context(), login()); err != nil {
+		t.Errorf("Organisation by the right clock: %v, want it asked", err)
+	}
+}
+
 func TestOrganisation_PauseIsOfOneOrganisation(t *testing.T) {
 	w := newWorld(t)
 	w.organisation("fabrikam.crm4.dynamics.com")

@@ -127,9 +127,16 @@ func (h *HostPace) Succeeded() {
 	h.Answered()
 }
 
+// Ahead reports whether what is known of the host was noted by a clock that was fast:
+// it would hold the host for as long as the clock was wrong, and is to be forgotten.
+func (h *HostPace) Ahead(now time.Time) bool { return h.heard.Sub(now) > ClockDoubt }
+
 // Begin takes in that a task of the host is begun: the next one follows at the
 // host's pace.
 func (h *HostPace) Begin(now time.Time) {
+	if h.Open() || h.slow > 0 {
+		h.heard = now
+	}
 	h.Breaker.Begin(now)
 	if h.slow > 0 {
 		h.until = later(h.until, now.Add(time.Duration(float64(time.Second)/(fullHostPace-h.slow))))

@@ -51,8 +51,9 @@ type Config struct {
 	// MaxWatches bounds the streams that are open at once, at 16 KB each.
 	// Default 4096.
 	MaxWatches int
-	// StopTimeout is how long calls in hand may take when the server stops.
-	// Default 10 s.
+	// StopTimeout is how long calls in hand may take when the server stops, and then
+	// once more to take notice that they are cut off. Default 2 s: a process has ten
+	// for all that it does.
 	StopTimeout time.Duration
 }
 
@@ -62,7 +63,7 @@ func (c Config) withDefaults() Config {
 		value time.Duration
 	}{
 		{&c.HealthEvery, 3 * time.Second}, {&c.UnaryTimeout, 30 * time.Second}, {&c.MaxAge, 30 * time.Minute},
-		{&c.MaxStreamAge, time.Hour}, {&c.StopTimeout, 10 * time.Second},
+		{&c.MaxStreamAge, time.Hour}, {&c.StopTimeout, 2 * time.Second},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value

@@ -122,3 +122,39 @@ func TestConductor_ASuccessorLeavesHostsAlone(t *testing.T) {
 		t.Errorf("the host was asked %d times, want 3: it wants to be left alone", asked)
 	}
 }
+
+// What a conductor remembers of hosts by a clock that is five minutes fast does not
+// hold them for five minutes once the clock is right.
+func TestConductor_AFastClockThatIsPutRightHoldsNoHost(t *testing.T) {
+	h := newHouse(t, 4)
+	if err := h.clock.SetSkew(5 * time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	struck := make(chan struct{})
+	h.driver = hooked{h.cloud, func(_ context.Context, w rollover.Work) error {
+		if w.Target.Host != h.hosts[0].Host {
+			return nil
+		}
+		select {
+		case <-struck:
+			return nil
+		default:
+			return rollover.Throttled(rollover.ByHost, time.Minute, errors.New("too many"))
+		}
+	}}
+	h.conduct("c1")
+	h.rotate()
+	h.planOf(every, nil)
+	h.someOf("r1", span(0, 4))
+	h.begun("r1")
+	h.until("r1", "throttled", func(v mirror.View) bool { return v.Counts.Throttled > 0 })
+	close(struck)
+	if err := h.clock.SetSkew(0); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	h.until("r1", "in the overlap", phase(rollover.PhaseOverlap))
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("after the clock was put right it took %s, want the host asked again at once", took)
+	}
+}

@@ -175,6 +175,7 @@ type turn struct {
 	cleaning chan cleaning   // tells what was done, when it is; nil: nobody is at it
 	cleaned  map[string]bool // what this reign has purged of what is gone
 	looked   time.Time       // when it was last looked for what is to be deleted
+	last     time.Time       // what the clock showed in the turn before
 }
 
 func newTurn(c Config) *turn {
@@ -191,6 +192,7 @@ func (t *turn) all(ctx context.Context) {
 	if !t.adopt(ctx) {
 		return
 	}
+	t.doubtClock()
 	late := t.sweep()
 	views := t.Mirror.Rotations()
 	t.retain(ctx, views)

@@ -53,7 +53,7 @@ func (h hosts) told(host string, p rollover.Progress, now time.Time) {
 // ready reports whether a task of the host may be begun at now.
 func (h hosts) ready(host string, now time.Time) bool {
 	p := h[host]
-	return p == nil || !p.ReadyAt().After(now)
+	return p == nil || !p.ReadyAt().After(now) || p.Ahead(now)
 }
 
 // begin takes in that one is.
@@ -78,7 +78,21 @@ func (h hosts) sweep(now time.Time) (slowed, open int) {
 	return slowed, open
 }
 
-// recall rebuilds, once a reign, what the states of a rotation's tasks say of
+// doubtClock forgets what was remembered by a clock that was fast: what is not to be
+// done before an instant would wait for as long as the clock was wrong.
+func (t *turn) doubtClock() {
+	now := t.Now()
+	if t.last.Sub(now) > rollover.ClockDoubt {
+		t.Log.Warn("the clock went back; what was known of hosts is read anew", "by", t.last.Sub(now))
+		clear(t.hosts)
+		clear(t.recalled)
+		clear(t.limiters)
+		clear(t.scans)
+	}
+	t.last = now
+}
+
+// recall rebuilds, once a reign and after the clock went back, what the states of a rotation's tasks say of
 // their hosts.
 func (t *turn) recall(ctx context.Context, v mirror.View) error {
 	if t.recalled[v.Rotation.ID] {
@@ -91,6 +105,9 @@ func (t *turn) recall(ctx context.Context, v mirror.View) error {
 			return err
 		}
 		p := t.Mirror.Row(rollover.TaskID{Rotation: v.Rotation.ID, Ord: ord}).Progress
+		if p.UpdatedAt.Sub(now) > rollover.ClockDoubt {
+			continue // Nobody can say when that was, and each reign would wait anew.
+		}
 		if p.Throttle == rollover.HostDown {
 			t.hosts.of(it.Target.Host).Doubt(now)
 			continue

@@ -52,6 +52,10 @@ func (g *Guard) Allow(host string) error {
 		return nil
 	}
 	now := g.now()
+	if h.Ahead(now) {
+		g.hosts.Remove(host)
+		return nil
+	}
 	wait := h.ReadyAt().Sub(now)
 	if wait <= 0 {
 		if h.Open() { // This call is the probe.

@@ -60,3 +60,41 @@ func TestGuard_LeavesAHostAloneThatWantsFewerCalls(t *testing.T) {
 		t.Errorf("pace after a 503 = %v, want nil", err)
 	}
 }
+
+// A clock that was fast when a host was found in bad order, and is right now, does not
+// hold the host for as long as it was wrong.
+func TestGuard_ForgetsWhatAFastClockNoted(t *testing.T) {
+	right := time.Date(2016, 10, 30, 12, 0, 0, 0, time.UTC)
+	for name, bad := range map[string]func(g *kit.Guard){
+		"wants fewer calls": func(g *kit.Guard) { g.Observe("h", 429) },
+		"is down": func(g *kit.Guard) {
+			for range 3 {
+				g.Observe("h", 500)
+			}
+		},
+	} {
+		now := right.Add(5 * time.Minute)
+		g := kit.NewGuard(func() time.Time { return now })
+		bad(g)
+		if err := g.Allow("h"); !errors.Is(err, kit.ErrHeld) {
+			t.Errorf("%s: Allow = %v, want it held", name, err)
+		}
+		now = right
+		if err := g.Allow("h"); err != nil {
+			t.Errorf("%s: Allow by the right clock = %v, want nil", name, err)
+		}
+	}
+	now := right
+	g := kit.NewGuard(func() time.Time { return now })
+	for range 3 {
+		g.Observe("h", 500)
+	}
+	now = right.Add(5 * time.Minute)
+	if err := g.Allow("h"); err != nil { // The probe, by a fast clock.
+		t.Errorf("the probe: Allow = %v, want nil", err)
+	}
+	now = right.Add(10 * time.Second)
+	if err := g.Allow("h"); err != nil {
+		t.Errorf("after a probe by a fast clock: Allow = %v, want nil", err)
+	}
+}

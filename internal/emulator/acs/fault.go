@@ -72,7 +72,8 @@ type FaultRule struct {
 	Times int
 	// Probability, when above zero, is the chance of a match to fire.
 	Probability float64
-	// Delay is how long FaultSlow waits, in real time.
+	// Delay is how long FaultSlow waits, in real time. For FaultStaleRead it is how old
+	// the last write may be, by the emulator's clock; zero: any age.
 	Delay time.Duration
 	// HostShare, when above zero, is the share of the hosts that the rule is for.
 	// The seed chooses them, the same for every rule.

@@ -83,6 +83,22 @@ func TestFaults_StaleReadIsTheStateBefore(t *testing.T) {
 	}
 }
 
+// With a delay only reads that soon after a write are stale.
+func TestFaults_StaleReadOfAYoungWriteOnly(t *testing.T) {
+	b := newBench(t, acs.Config{})
+	id := b.identityID()
+	if r := b.call("POST", "ServiceIdentities("+id+"L)/ServiceIdentityKeys", keyEntry(next2016(t))); r.status != 201 {
+		t.Fatal(r.body)
+	}
+	for delay, want := range map[time.Duration]string{time.Hour: "3", time.Nanosecond: "4"} {
+		b.s.SetFaults(acs.Faults{Rules: []acs.FaultRule{{Kind: acs.FaultStaleRead, Method: "GET", Delay: delay}}})
+		b.clock.add(time.Second)
+		if got := b.call("GET", "ServiceIdentities("+id+"L)/ServiceIdentityKeys/$count", "").body; got != want {
+			t.Errorf("a read that may be stale for %s counts %s, want %s", delay, got, want)
+		}
+	}
+}
+
 func TestFaults_HitTokensInTheirOwnShape(t *testing.T) {
 	b := newBench(t, acs.Config{Switches: acs.Switches{RetryAfter: 1500 * time.Millisecond}})
 	b.s.SetFaults(acs.Faults{Rules: []acs.FaultRule{{Kind: acs.FaultThrottled, Match: func(r *http.Request) bool { return r.Method == "POST" }}}})

@@ -99,7 +99,9 @@ func notAllowed(allow string) *refusal {
 // view is the state that reads are answered from.
 func (x *exchange) view() *state {
 	if x.faultKind() == FaultStaleRead {
-		return x.ns.before.Load()
+		if at := x.ns.changed.Load(); x.fault.Delay == 0 || at != nil && x.now.Sub(*at) < x.fault.Delay {
+			return x.ns.before.Load()
+		}
 	}
 	return x.ns.stateAt(x.now, x.s.cfg.Switches.ReadDelay)
 }

@@ -94,6 +94,8 @@ type namespace struct {
 	cur    atomic.Pointer[state]
 	before atomic.Pointer[state] // the state before the last write
 
+	changed atomic.Pointer[time.Time] // when that was; nil: there was none
+
 	mu      sync.Mutex // guards what follows, and publishing
 	nextID  int64
 	version uint64

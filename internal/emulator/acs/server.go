@@ -1,6 +1,7 @@
 package acs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -191,6 +192,10 @@ func (x *exchange) answer() *answer {
 			x.lost(0)
 			return nil
 		case FaultSlow:
+			// A server hears of a caller that goes away only after it has read what
+			// the caller sent.
+			sent, _ := io.ReadAll(io.LimitReader(x.r.Body, maxBody)) // What is wrong with it is found below.
+			x.r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(sent), x.r.Body))
 			if !pause(x.r.Context(), x.fault.Delay) {
 				return nil
 			}

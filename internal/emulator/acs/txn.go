@@ -35,6 +35,7 @@ func (tx *txn) commit(status func(int) int, fault string) {
 		e.Status = status(e.Status)
 	}
 	ns.before.Store(ns.cur.Load())
+	ns.changed.Store(&tx.now)
 	ns.cur.Store(tx.st)
 	if tx.s.keepsHistory() {
 		ns.history = append(ns.history, moment{at: tx.now, st: tx.st})
