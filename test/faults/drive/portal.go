@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +37,7 @@ type portal struct {
 	kind   kind
 	round  int
 	intent record.Intent
+	done   atomic.Bool // nothing more is asked: the end that there is now is the end
 }
 
 // plan shares the tenants among the rotations.
@@ -172,6 +174,7 @@ func (p *portal) spec() *pb.RotationSpec {
 
 // run leads the rotation to its end. ctx bounds what is asked, watching the watchers.
 func (p *portal) run(ctx, watching context.Context) error {
+	defer p.done.Store(true)
 	released := false
 	ready := func() {
 		if !released {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -21,7 +22,7 @@ const watchersEach = 2
 // watch watches the rotation until it has ended, with several watchers.
 func (p *portal) watch(ctx context.Context) {
 	for i := range watchersEach {
-		w := &watcher{d: p.d, name: fmt.Sprintf("%s-%d", p.intent.Label, i), rotation: p.intent.Name, slow: i == 1 && p.d.draw(3) == 0}
+		w := &watcher{d: p.d, done: &p.done, name: fmt.Sprintf("%s-%d", p.intent.Label, i), rotation: p.intent.Name, slow: i == 1 && p.d.draw(3) == 0}
 		p.d.watching.Go(func() { w.run(ctx) })
 	}
 }
@@ -29,13 +30,15 @@ func (p *portal) watch(ctx context.Context) {
 // watcher is one who wants to know, over many streams.
 type watcher struct {
 	d              *Driver
+	done           *atomic.Bool // of the portal
 	name, rotation string
 	slow           bool
 	cursor         string
 	over           bool // the rotation is in an end state
 }
 
-// run opens streams until one ends by itself after the rotation has ended.
+// run opens streams until one that was opened when nothing more was asked of the
+// rotation ends by itself at its end: what has ended may be undone, and run again.
 func (w *watcher) run(ctx context.Context) {
 	for ctx.Err() == nil && !w.stream(ctx) {
 		if !pause(ctx, w.d.between(0, 200*time.Millisecond)) {
@@ -48,6 +51,7 @@ func (w *watcher) run(ctx context.Context) {
 func (w *watcher) stream(ctx context.Context) bool {
 	sctx, cancel := context.WithTimeout(ctx, w.d.between(100*time.Millisecond, 4*time.Second))
 	defer cancel()
+	done := w.done.Load()
 	w.note(record.Watch{Kind: record.WatchOpened, Cursor: w.cursor})
 	api := w.d.clients[w.d.draw(len(w.d.clients))]
 	s, err := api.WatchRotation(sctx, &pb.WatchRotationRequest{Name: w.rotation, Cursor: w.cursor, IncludeTasks: true})
@@ -66,7 +70,7 @@ func (w *watcher) stream(ctx context.Context) bool {
 		cut.Code, cut.Detail = "OK", ""
 	}
 	w.note(cut)
-	return ended && w.over
+	return ended && w.over && done
 }
 
 // told writes down a message.
@@ -150,7 +154,9 @@ func (d *Driver) Final(ctx context.Context) (record.Final, error) {
 	case <-timer.C: // The judge sees who did not hear it. Paused ones have no end to hear.
 	}
 	timer.Stop()
-	d.stop()
+	if d.stop != nil { // Else nothing was run.
+		d.stop()
+	}
 	<-heard
 	d.mu.Lock()
 	f := record.Final{Quiet: d.quiet, Settled: d.settled}
