@@ -41,7 +41,7 @@ func cutRun(t *testing.T, s *stand) run {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cut := s.newCutter()
+	cut := s.newCutter() // Final has a limit of its own: it tells what a run that did not end looks like.
 	d := s.driver(cut.addresses())
 	if err := d.SetUp(ctx); err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func cutRun(t *testing.T, s *stand) run {
 	}
 	t.Logf("the lines were broken %d times", cut.cuts)
 	r := run{world: d.World()}
-	if r.final, err = d.Final(ctx); err != nil {
+	if r.final, err = d.Final(t.Context()); err != nil {
 		t.Fatalf("Final: %v", err)
 	}
 	if err := d.Close(); err != nil {
