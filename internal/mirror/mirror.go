@@ -50,7 +50,7 @@ type Mirror struct {
 	seed      maphash.Seed           // of their hashes
 	gone      map[string]time.Time   // rotations that were deleted, and when
 	changed   chan struct{}
-	failure   error
+	unread    map[string]error // plans that could not be read, by rotation
 }
 
 // entry is one rotation. board is nil until the plan is frozen and read.
@@ -67,7 +67,7 @@ func New(s Store) *Mirror {
 	return &Mirror{
 		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
 		findings: map[string]*findings{}, checks: map[string]*checks{}, indexes: map[string]targetIndex{}, seed: maphash.MakeSeed(), watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
-		stirred: make(chan struct{}, 1), gone: map[string]time.Time{},
+		stirred: make(chan struct{}, 1), gone: map[string]time.Time{}, unread: map[string]error{},
 	}
 }
 
@@ -89,8 +89,8 @@ func (m *Mirror) Run(ctx context.Context) error {
 	err = m.store.Tail(ctx, func(c rollover.Change) { m.fold(ctx, c) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.failure != nil {
-		return m.failure
+	for _, failure := range m.unread {
+		return failure
 	}
 	return err
 }
@@ -164,15 +164,15 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	var board *rollover.Board
 	if needsPlan {
 		var err error
-		if board, err = m.readBoard(ctx, r); lost(err) {
+		if board, err = m.patientBoard(ctx, r); lost(err) {
 			m.mu.Lock()
 			m.forget(r.ID)
 			m.mu.Unlock()
 			return
 		}
-		if err != nil {
+		if err != nil { // The next change of the rotation tries again.
 			m.mu.Lock()
-			m.failure = fmt.Errorf("reading the plan of %s: %w", r.ID, err)
+			m.unread[r.ID] = fmt.Errorf("reading the plan of %s: %w", r.ID, err)
 			m.mu.Unlock()
 			return
 		}
@@ -184,6 +184,7 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	}
 	e.rotation = r
 	if board != nil {
+		delete(m.unread, r.ID)
 		e.board = board
 		for ord, row := range e.early {
 			e.apply(ord, row.Progress, row.Seq)
@@ -197,6 +198,29 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 		w.rotationChanged(r.ID, board != nil, e)
 	}
 	m.stir()
+}
+
+// planTries is how often a plan is tried to be read before the mirror goes on without
+// it: a minute or so in all.
+const planTries = 12
+
+// patientBoard reads the plan of r, whose record was told. A store that has just
+// changed its leader may be away, or answer for a moment from before the plan was
+// made; what comes after it in the feed has to wait.
+func (m *Mirror) patientBoard(ctx context.Context, r rollover.Rotation) (*rollover.Board, error) {
+	for tries := 1; ; tries++ {
+		board, err := m.readBoard(ctx, r)
+		if err == nil || lost(err) || ctx.Err() != nil || tries == planTries {
+			return board, err
+		}
+		t := time.NewTimer(rollover.Backoff(min(tries, maxBackoff), 0.5))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil, ctx.Err()
+		case <-t.C:
+		}
+	}
 }
 
 // planPiece is how many items of a plan are in hand at once while it is read.

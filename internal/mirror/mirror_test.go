@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -320,4 +321,38 @@ func FuzzParsePosition(f *testing.F) {
 		}
 		_ = fmt.Sprint(p)
 	})
+}
+
+// behind is a store that answers for a while from before the plan was made, as one
+// that has just changed its leader may.
+type behind struct {
+	store
+	left *atomic.Int32
+}
+
+func (b behind) Plan(ctx context.Context, id string, from, to int) ([]rollover.Item, error) {
+	if b.left.Add(-1) >= 0 {
+		return nil, fmt.Errorf("plan of rotation %s is not made yet: %w", id, rollover.ErrNotFound)
+	}
+	return b.store.Plan(ctx, id, from, to)
+}
+
+// A plan that cannot be read at once is read a moment later, and not only when the
+// rotation changes again, which may be days later.
+func TestRun_APlanThatIsNotThereYetIsReadAgain(t *testing.T) {
+	s, _, r := open(t, 3)
+	b := behind{s, &atomic.Int32{}}
+	b.left.Store(2)
+	m := mirror.New(b)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	<-m.Ready()
+	if v, err := m.Rotation(t.Context(), r.ID); err != nil || v.Rotation.Digest != r.Digest || v.Counts.Total != 3 {
+		t.Errorf("Rotation = %s with %d tasks, %v, want the plan of 3", v.Rotation.Digest, v.Counts.Total, err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v, want the context's end: the plan was read", err)
+	}
 }

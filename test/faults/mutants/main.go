@@ -215,6 +215,10 @@ type result struct {
 	Err string `json:"err"`
 }
 
+// patience is less than a run has by itself: a mutant that stands still is to be told
+// soon, and one run of two hundred needs more.
+const patience = "150s"
+
 // runLimit bounds one short run, with building the broker: it has a patience of its
 // own of less than half of that.
 const runLimit = 8 * time.Minute
@@ -228,7 +232,7 @@ func (r *runner) once(ctx context.Context, program string, seed int64) (res resu
 		return res, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	cmd := exec.CommandContext(ctx, r.torture, "--crossfade", program, "--seed", fmt.Sprint(seed), "--profile", "short", "--json", "--dir", dir)
+	cmd := exec.CommandContext(ctx, r.torture, "--crossfade", program, "--seed", fmt.Sprint(seed), "--profile", "short", "--patience", patience, "--json", "--dir", dir)
 	cmd.Dir = r.root
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // It ends what it began.
 	cmd.WaitDelay = time.Minute

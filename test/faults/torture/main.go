@@ -46,6 +46,7 @@ func command() *cobra.Command {
 	fl.Int64Var(&f.seed, "seed", 1, "decides what is broken and when, and who does what")
 	fl.StringVar(&f.profile, "profile", "short", "tiny: 3 s of faults; short: 14 s; long: 20 minutes")
 	fl.IntVar(&f.tenants, "tenants", 0, "how many tenants (default 0: the profile's own number)")
+	fl.DurationVar(&f.patience, "patience", defaultPatience, "how long after the last fault everything may take to settle")
 	fl.IntVar(&f.runs, "runs", 1, "how many runs, each with the next seed")
 	fl.IntVar(&f.parallel, "parallel", 1, "how many at once, at most 8")
 	fl.StringVar(&f.dir, "dir", "", "`DIR` for the runs (default a new temporary one; a run without a violation is removed)")

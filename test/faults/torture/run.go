@@ -30,6 +30,7 @@ type flags struct {
 	runs, parallel, tenants    int
 	dir                        string
 	keep, calm, json           bool
+	patience                   time.Duration
 	crossfade, previous, judge string
 
 	self, nats string
@@ -68,6 +69,9 @@ func (f *flags) run(ctx context.Context, out io.Writer) error {
 	}
 	if f.tenants > 0 {
 		p.Tenants = f.tenants
+	}
+	if f.patience < time.Second {
+		return fmt.Errorf("--patience %s: want a second or more", f.patience)
 	}
 	if f.runs < 1 || f.parallel < 1 || f.parallel > 8 {
 		return errors.New("--runs and --parallel: want 1 or more, and at most 8 at once")
@@ -138,9 +142,10 @@ func (f *flags) build(ctx context.Context) (err error) {
 	return err
 }
 
-// A run ends at the latest so long after its last fault: by then everything must
-// have settled.
-const patience = 150 * time.Second
+// defaultPatience is how long after its last fault a run ends at the latest: by then
+// everything must have settled. A host whose probes failed one after the other is left
+// alone for up to five minutes.
+const defaultPatience = 7 * time.Minute
 
 // one makes one run and has it judged.
 func (f *flags) one(ctx context.Context, p world.Profile, seed int64, slot int) (res result) {
@@ -174,7 +179,7 @@ func (f *flags) live(ctx context.Context, p world.Profile, slot int, res *result
 	if err := errors.Join(os.RemoveAll(res.Dir), os.MkdirAll(res.Dir, 0o700)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.Length+patience+time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, p.Length+f.patience+time.Minute)
 	defer cancel()
 	w, err := world.Start(ctx, world.Options{
 		Dir: res.Dir, Seed: res.Seed, Tenants: p.Tenants, Number: (os.Getpid()%6000)*10 + slot, Self: f.self,
@@ -210,7 +215,7 @@ func (f *flags) live(ctx context.Context, p world.Profile, slot int, res *result
 
 // drive breaks and asks at the same time, and writes down the end.
 func (f *flags) drive(ctx context.Context, p world.Profile, w *world.World, d *drive.Driver, res *result) error {
-	rctx, cancel := context.WithTimeout(ctx, p.Length+patience)
+	rctx, cancel := context.WithTimeout(ctx, p.Length+f.patience)
 	defer cancel()
 	var broken error
 	var all sync.WaitGroup
