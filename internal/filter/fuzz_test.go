@@ -38,7 +38,7 @@ func FuzzParse(f *testing.F) {
 		for _, fields := range []filter.Fields{filter.SeenFields(), filter.PlannedFields()} {
 			begun := time.Now()
 			got, err := filter.Parse(s, fields)
-			if d := time.Since(begun); d > 5*time.Second {
+			if d := time.Since(begun); d > 30*time.Second { // a busy machine takes its time; what grows without end takes more
 				t.Fatalf("Parse(%q) took %s", s, d)
 			}
 			if err != nil {
