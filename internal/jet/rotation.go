@@ -142,7 +142,7 @@ func (b *Broker) FreezePlan(ctx context.Context, r rollover.Rotation, plan []rol
 	if r.Rev == 0 {
 		return r, fmt.Errorf("rotation %s was never stored: %w", r.ID, rollover.ErrConflict)
 	}
-	if err := b.room(ctx, len(plan)); err != nil {
+	if err := b.room(ctx, r.ID, len(plan)); err != nil {
 		return r, fmt.Errorf("freezing the plan of rotation %s: %w", r.ID, err)
 	}
 	stored, w, err := b.recordWrite(r)
@@ -154,27 +154,6 @@ func (b *Broker) FreezePlan(ctx context.Context, r rollover.Rotation, plan []rol
 		return r, fmt.Errorf("freezing the plan of rotation %s: %w", r.ID, err)
 	}
 	return stored, nil
-}
-
-// bytesPerTask is what the state of a task takes in the end, at most as a rule.
-const bytesPerTask = 900
-
-// room refuses a plan whose tasks would not find room for their states: a
-// rotation that stops for want of it half-way is worse than one that never began.
-func (b *Broker) room(ctx context.Context, tasks int) error {
-	ctx, cancel := context.WithTimeout(ctx, callBudget)
-	defer cancel()
-	return again(ctx, func(ctx context.Context) error {
-		s, err := b.js.Stream(ctx, streamState)
-		if err != nil {
-			return fmt.Errorf("looking up stream %s: %w", streamState, err)
-		}
-		i := s.CachedInfo()
-		if free := i.Config.MaxBytes/100*(100-reserve) - int64(i.State.Bytes); i.Config.MaxBytes > 0 && int64(tasks)*bytesPerTask > free { //nolint:gosec // Below MaxBytes.
-			return fullError{fmt.Errorf("%d tasks need about %d bytes of state, %d are free", tasks, tasks*bytesPerTask, free)}
-		}
-		return nil
-	})
 }
 
 // Plan implements [rollover.Store].

@@ -3,6 +3,7 @@ package jet_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/crossfade-project/crossfade/internal/jet"
@@ -60,6 +61,59 @@ func TestCreateRotation_LeavesRoomForWhatWasBegun(t *testing.T) {
 	}
 	if err := create(made); err != nil {
 		t.Errorf("CreateRotation after room was made = %v", err)
+	}
+}
+
+// TestFreezePlan_LeavesRoomForOtherPlans freezes plans until no more find room: what
+// the frozen ones have yet to write counts, and what they have written does so once.
+func TestFreezePlan_LeavesRoomForOtherPlans(t *testing.T) {
+	cert := newCert(t)
+	c := config(t, cert)
+	c.MaxStore = 4 << 20
+	b := open(t, c)
+	freeze := func(id string, tasks int) error {
+		n := rollovertest.NewRotation(id, cert, rollovertest.Epoch)
+		r, err := b.CreateRotation(t.Context(), n, []string{"a", "b"})
+		if err == nil {
+			r, err = r.Freeze(rollovertest.Plan(tasks), rollovertest.Epoch)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.FreezePlan(t.Context(), r, rollovertest.Plan(tasks))
+		return err
+	}
+	u := usage(t, b)["STATE"]
+	fit := int(u.Max / 100 * 90 / 900)
+	if err := freeze("first", fit/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := freeze("second", fit*6/10); !errors.Is(err, rollover.ErrFull) || !strings.Contains(err.Error(), "other plans") {
+		t.Errorf("a plan of %d tasks beside one of %d that has written nothing, where %d fit = %v, want ErrFull for the sake of other plans", fit*6/10, fit/2, fit, err)
+	}
+	for ord := range fit / 2 {
+		stage(t, b, rollover.TaskID{Rotation: "first", Ord: ord}, 1)
+	}
+	left := int((u.Max/100*90 - usage(t, b)["STATE"].Bytes) / 900)
+	if left <= fit/2 {
+		t.Fatalf("%d tasks fit beside %d written ones, want more than %d, or nothing is counted twice here", left, fit/2, fit/2)
+	}
+	if err := freeze("third", left); err != nil {
+		t.Errorf("a plan of %d tasks beside one that has written all its states = %v, want it frozen", left, err)
+	}
+	r, err := b.Rotation(t.Context(), "third")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := freeze("fourth", 1); !errors.Is(err, rollover.ErrFull) {
+		t.Errorf("a plan of one task where all is taken = %v, want ErrFull", err)
+	}
+	r.State = rollover.StateCancelled
+	if _, err := b.SaveRotation(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := freeze("fifth", left/4); err != nil {
+		t.Errorf("a plan of %d tasks after the other was cancelled = %v, want it frozen", left/4, err)
 	}
 }
 
