@@ -12,21 +12,25 @@ import (
 	"github.com/crossfade-project/crossfade/internal/emulator"
 )
 
-// cluster starts three NATS servers that keep three replicas, and returns them
-// and their URLs.
-func (f *fleet) cluster() (nodes []*process, urls string) {
+// cluster starts three NATS servers that keep three replicas, each in so many bytes
+// (0: as many as the disk has), and returns them and their URLs.
+func (f *fleet) cluster(quota int64) (nodes []*process, urls string) {
 	f.t.Helper()
 	var clients, routes []string
 	for range 3 {
 		clients, routes = append(clients, freePort(f.t)), append(routes, freePort(f.t))
 	}
+	limit := ""
+	if quota > 0 {
+		limit = fmt.Sprintf(", max_file_store: %d", quota)
+	}
 	for i := range 3 {
 		conf := fmt.Sprintf(`
 server_name: n%d
 listen: %q
-jetstream { store_dir: %q, sync_interval: always }
+jetstream { store_dir: %q, sync_interval: always%s }
 cluster { name: crossfade, listen: %q, routes: ["nats://%s"] }
-`, i, clients[i], filepath.Join(f.dir, fmt.Sprintf("nats%d", i)), routes[i], strings.Join(routes, `", "nats://`))
+`, i, clients[i], filepath.Join(f.dir, fmt.Sprintf("nats%d", i)), limit, routes[i], strings.Join(routes, `", "nats://`))
 		path := f.file(fmt.Sprintf("nats%d.conf", i))
 		if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 			f.t.Fatal(err)
@@ -44,7 +48,7 @@ cluster { name: crossfade, listen: %q, routes: ["nats://%s"] }
 func TestCluster_ThreeReplicasAndALostNode(t *testing.T) {
 	f := newFleet(t, emulator.Config{Tenants: 60, Seed: 4, Latency: 5 * time.Millisecond})
 	tr := f.truth()
-	nodes, urls := f.cluster()
+	nodes, urls := f.cluster(0)
 	api := f.config("api.yaml", func(c *daemon.Config) { c.NATS.URL, c.NATS.Replicas = urls, 3 })
 	work := f.config("work.yaml", func(c *daemon.Config) { c.NATS.URL, c.NATS.Replicas, c.Workers.TaskSlots = urls, 3, 4 })
 	f.serve("--workers", "0", "--config", api)

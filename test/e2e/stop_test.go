@@ -76,7 +76,7 @@ func TestStop_EndsInTimeUnderLoad(t *testing.T) {
 // ending.
 func TestStop_EndsInTimeBesideABrokerThatHangs(t *testing.T) {
 	f := newFleet(t, emulator.Config{Tenants: 20, Seed: 9, Latency: 10 * time.Millisecond})
-	nodes, urls := f.cluster()
+	nodes, urls := f.cluster(0)
 	api := freePort(t)
 	serve := f.serve("--config", f.config("crossfade.yaml", func(c *daemon.Config) {
 		c.NATS.URL, c.Listen.GRPC = urls, api
