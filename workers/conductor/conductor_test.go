@@ -23,6 +23,7 @@ import (
 type house struct {
 	t      *testing.T
 	broker *jet.Broker
+	store  string // its folder
 	mirror *mirror.Mirror
 	clock  *clock.Clock
 	cloud  *rollovertest.Cloud
@@ -46,8 +47,9 @@ func newHouse(t *testing.T, targets int) *house {
 	h := &house{t: t, clock: clock.New(e, 1), fresh: fresh}
 	h.cloud = rollovertest.NewCloud(h.clock.Now)
 	h.driver = h.cloud
+	h.store = t.TempDir()
 	b, err := jet.Open(t.Context(), jet.Config{
-		Dir: t.TempDir(), LazySync: true, Log: slog.New(slog.DiscardHandler),
+		Dir: h.store, LazySync: true, Log: slog.New(slog.DiscardHandler),
 		Certificate: func(context.Context, string) (rollover.Credential, error) { return fresh, nil },
 	})
 	if err != nil {

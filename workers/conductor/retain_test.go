@@ -5,7 +5,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -86,6 +88,26 @@ func (h *house) eventually(what string, ok func() bool) {
 	}
 }
 
+// onDisk returns what the files of the store take.
+func (h *house) onDisk() int64 {
+	h.t.Helper()
+	var sum int64
+	err := filepath.WalkDir(h.store, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		i, err := e.Info()
+		if err == nil {
+			sum += i.Size()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // The server removes files as it goes.
+		h.t.Fatal(err)
+	}
+	return sum
+}
+
 // TestRetention_KeepsStoreAndMemoryBounded finishes rotations in waves and looks
 // after each what the store and the heap hold.
 func TestRetention_KeepsStoreAndMemoryBounded(t *testing.T) {
@@ -95,7 +117,7 @@ func TestRetention_KeepsStoreAndMemoryBounded(t *testing.T) {
 	h.retain("c1", rollover.Retention{Max: *retentionKeep}, func(n int) { deleted <- n })
 	const waves, tasks = 10, 20
 	each := max(1, *retentionRotations/waves)
-	var bytes, heap []int64
+	var bytes, disk, heap []int64
 	for wave := range waves {
 		for i := range each {
 			h.finished(fmt.Sprintf("r%05d", wave*each+i), tasks)
@@ -123,8 +145,9 @@ func TestRetention_KeepsStoreAndMemoryBounded(t *testing.T) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		bytes, heap = append(bytes, u["STATE"].Bytes+u["ROT"].Bytes), append(heap, int64(m.HeapAlloc)) //nolint:gosec // Small.
+		disk = append(disk, h.onDisk())
 	}
-	t.Logf("%d finished rotations of %d tasks, %d kept: bytes after each tenth %v, heap %v", total, tasks, *retentionKeep, bytes, heap)
+	t.Logf("%d finished rotations of %d tasks, %d kept: bytes in the streams after each tenth %v, on the disk %v, heap %v", total, tasks, *retentionKeep, bytes, disk, heap)
 	if last, first := bytes[waves-1], bytes[2]; last > 2*first+100_000 {
 		t.Errorf("the store held %d bytes after %d rotations and %d after three tenths, want it bounded", last, total, first)
 	}
