@@ -5,23 +5,13 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/crossfade-project/crossfade/internal/crm"
-	"github.com/crossfade-project/crossfade/internal/tenants"
+	"github.com/crossfade-project/crossfade/internal/filter"
 	"github.com/crossfade-project/crossfade/services/edge"
 )
 
-// selectFields are the fields of tenants that a selection may name.
-func selectFields() edge.FilterFields {
-	return edge.FilterFields{
-		Strings: []string{"id", "display_name", "organization", "region", "cloud", "entra_tenant"},
-		Bools:   []string{"disabled"},
-		Maps:    []string{"labels"},
-	}
-}
-
 // matching returns the ids of the tenants that a filter selects now, sorted.
 func (s *Service) matching(ctx context.Context, text string) ([]string, error) {
-	filter, err := edge.ParseFilter(text, selectFields())
+	wanted, err := edge.ParseFilter(text, filter.TenantFields())
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +21,7 @@ func (s *Service) matching(ctx context.Context, text string) ([]string, error) {
 	}
 	var ids []string
 	for _, t := range list {
-		if filter.Match(selectValue(t)) {
+		if wanted.Match(filter.TenantValue(t)) {
 			ids = append(ids, t.ID)
 		}
 	}
@@ -41,32 +31,4 @@ func (s *Service) matching(ctx context.Context, text string) ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
-}
-
-// selectValue returns the values of the fields of one tenant.
-func selectValue(t tenants.Tenant) func(string) any {
-	return func(field string) any {
-		switch field {
-		case "id":
-			return t.ID
-		case "display_name":
-			return t.DisplayName
-		case "organization":
-			return t.OrganizationHost()
-		case "region":
-			place, _ := crm.PlaceOf(t.OrganizationHost())
-			return place.Region
-		case "cloud":
-			place, _ := crm.PlaceOf(t.OrganizationHost())
-			return place.Cloud
-		case "entra_tenant":
-			return t.EntraTenant
-		case "disabled":
-			return t.Disabled
-		case "labels":
-			return t.Labels
-		default:
-			return nil
-		}
-	}
 }
