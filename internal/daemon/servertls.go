@@ -2,79 +2,202 @@ package daemon
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/crossfade-project/crossfade/internal/identity"
 )
 
-// reloadEvery is how often the certificate's files are looked at, at most. A
-// look is made at a handshake, so nothing runs while nobody calls.
+// reloadEvery is how often the listener's files are looked at, at most. A look is made
+// at a handshake or a call, so nothing runs while nobody calls.
 const reloadEvery = 10 * time.Second
 
-// Server returns the TLS configuration of the gRPC listener, or nil where there
-// is none. The files are read again when they change; if what they then hold is
-// no pair, the one in use stays, and the log is told.
-func (t TLS) Server(now func() time.Time, log *slog.Logger) (*tls.Config, error) {
+// Server returns what the gRPC listener proves to be and whom it believes, or nil
+// where there is no certificate. The files are read again when they change, all
+// together; if what they then hold is wrong, what is in use stays, and the log is told.
+func (t TLS) Server(now func() time.Time, log *slog.Logger) (*ServerTLS, error) {
 	if t.Cert == "" {
 		return nil, nil
 	}
-	p := &keyPair{t: t, now: now, log: log}
-	if err := p.load(now()); err != nil {
+	s := &ServerTLS{t: t, now: now, log: log}
+	for _, path := range []string{t.Cert, t.Key, t.ClientCA, t.ClientCRL} {
+		if path != "" {
+			s.files.paths = append(s.files.paths, path)
+		}
+	}
+	if err := s.load(now()); err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.certificate}, nil
+	return s, nil
 }
 
-// keyPair is a certificate with its key, as the files last held them.
-type keyPair struct {
+// ServerTLS follows the files of the listener: its certificate and key, the
+// authorities of client certificates, and what those revoked.
+type ServerTLS struct {
 	t   TLS
 	now func() time.Time
 	log *slog.Logger
 
-	mu     sync.Mutex // guards all below
-	pair   *tls.Certificate
-	seen   [2]fs.FileInfo
-	looked time.Time
+	mu      sync.Mutex // guards all below
+	files   followed
+	looked  time.Time
+	config  *tls.Config
+	trusted []*x509.Certificate
+	revoked *identity.Lists // nil: nobody asks
+	problem error           // of the last look
 }
 
-func (p *keyPair) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if now := p.now(); now.Sub(p.looked) >= reloadEvery {
-		if err := p.load(now); err != nil {
-			p.log.Error("new certificate of the listener cannot be used; the old one stays", "err", err)
+// Config returns the configuration of the listener: TLS 1.3, and a client's
+// certificate verified where it sends one.
+func (s *ServerTLS) Config() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.current().config, nil },
+	}
+}
+
+// Revoked implements [identity.Revocation]: the chain must still lead to one of the
+// authorities, and none of it be revoked. It is asked at each call, since connections
+// live for long.
+func (s *ServerTLS) Revoked(chain []*x509.Certificate, now time.Time) error {
+	c := s.current()
+	root := chain[len(chain)-1]
+	trusted := false
+	for _, a := range c.trusted {
+		trusted = trusted || a.Equal(root)
+	}
+	if !trusted {
+		return fmt.Errorf("the authority of the client certificate is not trusted any more: %w", identity.ErrInvalid)
+	}
+	if c.revoked == nil {
+		return nil
+	}
+	return c.revoked.Revoked(chain, now)
+}
+
+// Ends returns when the listener's certificate and the first of the revocation lists
+// end; zero where there is none.
+func (s *ServerTLS) Ends() (certificate, lists time.Time) {
+	c := s.current()
+	certificate = c.config.Certificates[0].Leaf.NotAfter
+	if c.revoked != nil {
+		lists = c.revoked.Until()
+	}
+	return certificate, lists
+}
+
+// Problem returns what is wrong with the files now; nil: they are what is in use.
+func (s *ServerTLS) Problem() error {
+	s.current()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.problem
+}
+
+// holds is what the files last held.
+type holds struct {
+	config  *tls.Config
+	trusted []*x509.Certificate
+	revoked *identity.Lists
+}
+
+func (s *ServerTLS) current() holds {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if since := now.Sub(s.looked); since < 0 || since >= reloadEvery {
+		if err := s.load(now); err != nil {
+			if s.problem == nil || s.problem.Error() != err.Error() {
+				s.log.Error("new files of the listener cannot be used; what was in use stays", "err", err)
+			}
+			s.problem = err
+		} else {
+			s.problem = nil
 		}
 	}
-	return p.pair, nil
+	return holds{s.config, s.trusted, s.revoked}
 }
 
 // load reads the files if they are not those that were read last.
-func (p *keyPair) load(now time.Time) error {
-	p.looked = now
-	var infos [2]fs.FileInfo
-	same := p.pair != nil
-	for i, path := range []string{p.t.Cert, p.t.Key} {
-		info, err := os.Stat(path)
-		if err != nil {
-			return fmt.Errorf("looking at the listener's certificate: %w", err)
-		}
-		infos[i] = info
-		same = same && p.seen[i] != nil && os.SameFile(info, p.seen[i]) &&
-			info.ModTime().Equal(p.seen[i].ModTime()) && info.Size() == p.seen[i].Size()
+func (s *ServerTLS) load(now time.Time) error {
+	s.looked = now
+	infos, changed, err := s.files.look()
+	if err != nil {
+		return fmt.Errorf("the listener's files: %w", err)
 	}
-	if same {
+	if !changed {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(p.t.Cert, p.t.Key)
+	pair, err := tls.LoadX509KeyPair(s.t.Cert, s.t.Key)
 	if err != nil {
-		return fmt.Errorf("reading the listener's certificate %s: %w", p.t.Cert, err)
+		return fmt.Errorf("reading the listener's certificate %s: %w", s.t.Cert, err)
 	}
-	if p.pair != nil {
-		p.log.Info("the listener has a new certificate", "not_after", pair.Leaf.NotAfter)
+	c := holds{config: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}}
+	if err := s.clients(&c); err != nil {
+		return err
 	}
-	p.pair, p.seen = &pair, infos
+	if s.config != nil {
+		s.log.Info("the listener has new files", "certificate_ends", pair.Leaf.NotAfter, "client_authorities", len(c.trusted))
+	}
+	s.config, s.trusted, s.revoked, s.files.seen = c.config, c.trusted, c.revoked, infos
 	return nil
+}
+
+// clients reads whose client certificates are believed.
+func (s *ServerTLS) clients(c *holds) error {
+	if s.t.ClientCA == "" {
+		return nil
+	}
+	b, err := os.ReadFile(s.t.ClientCA)
+	if err != nil {
+		return fmt.Errorf("reading tls.client_ca: %w", err)
+	}
+	if c.trusted, err = certificates(b); err != nil {
+		return fmt.Errorf("reading tls.client_ca %s: %w", s.t.ClientCA, err)
+	}
+	pool := x509.NewCertPool()
+	for _, a := range c.trusted {
+		pool.AddCert(a)
+	}
+	// One who sends none may have a token, or ask for health. One who sends one of
+	// another authority is not talked to.
+	c.config.ClientCAs, c.config.ClientAuth = pool, tls.VerifyClientCertIfGiven
+	if s.t.ClientCRL == "" {
+		return nil
+	}
+	if b, err = os.ReadFile(s.t.ClientCRL); err != nil {
+		return fmt.Errorf("reading tls.client_crl: %w", err)
+	}
+	if c.revoked, err = identity.ParseLists(b, c.trusted); err != nil {
+		return fmt.Errorf("reading tls.client_crl %s: %w", s.t.ClientCRL, err)
+	}
+	return nil
+}
+
+// certificates reads PEM certificates; there must be one, and nothing else.
+func certificates(b []byte) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("there is a PEM block %q in it; want certificates only", block.Type)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(out), err)
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("there is no certificate in it")
+	}
+	return out, nil
 }

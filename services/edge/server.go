@@ -34,6 +34,9 @@ type Config struct {
 	// TLS is how the server proves who it is. Default: none, for loopback and
 	// for servers behind a proxy.
 	TLS *tls.Config
+	// Identity says how callers prove who they are, and what they may do. Default: nobody
+	// is asked, names are claimed, and everything is allowed; for loopback only.
+	Identity *Identity
 	// Health says whether store and broker can be used now. It is asked every
 	// HealthEvery with a deadline of two seconds, and readiness follows it.
 	Health func(ctx context.Context) error
@@ -102,22 +105,22 @@ func NewServer(c Config) *Server {
 	}
 	// Outermost first. Recovery is inside logging, or a panic would leave no
 	// line; tell is inside recovery, so that all see the final status.
-	logOpts := logOptions()
+	logOpts, g := logOptions(), newGuard(c.Identity)
 	recovered := recovery.WithRecoveryHandlerContext(s.recovered)
 	opts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(
 			s.metrics.UnaryServerInterceptor(),
-			nameCall, claimUnary,
+			nameCall, callingUnary,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
-			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), claimedUnary, validateUnary,
+			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), g.unary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			s.metrics.StreamServerInterceptor(),
-			nameStream, claimStream,
+			nameStream, callingStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, claimedStream, validateStream,
+			tellStream, s.gate.stream, g.stream, validateStream,
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.

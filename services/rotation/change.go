@@ -31,6 +31,9 @@ type transition struct {
 
 // StartRotation begins the plan that the digest names.
 func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationRequest) (*pb.StartRotationResponse, error) {
+	if err := s.may(ctx, req.GetName()); err != nil {
+		return nil, err
+	}
 	workable, err := s.workable(ctx, req.GetName())
 	if err != nil {
 		return nil, err
@@ -69,6 +72,9 @@ func (s *Service) PauseRotation(ctx context.Context, req *pb.PauseRotationReques
 
 // ResumeRotation lets a paused rotation go on.
 func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequest) (*pb.ResumeRotationResponse, error) {
+	if err := s.may(ctx, req.GetName()); err != nil {
+		return nil, err
+	}
 	var known rollover.Counts
 	if req.GetAcceptFailures() {
 		id, _ := edge.ParseRotation(req.GetName())
@@ -128,6 +134,9 @@ func (s *Service) RetireRotation(ctx context.Context, req *pb.RetireRotationRequ
 // change does a transition once, however often it is asked for under one request
 // id, and returns the rotation as it is then.
 func (s *Service) change(ctx context.Context, t transition) (*pb.Rotation, error) {
+	if err := s.may(ctx, t.name); err != nil {
+		return nil, err
+	}
 	id, _ := edge.ParseRotation(t.name)
 	hash, err := hashOf(t.body)
 	if err != nil {

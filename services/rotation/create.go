@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
+	"github.com/crossfade-project/crossfade/internal/rights"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 	"github.com/crossfade-project/crossfade/services/edge"
@@ -101,6 +102,9 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 	case err != nil:
 		return nil, err
 	}
+	if err := s.may(ctx, edge.RotationName(q.Rotation)); err != nil {
+		return nil, err
+	}
 	s.finish(ctx, q)
 	return s.show(v), nil
 }
@@ -109,6 +113,10 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 // unless something stands against it.
 func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rollover.Rotation, []string, error) {
 	now := s.c.Now().UTC()
+	// An incident blocks what is compromised, everywhere.
+	if req.GetRotation().GetSpec().GetIncident() != nil && !edge.Holds(ctx, rights.Block).All() {
+		return rollover.Rotation{}, nil, edge.Denied(rights.Block)
+	}
 	asked := aimed(req.GetRotation().GetSpec())
 	spec, vs := specOf(asked)
 	spec.Drift = s.driftPolicyOf(asked.GetDrift())
@@ -197,9 +205,9 @@ func (s *Service) certificate(ctx context.Context, name string, now time.Time) (
 const maxMissing = 20
 
 // tenants resolves a selector to ids, in a fixed order.
-func (s *Service) tenants(ctx context.Context, t *pb.TargetSelector) ([]string, error) {
+func (s *Service) tenants(ctx context.Context, in edge.Sight, t *pb.TargetSelector) ([]string, error) {
 	if sel, ok := t.GetSelection().(*pb.TargetSelector_Filter); ok {
-		return s.matching(ctx, sel.Filter)
+		return s.matching(ctx, in, sel.Filter)
 	}
 	if sel, ok := t.GetSelection().(*pb.TargetSelector_DriftedOf); ok {
 		return s.drifted(ctx, sel.DriftedOf)
@@ -211,7 +219,7 @@ func (s *Service) tenants(ctx context.Context, t *pb.TargetSelector) ([]string, 
 		return s.named(ctx, t.GetTenants().GetNames())
 	}
 	ids, err := s.all(ctx)
-	if err == nil && len(ids) == 0 {
+	if ids = within(in, ids); err == nil && len(ids) == 0 {
 		err = edge.Invalid(edge.Violated("rotation.spec.target", "RANGE", "selects no tenant: the inventory is empty"))
 	}
 	return ids, err

@@ -94,6 +94,7 @@ func (l letter) proto(superseded bool) *pb.DeadLetter {
 type search struct {
 	s      *Service
 	views  []mirror.View // newest first
+	in     edge.Sight
 	filter *edge.Filter
 	all    bool // superseded ones too
 	from   letterPlace
@@ -165,7 +166,18 @@ func (q *search) one(ctx context.Context, i, ord int, do func(letter, bool) erro
 	if err != nil || len(ks) == 0 {
 		return err
 	}
-	l := letter{v, ks[0]}
+	e, err := q.s.extent(ctx, q.in, v.Rotation.ID)
+	if err != nil {
+		return err
+	}
+	k, ok := lens{q.in, e}.task(ks[0])
+	if !ok || e == unseen {
+		return nil
+	}
+	if e != wholly {
+		v.Rotation = visible(v.Rotation, e)
+	}
+	l := letter{v, k}
 	if !l.task.Outcome.NeedsPerson() || !q.filter.Match(l.value) {
 		return nil
 	}
@@ -200,7 +212,11 @@ func (s *Service) search(ctx context.Context, filter string, all bool) (*search,
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	return &search{s: s, views: s.c.Mirror.Rotations(), filter: f, all: all}, nil
+	in, err := s.sights.Of(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &search{s: s, views: s.c.Mirror.Rotations(), in: in, filter: f, all: all}, nil
 }
 
 // ListDeadLetters lists the tasks that need a person.

@@ -19,6 +19,9 @@ import (
 
 // CheckRotation begins a check for drift.
 func (s *Service) CheckRotation(ctx context.Context, req *pb.CheckRotationRequest) (*pb.CheckRotationResponse, error) {
+	if err := s.may(ctx, req.GetName()); err != nil {
+		return nil, err
+	}
 	id, _ := edge.ParseRotation(req.GetName())
 	v, err := s.view(ctx, id)
 	if err != nil {
@@ -119,6 +122,10 @@ func (s *Service) ListDrifts(ctx context.Context, req *pb.ListDriftsRequest) (*p
 	if err != nil {
 		return nil, err
 	}
+	in, err := s.sights.Of(ctx)
+	if err != nil {
+		return nil, err
+	}
 	size := edge.PageSize(req.GetPageSize(), 100, 2000)
 	resp := &pb.ListDriftsResponse{}
 	var last driftPlace
@@ -126,7 +133,14 @@ func (s *Service) ListDrifts(ctx context.Context, req *pb.ListDriftsRequest) (*p
 		if after.rotation != "" && id > after.rotation {
 			continue
 		}
+		e, err := s.extent(ctx, in, id)
+		if err != nil {
+			return nil, err
+		}
 		for _, t := range s.c.Mirror.Drifts(id) {
+			if !(lens{in, e}).drift(t) {
+				continue
+			}
 			for n, d := range t.Drifts {
 				if after.told(id, t.Ord, n) || !filter.Match(driftValue(t, d)) {
 					continue
@@ -150,6 +164,9 @@ func (s *Service) driftParents(ctx context.Context, parent string) ([]string, er
 		if _, err := s.view(ctx, id); err != nil {
 			return nil, edge.About(parent, err)
 		}
+		if _, err := s.lens(ctx, parent, id); err != nil {
+			return nil, err
+		}
 		return []string{id}, nil
 	}
 	if err := s.ready(ctx); err != nil {
@@ -165,6 +182,9 @@ func (s *Service) driftParents(ctx context.Context, parent string) ([]string, er
 // drifted returns the ids of the tenants behind the targets that the last check
 // of a rotation found to be in need of repair, sorted.
 func (s *Service) drifted(ctx context.Context, name string) ([]string, error) {
+	if err := s.may(ctx, name); err != nil {
+		return nil, err
+	}
 	id, _ := edge.ParseRotation(name)
 	v, err := s.view(ctx, id)
 	if err != nil {

@@ -21,7 +21,11 @@ func (s *Service) GetRotation(ctx context.Context, req *pb.GetRotationRequest) (
 	if err != nil {
 		return nil, edge.About(req.GetName(), err)
 	}
-	return &pb.GetRotationResponse{Rotation: s.show(v)}, nil
+	l, err := s.lens(ctx, req.GetName(), id)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetRotationResponse{Rotation: l.rotation(s.show(v))}, nil
 }
 
 func rotationFields() edge.FilterFields {
@@ -53,6 +57,19 @@ func rotationValue(r rollover.Rotation) func(string) any {
 	}
 }
 
+// listLook is how many rotations a page looks at for a caller who may not see all of
+// them: so many selections are read at most. A page may have fewer rotations, or none,
+// and a token for the next all the same.
+const listLook = 1000
+
+// visible returns of a rotation what a filter may ask for.
+func visible(r rollover.Rotation, e extent) rollover.Rotation {
+	if e != wholly {
+		r.DisplayName, r.Labels = "", nil
+	}
+	return r
+}
+
 // ListRotations lists rotations, newest first. A page token holds the id of the
 // last one told: ids sort by age, so new rotations do not shift the pages.
 func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsRequest) (*pb.ListRotationsResponse, error) {
@@ -68,19 +85,33 @@ func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsReques
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	size := edge.PageSize(req.GetPageSize(), 50, 1000)
+	in, err := s.sights.Of(ctx)
+	if err != nil {
+		return nil, err
+	}
+	size, looked := edge.PageSize(req.GetPageSize(), 50, 1000), 0
 	resp := &pb.ListRotationsResponse{}
 	last := ""
 	for _, v := range s.c.Mirror.Rotations() {
-		if (before != "" && v.Rotation.ID >= before) || !filter.Match(rotationValue(v.Rotation)) {
+		if before != "" && v.Rotation.ID >= before {
 			continue
 		}
-		if len(resp.Rotations) == size {
+		if len(resp.Rotations) == size || looked == listLook {
 			resp.NextPageToken = edge.PageToken(last, args...)
 			break
 		}
-		resp.Rotations = append(resp.Rotations, s.show(v))
-		last = v.Rotation.ID
+		if !in.All() {
+			looked++
+		}
+		e, err := s.extent(ctx, in, v.Rotation.ID)
+		if err != nil {
+			return nil, err
+		}
+		// A filter must not tell what is not shown: it looks at the outline.
+		if last = v.Rotation.ID; e == unseen || !filter.Match(rotationValue(visible(v.Rotation, e))) {
+			continue
+		}
+		resp.Rotations = append(resp.Rotations, lens{in, e}.rotation(s.show(v)))
 	}
 	return resp, nil
 }
@@ -95,11 +126,15 @@ func (s *Service) GetRotationTask(ctx context.Context, req *pb.GetRotationTaskRe
 	if ord >= v.Rotation.Tasks {
 		return nil, edge.Missing(req.GetName(), nil)
 	}
+	l, err := s.lens(ctx, edge.RotationName(id), id)
+	if err != nil {
+		return nil, err
+	}
 	ks, err := s.c.Mirror.Tasks(ctx, id, ord, ord+1)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, edge.About(req.GetName(), err)
-	case len(ks) == 0:
+	}
+	if ks = l.tasks(ks); len(ks) == 0 {
 		return nil, edge.Missing(req.GetName(), nil)
 	}
 	return &pb.GetRotationTaskResponse{Task: taskProto(ks[0])}, nil
@@ -153,7 +188,11 @@ func (s *Service) ListRotationTasks(ctx context.Context, req *pb.ListRotationTas
 	if err != nil {
 		return nil, edge.About(req.GetParent(), err)
 	}
-	sc := scan{s: s, view: v, filter: filter, size: edge.PageSize(req.GetPageSize(), 100, 2000)}
+	l, err := s.lens(ctx, req.GetParent(), id)
+	if err != nil {
+		return nil, err
+	}
+	sc := scan{s: s, view: v, lens: l, filter: filter, size: edge.PageSize(req.GetPageSize(), 100, 2000)}
 	if sc.from, sc.total, err = readPlace(token); err != nil {
 		return nil, err
 	}
@@ -193,6 +232,7 @@ const scanStep = 1000
 type scan struct {
 	s      *Service
 	view   mirror.View
+	lens   lens
 	filter *edge.Filter
 	from   int // position to begin at
 	size   int // of the page
@@ -206,21 +246,21 @@ func (sc *scan) run(ctx context.Context) error {
 	n := sc.view.Rotation.Tasks
 	count := sc.total < 0
 	switch {
-	case count && sc.filter == nil:
+	case count && sc.filter == nil && sc.lens.whole():
 		sc.total, count = n, false
 	case count:
 		sc.total = 0
 	}
 	for at := sc.from; at < n && (count || sc.next == 0); at += scanStep {
 		step := scanStep
-		if sc.filter == nil {
+		if sc.filter == nil && sc.lens.whole() {
 			step = min(step, sc.size+1)
 		}
 		ks, err := sc.s.c.Mirror.Tasks(ctx, sc.view.Rotation.ID, at, min(at+step, n))
 		if err != nil {
 			return err
 		}
-		for _, k := range ks {
+		for _, k := range sc.lens.tasks(ks) {
 			if !sc.filter.Match(taskValue(k)) {
 				continue
 			}

@@ -30,6 +30,9 @@ type retrying struct {
 // rotation after them: were it the other way round, it would end before its
 // tasks are open.
 func (s *Service) RetryRotationTasks(ctx context.Context, req *pb.RetryRotationTasksRequest) (*pb.RetryRotationTasksResponse, error) {
+	if err := s.may(ctx, req.GetParent()); err != nil {
+		return nil, err
+	}
 	rt := &retrying{s: s, req: req}
 	rt.id, _ = edge.ParseRotation(req.GetParent())
 	var err error
@@ -203,6 +206,9 @@ func butLostRaces(err error) error {
 // failedTenants returns the tenants behind the failed and conflicting tasks of a
 // rotation that has ended, sorted.
 func (s *Service) failedTenants(ctx context.Context, name string) ([]string, error) {
+	if err := s.may(ctx, name); err != nil {
+		return nil, err
+	}
 	id, _ := edge.ParseRotation(name)
 	v, err := s.view(ctx, id)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // matching returns the ids of the tenants that a filter selects now, sorted.
-func (s *Service) matching(ctx context.Context, text string) ([]string, error) {
+func (s *Service) matching(ctx context.Context, in edge.Sight, text string) ([]string, error) {
 	wanted, err := edge.ParseFilter(text, filter.TenantFields())
 	if err != nil {
 		return nil, err
@@ -20,14 +20,18 @@ func (s *Service) matching(ctx context.Context, text string) ([]string, error) {
 		return nil, fmt.Errorf("listing tenants: %w", err)
 	}
 	var ids []string
+	seen := 0
 	for _, t := range list {
-		if wanted.Match(filter.TenantValue(t)) {
+		if !in.Has(t.ID) {
+			continue
+		}
+		if seen++; wanted.Match(filter.TenantValue(t)) {
 			ids = append(ids, t.ID)
 		}
 	}
 	if len(ids) == 0 {
 		return nil, edge.Invalid(edge.Violated("rotation.spec.target.filter", "RANGE",
-			fmt.Sprintf("selects none of the %d tenants of the inventory", len(list))))
+			fmt.Sprintf("selects none of the %d tenants of the inventory", seen)))
 	}
 	slices.Sort(ids)
 	return ids, nil

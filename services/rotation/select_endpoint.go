@@ -21,9 +21,34 @@ func endpointFilter(text string) error {
 // selection resolves a selector to the ids of tenants, in a fixed order, and notes in
 // the spec which target set they are from.
 func (s *Service) selection(ctx context.Context, spec *rollover.Spec, t *pb.TargetSelector) ([]string, error) {
+	in, err := s.sights.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := t.GetSelection().(*pb.TargetSelector_Tenants); ok && !in.All() {
+		// Before it is looked which of them are there: nobody learns it by being refused.
+		for _, n := range t.GetTenants().GetNames() {
+			if id, _ := edge.ParseTenant(n); !in.Has(id) {
+				return nil, edge.Denied(edge.Scope(ctx))
+			}
+		}
+	}
+	ids, err := s.selected(ctx, in, spec, t)
+	if err != nil {
+		return nil, err
+	}
+	// Whatever the way to them, each one must be the caller's.
+	if !in.HasAll(ids) {
+		return nil, edge.Denied(edge.Scope(ctx))
+	}
+	return ids, nil
+}
+
+// selected is selection before the rights of the caller are checked on each tenant.
+func (s *Service) selected(ctx context.Context, in edge.Sight, spec *rollover.Spec, t *pb.TargetSelector) ([]string, error) {
 	name := t.GetTargetSet()
 	if name == "" {
-		return s.tenants(ctx, t)
+		return s.tenants(ctx, in, t)
 	}
 	id, _ := edge.ParseTargetSet(name)
 	set, err := s.c.TargetSets.Set(ctx, id)

@@ -17,12 +17,15 @@ import (
 	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
 )
 
 // Store is what the service needs of a [rollover.Store].
 type Store interface {
 	CreateRotation(ctx context.Context, r rollover.Rotation, tenants []string) (rollover.Rotation, error)
 	Rotation(ctx context.Context, id string) (rollover.Rotation, error)
+	// SelectedTenants returns the ids of the rotation's tenants, sorted.
+	SelectedTenants(ctx context.Context, id string) ([]string, error)
 	SaveRotation(ctx context.Context, r rollover.Rotation) (rollover.Rotation, error)
 	// SaveTasks saves each task under the rule of SaveTask and joins the errors of
 	// those that were not saved; those that were have a greater Rev.
@@ -87,8 +90,10 @@ type Config struct {
 // it has read: any number of servers may stand before one store.
 type Service struct {
 	pb.UnimplementedRotationServiceServer
-	c     Config
-	shelf *shelf
+	c       Config
+	shelf   *shelf
+	sights  *edge.Sights
+	extents *extents
 }
 
 // New returns the service.
@@ -99,7 +104,7 @@ func New(c Config) *Service {
 	if c.SlowAfter <= 0 {
 		c.SlowAfter = 30 * time.Second
 	}
-	return &Service{c: c, shelf: newShelf()}
+	return &Service{c: c, shelf: newShelf(), sights: edge.NewSights(c.Tenants), extents: newExtents()}
 }
 
 // Register adds the service, and the desk that shares all with it, to a server.

@@ -19,6 +19,9 @@ import (
 
 // UndoRotation takes a rotation back, or a part of it. The conductor does it.
 func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest) (*pb.UndoRotationResponse, error) {
+	if err := s.may(ctx, req.GetName()); err != nil {
+		return nil, err
+	}
 	id, _ := edge.ParseRotation(req.GetName())
 	hash, err := hashOf(req)
 	if err != nil {

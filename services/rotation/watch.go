@@ -71,6 +71,10 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	if err != nil {
 		return edge.About(req.GetName(), err)
 	}
+	l, err := s.lens(ctx, req.GetName(), id)
+	if err != nil {
+		return err
+	}
 	w, err := s.c.Mirror.Watch(id, since)
 	if err != nil {
 		return edge.About(req.GetName(), err)
@@ -81,7 +85,7 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	defer wg.Wait()
 	defer cancel()
 	t := &teller{
-		s: s, out: newOutlet(stream, s.c.SlowAfter), tasks: req.GetIncludeTasks(), hadCursor: req.GetCursor() != "",
+		s: s, lens: l, out: newOutlet(stream, s.c.SlowAfter), tasks: req.GetIncludeTasks(), hadCursor: req.GetCursor() != "",
 		last: cursor{tasks: req.GetIncludeTasks(), rotation: id},
 	}
 	if since != nil {
@@ -126,6 +130,7 @@ func pull(ctx context.Context, w *mirror.Watch, to chan<- mirror.Batch) error {
 // teller turns batches into messages. It is for one stream and one goroutine.
 type teller struct {
 	s         *Service
+	lens      lens
 	out       *outlet
 	tasks     bool
 	hadCursor bool
@@ -169,7 +174,7 @@ func (t *teller) toldAll(v mirror.View) bool {
 func (t *teller) quiet(ctx context.Context) (done bool, err error) {
 	v, err := t.s.c.Mirror.Rotation(ctx, t.last.rotation)
 	if err == nil && t.toldAll(v) {
-		r := t.s.show(v)
+		r := t.lens.rotation(t.s.show(v))
 		return true, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Rotation{Rotation: r}})
 	}
 	return false, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Checkpoint{Checkpoint: &pb.Checkpoint{}}})

@@ -24,8 +24,13 @@ type (
 // batch sends a batch. What many readers are told is made and encoded once for
 // all that stand at the same place.
 func (t *teller) batch(ctx context.Context, b mirror.Batch) error {
+	if !t.lens.whole() { // What others are told is not for this reader.
+		b.Shared, b.Tasks = nil, t.lens.tasks(b.Tasks)
+	}
 	// The forecast is new each time, and no news: it is left out of what is compared.
-	plain, err := once(ctx, b, rotationOf{}, func() (*pb.Rotation, error) { return rotationProto(b.View.Rotation, b.View.Counts), nil })
+	plain, err := once(ctx, b, rotationOf{}, func() (*pb.Rotation, error) {
+		return t.lens.rotation(rotationProto(b.View.Rotation, b.View.Counts)), nil
+	})
 	if err != nil {
 		return err
 	}
@@ -67,7 +72,7 @@ func (t *teller) compose(b mirror.Batch, quiet bool) ([]*edge.Encoded, error) {
 	var ms []*pb.WatchRotationResponse
 	withTasks := t.tasks && len(b.Tasks) > 0
 	if !quiet {
-		r, at := t.s.show(*b.View), next
+		r, at := t.lens.rotation(t.s.show(*b.View)), next
 		if withTasks {
 			at = t.last
 			if b.Reset {

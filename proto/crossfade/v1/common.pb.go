@@ -116,6 +116,20 @@ const (
 	// PERMISSION_DENIED: only a second person may do this: somebody who says who
 	// they are, in the metadata crossfade-caller, and did not ask for it.
 	ErrorReason_ERROR_REASON_SECOND_PERSON_NEEDED ErrorReason = 46
+	// Nobody was proven to call: there was neither a client certificate nor a
+	// bearer token, or it is not valid, has ended or was revoked. Not before
+	// another one is sent.
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 60
+	// The caller is known and has no right to this; metadata.scope names the one
+	// that is missing. What is said does not depend on whether there is what was
+	// named.
+	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 61
+	// It cannot be judged now who calls, since the keys of the token's issuer, or
+	// a list of revoked certificates, cannot be had. Asking again may help.
+	ErrorReason_ERROR_REASON_IDENTITY_UNAVAILABLE ErrorReason = 62
+	// The rights of the caller changed while it watched; watch again from the last
+	// cursor.
+	ErrorReason_ERROR_REASON_RIGHTS_CHANGED ErrorReason = 63
 )
 
 // Enum value maps for ErrorReason.
@@ -159,6 +173,10 @@ var (
 		42: "ERROR_REASON_GATE_FAILED",
 		43: "ERROR_REASON_GATE_INCONCLUSIVE",
 		46: "ERROR_REASON_SECOND_PERSON_NEEDED",
+		60: "ERROR_REASON_UNAUTHENTICATED",
+		61: "ERROR_REASON_PERMISSION_DENIED",
+		62: "ERROR_REASON_IDENTITY_UNAVAILABLE",
+		63: "ERROR_REASON_RIGHTS_CHANGED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -199,6 +217,10 @@ var (
 		"ERROR_REASON_GATE_FAILED":            42,
 		"ERROR_REASON_GATE_INCONCLUSIVE":      43,
 		"ERROR_REASON_SECOND_PERSON_NEEDED":   46,
+		"ERROR_REASON_UNAUTHENTICATED":        60,
+		"ERROR_REASON_PERMISSION_DENIED":      61,
+		"ERROR_REASON_IDENTITY_UNAVAILABLE":   62,
+		"ERROR_REASON_RIGHTS_CHANGED":         63,
 	}
 )
 
@@ -291,7 +313,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xfd\t\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\x8b\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -331,7 +353,11 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	" ERROR_REASON_CERTIFICATE_BLOCKED\x10,\x12\x1c\n" +
 	"\x18ERROR_REASON_GATE_FAILED\x10*\x12\"\n" +
 	"\x1eERROR_REASON_GATE_INCONCLUSIVE\x10+\x12%\n" +
-	"!ERROR_REASON_SECOND_PERSON_NEEDED\x10.BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"!ERROR_REASON_SECOND_PERSON_NEEDED\x10.\x12 \n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10<\x12\"\n" +
+	"\x1eERROR_REASON_PERMISSION_DENIED\x10=\x12%\n" +
+	"!ERROR_REASON_IDENTITY_UNAVAILABLE\x10>\x12\x1f\n" +
+	"\x1bERROR_REASON_RIGHTS_CHANGED\x10?BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

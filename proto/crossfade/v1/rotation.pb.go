@@ -732,7 +732,11 @@ type Rotation struct {
 	// reached, and where there are none.
 	Gate *GateStatus `protobuf:"bytes,26,opt,name=gate,proto3" json:"gate,omitempty"`
 	// How far the incident is contained. Output only; absent where spec.incident is.
-	Containment   *Containment `protobuf:"bytes,29,opt,name=containment,proto3" json:"containment,omitempty"`
+	Containment *Containment `protobuf:"bytes,29,opt,name=containment,proto3" json:"containment,omitempty"`
+	// Output only. Some of the rotation's tenants are not within the caller's
+	// rights. Then only its name, state, phase, kind, certificates and times are
+	// shown, and of its tasks those of the caller's tenants; it cannot be changed.
+	Partial       bool `protobuf:"varint,35,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -954,6 +958,13 @@ func (x *Rotation) GetContainment() *Containment {
 		return x.Containment
 	}
 	return nil
+}
+
+func (x *Rotation) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 // RotationSpec is what is asked for.
@@ -4760,7 +4771,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\r\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\r\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -4794,7 +4805,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x05check\x18\x1c \x01(\v2\x19.crossfade.v1.CheckStatusR\x05check\x12,\n" +
 	"\x04undo\x18\x15 \x01(\v2\x18.crossfade.v1.UndoStatusR\x04undo\x12,\n" +
 	"\x04gate\x18\x1a \x01(\v2\x18.crossfade.v1.GateStatusR\x04gate\x12;\n" +
-	"\vcontainment\x18\x1d \x01(\v2\x19.crossfade.v1.ContainmentR\vcontainment\x1a9\n" +
+	"\vcontainment\x18\x1d \x01(\v2\x19.crossfade.v1.ContainmentR\vcontainment\x12\x18\n" +
+	"\apartial\x18# \x01(\bR\apartial\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
