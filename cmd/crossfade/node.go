@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,7 +60,8 @@ type nodeConfig struct {
 	checkRate            float64              // targets a second that checks read; 0: the default
 
 	reflection bool
-	tls        *tls.Config
+	tls        *daemon.ServerTLS // nil: plaintext
+	identity   func(*http.Client) (*edge.Identity, error)
 	log        *slog.Logger
 	registry   *prometheus.Registry
 }
@@ -152,9 +152,17 @@ func (n *node) access(ctx context.Context, tenant, host string) (kit.Access, err
 
 // api serves gRPC on lis until ctx ends.
 func (n *node) api(ctx context.Context, lis net.Listener) error {
-	s := edge.NewServer(edge.Config{
-		Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, TLS: n.c.tls, Health: n.broker.Ready,
-	})
+	c := edge.Config{Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
+	if n.c.tls != nil {
+		c.TLS = n.c.tls.Config()
+	}
+	if n.c.identity != nil {
+		var err error
+		if c.Identity, err = n.c.identity(n.http); err != nil {
+			return err
+		}
+	}
+	s := edge.NewServer(c)
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
 		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift, Checks: n.gates.Names(),

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
+	"github.com/crossfade-project/crossfade/internal/rights"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/services/edge"
 )
 
 // serveFlags is what "serve" and "work" were told.
@@ -115,11 +118,11 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 	ops := daemon.Ops{Metrics: nc.registry, Ready: n.broker.Ready, Log: nc.log}
 	g.Add("ops", func(ctx context.Context) error { return ops.Serve(ctx, ports.ops) })
 	if api {
-		if nc.tls == nil {
-			nc.log.Warn("the API asks nobody who they are: whoever reaches it can rotate everything", "grpc", c.Listen.GRPC)
+		if !c.Identified() {
+			nc.log.Warn("NOBODY IS ASKED WHO THEY ARE: whoever reaches the API on this machine can rotate everything, and is whom they say to be", "grpc", c.Listen.GRPC)
 		}
 		g.Add("api", func(ctx context.Context) error { return n.api(ctx, ports.grpc) })
-		nc.log.Info("serving", "grpc", ports.grpc.Addr().String(), "ops", ports.ops.Addr().String(), "tls", nc.tls != nil, "embedded", c.Embedded(), "workers", f.workers != 0)
+		nc.log.Info("serving", "grpc", ports.grpc.Addr().String(), "ops", ports.ops.Addr().String(), "tls", nc.tls != nil, "identified", c.Identified(), "embedded", c.Embedded(), "workers", f.workers != 0)
 	} else {
 		nc.log.Info("working", "ops", ports.ops.Addr().String(), "task_slots", nc.taskSlots, "plan_slots", nc.planSlots)
 	}
@@ -208,5 +211,30 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 	if n.tls, err = c.TLS.Server(time.Now, log); err != nil {
 		return n, fmt.Errorf("tls: %w", err)
 	}
+	if c.Identified() {
+		table, err := rights.Open(c.Identity.Rights, time.Now, log)
+		if err != nil {
+			return n, fmt.Errorf("identity.rights: %w", err)
+		}
+		n.identity = identityOf(c, n.tls, table)
+	}
 	return n, nil
+}
+
+// identityOf returns how the callers of the API prove who they are.
+func identityOf(c daemon.Config, listener *daemon.ServerTLS, table *rights.File) func(*http.Client) (*edge.Identity, error) {
+	return func(client *http.Client) (*edge.Identity, error) {
+		v, err := c.Verifier(client)
+		if err != nil {
+			return nil, err
+		}
+		id := &edge.Identity{Rights: table.Table, Now: time.Now}
+		if v != nil {
+			id.Tokens = v
+		}
+		if listener != nil {
+			id.Revoked = listener
+		}
+		return id, nil
+	}
 }

@@ -22,6 +22,7 @@ func (c Config) check() []Problem {
 	var k checker
 	k.listeners(c)
 	k.broker(c)
+	k.identity(c)
 	k.work(c.Workers)
 	k.network(c)
 	k.drift(c.Drift)
@@ -43,8 +44,12 @@ func (c Config) check() []Problem {
 
 func (k *checker) listeners(c Config) {
 	local, ok := k.address("listen.grpc", c.Listen.GRPC)
-	if ok && !local && c.TLS.Cert == "" && !c.TLS.AllowPlaintext {
+	switch {
+	case !ok || local:
+	case c.TLS.Cert == "" && !c.TLS.AllowPlaintext:
 		k.fail("listen.grpc", "others than this machine can reach it: set tls.cert and tls.key, or tls.allow_plaintext")
+	case !c.Identified():
+		k.fail("listen.grpc", "others than this machine can reach it, and it would ask nobody who they are: set tls.client_ca or identity.issuers, and identity.rights")
 	}
 	k.address("listen.ops", c.Listen.Ops)
 	if c.Listen.Ops == c.Listen.GRPC && !strings.HasSuffix(c.Listen.Ops, ":0") {

@@ -22,6 +22,8 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	// TLS says who the gRPC listener proves to be.
 	TLS TLS `yaml:"tls"`
+	// Identity says how callers prove who they are, and what they may do.
+	Identity Identity `yaml:"identity"`
 	// Reflection lets gRPC callers ask for the contract, as grpcurl does. Default
 	// false: it tells strangers what there is.
 	Reflection bool `yaml:"reflection"`
@@ -83,6 +85,16 @@ type TLS struct {
 	// Default none: plaintext.
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+	// ClientCA is a PEM file of the authorities whose client certificates prove who
+	// calls: everything that they sign is believed to be who it says, so let them sign
+	// nothing else. Read again when it changes. Default none: no certificate proves
+	// anything. Needs cert and key, and identity.rights.
+	ClientCA string `yaml:"client_ca"`
+	// ClientCRL is a PEM or DER file of their revocation lists, of each authority that
+	// signs certificates of callers. Read again when it changes. Once a list has ended,
+	// nobody is believed whose certificate it is about. Default none: a certificate
+	// holds until it ends. Needs client_ca.
+	ClientCRL string `yaml:"client_crl"`
 	// AllowPlaintext lets the API be served without TLS beyond loopback. Default
 	// false. Whoever can read the wire then reads which tenants there are and
 	// where, and whoever can write to it starts rotations; set it only where a

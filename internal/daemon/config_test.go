@@ -47,7 +47,11 @@ data: store
 listen:
   grpc: 0.0.0.0:1
   ops: "[::1]:2"
-tls: {cert: a.pem, key: /etc/a.key, allow_plaintext: true}
+tls: {cert: a.pem, key: /etc/a.key, client_ca: clients.pem, client_crl: clients.crl, allow_plaintext: true}
+identity:
+  rights: rights.yaml
+  issuers:
+    corp: {url: https://login.example/, audience: crossfade}
 reflection: true
 nats:
   url: tls://one:4222,tls://two:4222
@@ -95,10 +99,16 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	if !strings.Contains(check, "https://gate.example/") {
 		t.Errorf("the check is %q, want its url", check)
 	}
-	got.Drivers, got.Gates = nil, nil
+	if issuer := string(got.Identity.Issuers["corp"]); !strings.Contains(issuer, "https://login.example/") {
+		t.Errorf("the issuer is %q, want its url", issuer)
+	}
+	got.Drivers, got.Gates, got.Identity.Issuers = nil, nil, nil
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Ops: "[::1]:2"}, Reflection: true,
-		TLS: daemon.TLS{Cert: in("a.pem"), Key: "/etc/a.key", AllowPlaintext: true},
+		TLS: daemon.TLS{
+			Cert: in("a.pem"), Key: "/etc/a.key", ClientCA: in("clients.pem"), ClientCRL: in("clients.crl"), AllowPlaintext: true,
+		},
+		Identity: daemon.Identity{Rights: in("rights.yaml")},
 		NATS: daemon.NATS{
 			URL: "tls://one:4222,tls://two:4222", Creds: in("nats.creds"), CA: in("ca.pem"), Cert: in("c.pem"), Key: in("c.key"),
 			Replicas: 5, MaxStore: 2 << 30,
@@ -196,6 +206,17 @@ func TestLoad_Refuses(t *testing.T) {
 		{"a list", "- data\n", ""},
 		{"an anchor", "data: &a x\n", "data"},
 		{"a section that is a text", "nats: localhost\n", "nats"},
+		{"a stranger's anonymous API", "listen: {grpc: '0.0.0.0:1'}\ntls: {allow_plaintext: true}\n", "listen.grpc"},
+		{"client authorities without rights", "tls: {cert: a, key: b, client_ca: c}\n", "identity.rights"},
+		{"issuers without rights", "identity: {issuers: {a: {url: 'https://a.example', audience: b}}}\n", "identity.rights"},
+		{"rights of nobody", "identity: {rights: r}\n", "identity.rights"},
+		{"client authorities without TLS", "identity: {rights: r}\ntls: {client_ca: c}\n", "tls.client_ca"},
+		{"revoked ones of nobody", "tls: {cert: a, key: b, client_crl: c}\n", "tls.client_crl"},
+		{"an issuer without TLS", "identity: {rights: r, issuers: {a: {url: 'http://a.example', audience: b}}}\n", "identity.issuers.a.url"},
+		{"an issuer for everybody", "identity: {rights: r, issuers: {a: {url: 'https://a.example'}}}\n", "identity.issuers.a.audience"},
+		{"an issuer with shared keys", "identity: {rights: r, issuers: {a: {url: 'https://a.example', audience: b, algorithms: HS256}}}\n", "identity.issuers.a.algorithms"},
+		{"an issuer that is called cert", "identity: {rights: r, issuers: {cert: {url: 'https://a.example', audience: b}}}\n", "identity.issuers.cert"},
+		{"an issuer with more", "identity: {rights: r, issuers: {a: {url: 'https://a.example', audience: b, admins: x}}}\n", "identity.issuers.a"},
 		{"half a key pair", "tls: {cert: a.pem}\n", "tls.cert"},
 		{"the other half", "tls: {key: a.pem}\n", "tls.key"},
 		{"plaintext for everybody", "listen: {grpc: ':7443'}\n", "listen.grpc"},
@@ -261,7 +282,7 @@ func TestConfig_WarnsOfWhatMayBeAMistake(t *testing.T) {
 		want       int
 	}{
 		{"the defaults", "", 0},
-		{"plaintext beyond loopback", "listen: {grpc: '0.0.0.0:1'}\ntls: {allow_plaintext: true}", 1},
+		{"plaintext beyond loopback", "listen: {grpc: '0.0.0.0:1'}\ntls: {allow_plaintext: true}\nidentity: {rights: r, issuers: {a: {url: 'https://a.example', audience: b}}}", 1},
 		{"metrics for everybody", "listen: {ops: ':9'}", 1},
 		{"a broker without TLS, one replica", "nats: {url: 'nats://broker:4222', replicas: 1}", 2},
 		{"a broker with TLS", "nats: {url: 'tls://broker:4222'}", 0},

@@ -110,7 +110,7 @@ func (c Config) Check() error {
 // paths returns every field that is a path.
 func (c *Config) paths() []*string {
 	return []*string{
-		&c.Data, &c.TLS.Cert, &c.TLS.Key, &c.NATS.Creds, &c.NATS.CA, &c.NATS.Cert, &c.NATS.Key,
+		&c.Data, &c.TLS.Cert, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.Identity.Rights, &c.NATS.Creds, &c.NATS.CA, &c.NATS.Cert, &c.NATS.Key,
 		&c.Secrets.Dir, &c.Network.CAFile, &c.Clock,
 	}
 }

@@ -47,13 +47,13 @@ func writePair(t *testing.T, files daemon.TLS, serial int64) {
 }
 
 // serial returns the serial number that a handshake is shown.
-func serial(t *testing.T, c *tls.Config) int64 {
+func serial(t *testing.T, s *daemon.ServerTLS) int64 {
 	t.Helper()
-	pair, err := c.GetCertificate(&tls.ClientHelloInfo{ServerName: "api"})
+	c, err := s.Config().GetConfigForClient(&tls.ClientHelloInfo{ServerName: "api"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pair.Leaf.SerialNumber.Int64()
+	return c.Certificates[0].Leaf.SerialNumber.Int64()
 }
 
 func TestServer_FollowsItsFiles(t *testing.T) {

@@ -37,6 +37,9 @@ func (s *Service) judge(ctx context.Context, c certs.Certificate) ([]certs.Findi
 
 // BlockCertificate puts an entry on the block list.
 func (s *Service) BlockCertificate(ctx context.Context, req *pb.BlockCertificateRequest) (*pb.BlockCertificateResponse, error) {
+	if !edge.Reach(ctx).All() { // It holds for all tenants.
+		return nil, edge.Denied(edge.Scope(ctx))
+	}
 	id, _, _ := edge.BlockSubject(req) // Validate has seen to it.
 	if _, err := edge.Claim(ctx, s.c.Requests, req, edge.BlockName(id)); err != nil {
 		return nil, err
@@ -52,6 +55,9 @@ func (s *Service) BlockCertificate(ctx context.Context, req *pb.BlockCertificate
 
 // UnblockCertificate takes an entry from the block list.
 func (s *Service) UnblockCertificate(ctx context.Context, req *pb.UnblockCertificateRequest) (*pb.UnblockCertificateResponse, error) {
+	if !edge.Reach(ctx).All() {
+		return nil, edge.Denied(edge.Scope(ctx))
+	}
 	id, _ := edge.ParseBlock(req.GetName())
 	// No request is noted for what there is not.
 	if _, err := s.c.Blocks.Entry(ctx, id); err != nil {
@@ -90,6 +96,9 @@ func (s *Service) ListBlocks(ctx context.Context, req *pb.ListBlocksRequest) (*p
 		if len(resp.Blocks) == size {
 			resp.NextPageToken = edge.PageToken(last, method)
 			break
+		}
+		if !edge.Reach(ctx).All() {
+			e.Reason, e.By = "", "" // People write names of tenants there.
 		}
 		resp.Blocks, last = append(resp.Blocks, blockProto(e)), e.ID.String()
 	}

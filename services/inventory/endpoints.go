@@ -73,12 +73,12 @@ func (s *Service) parents(ctx context.Context, parent string) ([]tenants.Tenant,
 		if err != nil {
 			return nil, fmt.Errorf("listing tenants: %w", err)
 		}
-		return all, nil
+		r := edge.Reach(ctx)
+		return slices.DeleteFunc(all, func(t tenants.Tenant) bool { return !r.Has(t) }), nil
 	}
-	id, _ := edge.ParseTenant(parent)
-	t, err := s.inventory.Tenant(ctx, id)
+	t, err := s.tenant(ctx, parent)
 	if err != nil {
-		return nil, edge.About(parent, err)
+		return nil, err
 	}
 	return []tenants.Tenant{t}, nil
 }

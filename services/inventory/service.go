@@ -30,10 +30,11 @@ type Inventory interface {
 type Service struct {
 	pb.UnimplementedInventoryServiceServer
 	inventory Inventory
+	sights    *edge.Sights
 }
 
 // New returns the service.
-func New(v Inventory) *Service { return &Service{inventory: v} }
+func New(v Inventory) *Service { return &Service{inventory: v, sights: edge.NewSights(v)} }
 
 // Register adds the service to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterInventoryServiceServer(r, s) }
@@ -63,6 +64,13 @@ func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsReques
 	g.SetLimit(writers)
 	for i, p := range req.GetTenants() {
 		t, problems := checked(p)
+		if !edge.Reach(ctx).All() && len(problems) == 0 {
+			foreign, err := s.foreign(ctx, t)
+			if err != nil {
+				return nil, err
+			}
+			problems = append(problems, foreign...)
+		}
 		if first, twice := seen[p.GetName()]; twice {
 			problems = append(problems, tenants.FieldError{
 				Field: "name", Problem: fmt.Sprintf("is also that of row %d", first), Fix: "give each tenant once",
@@ -87,6 +95,25 @@ func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsReques
 		return nil, fmt.Errorf("importing tenants: %w", err)
 	}
 	return summed(rows), nil
+}
+
+// foreign says that the caller may not bring in a tenant, since it is, or would become,
+// one that is not within its rights. It says the same of both, and of one that is not
+// there.
+func (s *Service) foreign(ctx context.Context, t tenants.Tenant) ([]tenants.FieldError, error) {
+	theirs := edge.Reach(ctx).Has(t)
+	old, err := s.inventory.Tenant(ctx, t.ID)
+	switch {
+	case errors.Is(err, rollover.ErrNotFound):
+	case err != nil:
+		return nil, fmt.Errorf("reading tenant %s: %w", t.ID, err)
+	default:
+		theirs = theirs && edge.Reach(ctx).Has(old)
+	}
+	if theirs {
+		return nil, nil
+	}
+	return []tenants.FieldError{{Field: "name", Problem: "is not within your rights", Fix: "leave the row out, or have somebody with rights to all tenants import it"}}, nil
 }
 
 // checked returns a row's tenant and what is wrong with it.
@@ -145,12 +172,24 @@ func summed(rows []row) *pb.ImportTenantsResponse {
 
 // GetTenant reads one tenant.
 func (s *Service) GetTenant(ctx context.Context, req *pb.GetTenantRequest) (*pb.GetTenantResponse, error) {
-	id, _ := edge.ParseTenant(req.GetName())
-	t, err := s.inventory.Tenant(ctx, id)
+	t, err := s.tenant(ctx, req.GetName())
 	if err != nil {
-		return nil, edge.About(req.GetName(), err)
+		return nil, err
 	}
 	return &pb.GetTenantResponse{Tenant: tenantProto(t)}, nil
+}
+
+// tenant reads a tenant that the caller may see. Another is not there, word for word.
+func (s *Service) tenant(ctx context.Context, name string) (tenants.Tenant, error) {
+	id, _ := edge.ParseTenant(name)
+	t, err := s.inventory.Tenant(ctx, id)
+	if err == nil && !edge.Reach(ctx).Has(t) {
+		err = rollover.ErrNotFound
+	}
+	if err != nil {
+		return t, edge.About(name, err)
+	}
+	return t, nil
 }
 
 func tenantFields() edge.FilterFields {
@@ -194,7 +233,7 @@ func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (
 	resp := &pb.ListTenantsResponse{}
 	last, full := "", false
 	for _, t := range all {
-		if !filter.Match(tenantValue(t)) {
+		if !edge.Reach(ctx).Has(t) || !filter.Match(tenantValue(t)) {
 			continue
 		}
 		resp.TotalSize++

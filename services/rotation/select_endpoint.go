@@ -52,6 +52,9 @@ func (s *Service) selected(ctx context.Context, in edge.Sight, spec *rollover.Sp
 	}
 	id, _ := edge.ParseTargetSet(name)
 	set, err := s.c.TargetSets.Set(ctx, id)
+	if err == nil && !in.All() && set.By != edge.Caller(ctx) {
+		err = rollover.ErrNotFound // As TargetSetService tells it.
+	}
 	if err != nil {
 		return nil, edge.About(name, err)
 	}

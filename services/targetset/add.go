@@ -94,9 +94,13 @@ func (w *wrongRows) add(row int32, target, why string) {
 // add stores a chunk, unless rows of it are wrong.
 func (s *Service) add(ctx context.Context, name string, c chunk, known func([]sets.Row) (map[string]bool, error)) (sets.Set, wrongRows, error) {
 	id, _ := edge.ParseTargetSet(name)
-	set, err := s.c.Store.Set(ctx, id)
+	set, err := s.set(ctx, name)
 	if err != nil {
-		return set, wrongRows{}, edge.About(name, err)
+		return set, wrongRows{}, err
+	}
+	in, err := s.sights.Of(ctx)
+	if err != nil {
+		return set, wrongRows{}, err
 	}
 	var wrong wrongRows
 	rows := make([]sets.Row, len(c.targets))
@@ -115,7 +119,7 @@ func (s *Service) add(ctx context.Context, name string, c chunk, known func([]se
 		switch {
 		case bad[i]:
 			wrong.add(at, t, "is neither tenants/{id} nor tenants/{id}/endpoints/{endpoint} with a GUID in lower case")
-		case !there[rows[i].Tenant]:
+		case !there[rows[i].Tenant] || !in.Has(rows[i].Tenant):
 			wrong.add(at, t, "the tenant is not in the inventory; import it, or leave the row out")
 		}
 	}

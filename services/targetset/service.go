@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
@@ -52,11 +53,12 @@ type Config struct {
 // Service answers the calls of TargetSetService.
 type Service struct {
 	pb.UnimplementedTargetSetServiceServer
-	c Config
+	c      Config
+	sights *edge.Sights
 }
 
 // New returns the service.
-func New(c Config) *Service { return &Service{c: c} }
+func New(c Config) *Service { return &Service{c: c, sights: edge.NewSights(c.Tenants)} }
 
 // Register adds the service to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterTargetSetServiceServer(r, s) }
@@ -79,12 +81,30 @@ func (s *Service) CreateTargetSet(ctx context.Context, req *pb.CreateTargetSetRe
 
 // GetTargetSet reads one set.
 func (s *Service) GetTargetSet(ctx context.Context, req *pb.GetTargetSetRequest) (*pb.GetTargetSetResponse, error) {
-	id, _ := edge.ParseTargetSet(req.GetName())
-	set, err := s.c.Store.Set(ctx, id)
+	set, err := s.set(ctx, req.GetName())
 	if err != nil {
-		return nil, edge.About(req.GetName(), err)
+		return nil, err
 	}
 	return &pb.GetTargetSetResponse{TargetSet: setProto(set)}, nil
+}
+
+// theirs reports whether a set is one that the caller may know of: its own, where its
+// rights do not reach all tenants.
+func theirs(ctx context.Context, set sets.Set) bool {
+	return edge.Reach(ctx).All() || set.By == edge.Caller(ctx)
+}
+
+// set reads a set that the caller may know of. Another is not there, word for word.
+func (s *Service) set(ctx context.Context, name string) (sets.Set, error) {
+	id, _ := edge.ParseTargetSet(name)
+	set, err := s.c.Store.Set(ctx, id)
+	if err == nil && !theirs(ctx, set) {
+		err = rollover.ErrNotFound
+	}
+	if err != nil {
+		return sets.Set{}, edge.About(name, err)
+	}
+	return set, nil
 }
 
 // ListTargetSets lists sets by name.
@@ -102,7 +122,7 @@ func (s *Service) ListTargetSets(ctx context.Context, req *pb.ListTargetSetsRequ
 	resp := &pb.ListTargetSetsResponse{}
 	last := ""
 	for _, set := range all {
-		if set.ID <= after {
+		if set.ID <= after || !theirs(ctx, set) {
 			continue
 		}
 		if len(resp.TargetSets) == size {
@@ -120,6 +140,14 @@ const catchUp = 5 * time.Second
 // DeleteTargetSet removes a set that no planning needs.
 func (s *Service) DeleteTargetSet(ctx context.Context, req *pb.DeleteTargetSetRequest) (*pb.DeleteTargetSetResponse, error) {
 	id, _ := edge.ParseTargetSet(req.GetName())
+	if !edge.Reach(ctx).All() {
+		_, err := s.set(ctx, req.GetName())
+		if p := edge.ProblemOf(err); err != nil && (p.Code != codes.NotFound || !req.GetAllowMissing()) {
+			return nil, err
+		} else if err != nil {
+			return &pb.DeleteTargetSetResponse{}, nil
+		}
+	}
 	if err := s.unused(ctx, id, req.GetName()); err != nil {
 		return nil, err
 	}
