@@ -45,11 +45,11 @@ func (a *app) dial() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	who, err := a.caller()
+	opts, err := a.calling(creds.Info().SecurityProtocol == "tls")
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient(a.address, append(callingAs(who), grpc.WithTransportCredentials(creds))...)
+	conn, err := grpc.NewClient(a.address, append(opts, grpc.WithTransportCredentials(creds))...)
 	if err != nil {
 		return nil, usage("--address %q: %w", a.address, err)
 	}
@@ -62,15 +62,22 @@ func (a *app) dial() (*client, error) {
 
 // credentials are TLS, but for a loopback address without --ca.
 func (a *app) credentials() (credentials.TransportCredentials, error) {
+	pairs, err := a.proof.certificates()
+	if err != nil {
+		return nil, err
+	}
 	if a.caFile == "" {
 		host, _, err := net.SplitHostPort(a.address)
 		if err != nil {
 			return nil, usage("--address %q: want host:port", a.address)
 		}
 		if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+			if len(pairs) > 0 {
+				return nil, usage("--client-cert: %s is spoken to in plaintext; name the authorities of its certificate with --ca", a.address)
+			}
 			return insecure.NewCredentials(), nil
 		}
-		return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, ServerName: a.serverName}), nil
+		return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, ServerName: a.serverName, Certificates: pairs}), nil
 	}
 	pem, err := os.ReadFile(a.caFile)
 	if err != nil {
@@ -80,7 +87,7 @@ func (a *app) credentials() (credentials.TransportCredentials, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, usage("--ca %s: no certificate in it", a.caFile)
 	}
-	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: a.serverName}), nil
+	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: a.serverName, Certificates: pairs}), nil
 }
 
 // with dials, calls f, and closes the connection.

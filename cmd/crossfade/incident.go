@@ -223,6 +223,19 @@ func (a *app) caller() (string, error) {
 	return "", nil // Anonymous, which is told to be too little where it matters.
 }
 
+// calling says to every call who makes it: proven where there is something to prove it
+// with, else claimed.
+func (a *app) calling(secure bool) ([]grpc.DialOption, error) {
+	if a.proof.given() {
+		if a.as != "" {
+			return nil, usage("--as is a claim, and --client-cert and --token-file prove who you are: leave it out")
+		}
+		return a.proof.options(secure)
+	}
+	who, err := a.caller()
+	return callingAs(who), err
+}
+
 // callingAs adds the name of the caller to every call.
 func callingAs(name string) []grpc.DialOption {
 	if name == "" {

@@ -95,6 +95,7 @@ type app struct {
 	json        bool   // one JSON object a line instead of text
 	address     string // host:port of the service
 	caFile      string // authorities of the service's certificate; "": plaintext on loopback, else the system's
+	proof       proof
 	serverName  string // name to expect in the service's certificate
 	as          string // who calls, as the service is told; "": the user of this machine
 }
@@ -124,6 +125,9 @@ Start with "crossfade demo": the whole of it in one process, in a minute.`,
 	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
 	f.StringVar(&a.address, "address", envOr("CROSSFADE_ADDRESS", "127.0.0.1:7443"), "`host:port` of the service (CROSSFADE_ADDRESS)")
 	f.StringVar(&a.caFile, "ca", os.Getenv("CROSSFADE_CA"), "PEM `file` with the authorities of the service's certificate (CROSSFADE_CA);\nwithout it loopback addresses are spoken to in plaintext")
+	f.StringVar(&a.proof.certFile, "client-cert", os.Getenv("CROSSFADE_CLIENT_CERT"), "PEM `file` with the certificate that proves who you are (CROSSFADE_CLIENT_CERT)")
+	f.StringVar(&a.proof.keyFile, "client-key", os.Getenv("CROSSFADE_CLIENT_KEY"), "PEM `file` with its private key (CROSSFADE_CLIENT_KEY)")
+	f.StringVar(&a.proof.tokenFile, "token-file", os.Getenv("CROSSFADE_TOKEN_FILE"), "`file` with the bearer token that proves who you are, read at each call (CROSSFADE_TOKEN_FILE)")
 	f.StringVar(&a.serverName, "server-name", os.Getenv("CROSSFADE_SERVER_NAME"), "`name` to expect in the service's certificate, if not the address's (CROSSFADE_SERVER_NAME)")
 	f.StringVar(&a.as, "as", os.Getenv("CROSSFADE_AS"), "`NAME` to call under (CROSSFADE_AS; default the user of this machine); it is claimed,\nnobody proves it")
 	root.AddCommand(

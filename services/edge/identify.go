@@ -72,12 +72,12 @@ func (g *guard) enter(ctx context.Context, method string) error {
 		c.name, c.held = name, rights.Everything()
 		return err
 	}
-	if len(metadata.ValueFromIncomingContext(ctx, CallerHeader)) > 0 {
-		return Invalid(Violated("metadata."+CallerHeader, "UNKNOWN", "this server wants proof of who you are: leave the claim out"))
-	}
 	s, err := g.prove(ctx)
 	if err != nil {
 		return err
+	}
+	if len(metadata.ValueFromIncomingContext(ctx, CallerHeader)) > 0 {
+		return Invalid(Violated("metadata."+CallerHeader, "UNKNOWN", "who you are was proven: leave the claim out"))
 	}
 	table := g.id.Rights()
 	c.subject, c.name, c.held = s, table.Person(s.Name), table.Held(s.Name, s.Groups)
