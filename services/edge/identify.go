@@ -53,7 +53,7 @@ func newGuard(id *Identity) *guard {
 		again.AgainEvery = 15 * time.Second
 		id = &again
 	}
-	return &guard{id, byMethod()}
+	return &guard{id, MethodScopes()}
 }
 
 // enter fills in who calls, and refuses those who may not call method.

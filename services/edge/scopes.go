@@ -34,9 +34,10 @@ func scopes() map[string]map[string]rights.Scope {
 // servicePrefix begins the full name of each of our methods.
 const servicePrefix = "/crossfade.v1."
 
-// byMethod returns [scopes] by full method names. The contract may be asked for by
+// MethodScopes returns the scope that each method needs, by its full name. What is not
+// here is denied to everybody; health is open. The contract may be asked for by
 // everybody who may read.
-func byMethod() map[string]rights.Scope {
+func MethodScopes() map[string]rights.Scope {
 	out := map[string]rights.Scope{}
 	for service, calls := range scopes() {
 		for call, s := range calls {
