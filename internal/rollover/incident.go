@@ -81,13 +81,16 @@ func (i *Incident) byKey() bool {
 	return slices.ContainsFunc(i.Compromised, func(x Compromised) bool { return x.Sort == CompromisedKeyHash })
 }
 
-// Approval is a second person's word that the old credentials may go earlier.
+// Approval is another person's word for something that is not to be one person's.
 type Approval struct {
 	By        string    `json:"by"`
 	At        time.Time `json:"at"`
 	Reason    string    `json:"reason"`
 	Digest    string    `json:"digest"` // of the plan that it is for
 	RequestID string    `json:"request_id,omitempty"`
+	Act       Act       `json:"act,omitempty"`     // what it is for; empty: [ActContain], as before there were others
+	Subject   string    `json:"subject,omitempty"` // what of it, besides the plan; see [Subject]
+	Until     time.Time `json:"until,omitzero"`    // it holds no longer
 }
 
 // Anonymous is who called where a caller does not say who it is.

@@ -130,6 +130,7 @@ type Rotation struct {
 	TenantHeld  bool              `json:"tenant_held,omitempty"`  // paused because only tenants are left whose tolerance is exceeded
 	AcceptedSeq uint64            `json:"accepted_seq,omitempty"` // failures of tenants up to this version of a state count no more
 	Gate        GateState         `json:"gate,omitzero"`          // the gate that was reached last
+	Approvals   []Approval        `json:"approvals,omitempty"`    // the last words of others; at most MaxApprovals
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	Changes     []string          `json:"changes,omitempty"`      // request ids of the last changes, oldest first; at most MaxChanges
