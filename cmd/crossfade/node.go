@@ -61,6 +61,7 @@ type nodeConfig struct {
 
 	reflection bool
 	tls        *daemon.ServerTLS // nil: plaintext
+	approvals  rollover.ApprovalPolicy
 	identity   func(*http.Client) (*edge.Identity, error)
 	log        *slog.Logger
 	registry   *prometheus.Registry
@@ -166,6 +167,7 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
 		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift, Checks: n.gates.Names(),
+		Approvals: n.c.approvals,
 	}).Register(s)
 	inventory.New(n.inventory).Register(s)
 	certificate.New(certificate.Config{

@@ -211,6 +211,9 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 	if n.tls, err = c.TLS.Server(time.Now, log); err != nil {
 		return n, fmt.Errorf("tls: %w", err)
 	}
+	if n.approvals, err = c.Approvals.Policy(); err != nil {
+		return n, err
+	}
 	if c.Identified() {
 		table, err := rights.Open(c.Identity.Rights, time.Now, log)
 		if err != nil {

@@ -14,6 +14,9 @@ const (
 	China      = "china" // operated by 21Vianet
 )
 
+// Clouds returns all clouds.
+func Clouds() []string { return []string{Commercial, GCC, GCCHigh, DoD, China} }
+
 // Place is what the host of an organisation says of where it is.
 type Place struct {
 	Region string // the label before the domain: "crm", "crm4", …

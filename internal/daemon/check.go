@@ -23,6 +23,7 @@ func (c Config) check() []Problem {
 	k.listeners(c)
 	k.broker(c)
 	k.identity(c)
+	k.approvals(c.Approvals)
 	k.work(c.Workers)
 	k.network(c)
 	k.drift(c.Drift)

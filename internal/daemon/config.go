@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
 // Config is the configuration of one process, all of one YAML file. [Load] reads
@@ -24,6 +26,8 @@ type Config struct {
 	TLS TLS `yaml:"tls"`
 	// Identity says how callers prove who they are, and what they may do.
 	Identity Identity `yaml:"identity"`
+	// Approvals says when somebody else has to approve what a caller asks for.
+	Approvals Approvals `yaml:"approvals"`
 	// Reflection lets gRPC callers ask for the contract, as grpcurl does. Default
 	// false: it tells strangers what there is.
 	Reflection bool `yaml:"reflection"`
@@ -216,7 +220,8 @@ func Default() Config {
 		Workers: Workers{
 			PlanSlots: 16, TaskSlots: 32, PerHostRate: 10, PerHostBurst: 10, AckWait: 8 * time.Second,
 		},
-		Drift: Drift{MaxRate: 50},
+		Approvals: Approvals{ValidFor: rollover.DefaultApprovalFor},
+		Drift:     Drift{MaxRate: 50},
 		// A year's audit, and a month more to begin it.
 		Retention: Retention{For: 400 * 24 * time.Hour, Max: 10_000},
 		Secrets:   Secrets{EnvPrefix: "CROSSFADE_SECRET_"},

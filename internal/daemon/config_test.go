@@ -52,6 +52,10 @@ identity:
   rights: rights.yaml
   issuers:
     corp: {url: https://login.example/, audience: crossfade}
+approvals:
+  valid_for: 2h
+  rules:
+    large: {acts: start, min_targets: 100, approvers: 2}
 reflection: true
 nats:
   url: tls://one:4222,tls://two:4222
@@ -102,13 +106,17 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	if issuer := string(got.Identity.Issuers["corp"]); !strings.Contains(issuer, "https://login.example/") {
 		t.Errorf("the issuer is %q, want its url", issuer)
 	}
-	got.Drivers, got.Gates, got.Identity.Issuers = nil, nil, nil
+	if rule := string(got.Approvals.Rules["large"]); !strings.Contains(rule, "min_targets: 100") {
+		t.Errorf("the rule is %q, want all of it", rule)
+	}
+	got.Drivers, got.Gates, got.Identity.Issuers, got.Approvals.Rules = nil, nil, nil, nil
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Ops: "[::1]:2"}, Reflection: true,
 		TLS: daemon.TLS{
 			Cert: in("a.pem"), Key: "/etc/a.key", ClientCA: in("clients.pem"), ClientCRL: in("clients.crl"), AllowPlaintext: true,
 		},
-		Identity: daemon.Identity{Rights: in("rights.yaml")},
+		Identity:  daemon.Identity{Rights: in("rights.yaml")},
+		Approvals: daemon.Approvals{ValidFor: 2 * time.Hour},
 		NATS: daemon.NATS{
 			URL: "tls://one:4222,tls://two:4222", Creds: in("nats.creds"), CA: in("ca.pem"), Cert: in("c.pem"), Key: in("c.key"),
 			Replicas: 5, MaxStore: 2 << 30,
@@ -217,6 +225,11 @@ func TestLoad_Refuses(t *testing.T) {
 		{"an issuer with shared keys", "identity: {rights: r, issuers: {a: {url: 'https://a.example', audience: b, algorithms: HS256}}}\n", "identity.issuers.a.algorithms"},
 		{"an issuer that is called cert", "identity: {rights: r, issuers: {cert: {url: 'https://a.example', audience: b}}}\n", "identity.issuers.cert"},
 		{"an issuer with more", "identity: {rights: r, issuers: {a: {url: 'https://a.example', audience: b, admins: x}}}\n", "identity.issuers.a"},
+		{"a rule for nobody", "approvals: {rules: {a: {acts: start}}}\n", "approvals.rules.a.approvers"},
+		{"a rule for no act", "approvals: {rules: {a: {acts: begin, approvers: 1}}}\n", "approvals.rules.a.acts"},
+		{"a rule for no cloud", "approvals: {rules: {a: {clouds: sky, approvers: 1}}}\n", "approvals.rules.a.clouds"},
+		{"a rule with more", "approvals: {rules: {a: {approvers: 1, unless: ann}}}\n", "approvals.rules.a"},
+		{"an approval for a moment", "approvals: {valid_for: 1s}\n", "approvals.valid_for"},
 		{"half a key pair", "tls: {cert: a.pem}\n", "tls.cert"},
 		{"the other half", "tls: {key: a.pem}\n", "tls.key"},
 		{"plaintext for everybody", "listen: {grpc: ':7443'}\n", "listen.grpc"},

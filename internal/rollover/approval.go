@@ -173,9 +173,6 @@ func (e *ApprovalsError) Error() string {
 	return fmt.Sprintf("this needs the approval of %d others, and %d have approved it", e.Need, len(e.Have))
 }
 
-// Is makes it an [ErrSecondPerson].
-func (e *ApprovalsError) Is(target error) bool { return target == ErrSecondPerson }
-
 // Approved returns an [ApprovalsError] unless at least need others have approved the act
 // that actor is about to do.
 func (r Rotation) Approved(act Act, subject, actor string, need int, now time.Time) error {

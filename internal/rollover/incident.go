@@ -142,6 +142,9 @@ func (r Rotation) approved() bool {
 // before the new credential is valid. An approval never moves it back.
 func (r Rotation) RetireNotBefore() time.Time {
 	at := r.Spec.RetireNotBefore
+	if r.Spec.Retires() && !r.Early.IsZero() && r.Early.Before(at) && !r.Early.Before(r.Spec.New.NotBefore) {
+		at = r.Early
+	}
 	if !r.Spec.Retires() || !r.approved() {
 		return at
 	}

@@ -131,6 +131,7 @@ type Rotation struct {
 	AcceptedSeq uint64            `json:"accepted_seq,omitempty"` // failures of tenants up to this version of a state count no more
 	Gate        GateState         `json:"gate,omitzero"`          // the gate that was reached last
 	Approvals   []Approval        `json:"approvals,omitempty"`    // the last words of others; at most MaxApprovals
+	Early       time.Time         `json:"early,omitzero"`         // old credentials may go from here on, as others approved; zero: as requested
 	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
 	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
 	Changes     []string          `json:"changes,omitempty"`      // request ids of the last changes, oldest first; at most MaxChanges
@@ -261,6 +262,26 @@ func (r Rotation) Cancel(why string, now time.Time) (Rotation, error) {
 		return r, &StateError{"cancel", r.State, "it has ended"}
 	}
 	r.Detail, r.UpdatedAt = why, now
+	return r, nil
+}
+
+// BringForward returns r with old credentials allowed to go from an instant on. Others
+// must have approved it; that is the caller's to see to. It is refused if that is
+// before the new credential is valid, and where nothing is to be removed. It never moves
+// the instant back.
+func (r Rotation) BringForward(at, now time.Time) (Rotation, error) {
+	const verb = "retire"
+	switch {
+	case !r.Spec.Retires():
+		return r, &StateError{verb, r.State, "the request named no credential to replace"}
+	case r.State != StatePlanned && r.State != StateRunning && r.State != StatePaused:
+		return r, &StateError{verb, r.State, "nothing will be removed any more"}
+	case at.Before(r.Spec.New.NotBefore):
+		return r, &StateError{verb, r.State, "the new certificate is not valid before " + r.Spec.New.NotBefore.UTC().Format(time.RFC3339)}
+	case !at.Before(r.RetireNotBefore()):
+		return r, nil
+	}
+	r.Early, r.UpdatedAt = at, now
 	return r, nil
 }
 

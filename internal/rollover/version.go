@@ -18,7 +18,7 @@ func (r Rotation) Version() int {
 	case r.Spec.binds(), r.State == StateUndoing, r.State == StateUndone, r.Undo != nil:
 	case r.RetryID != "", r.Retried != 0, r.WaveRetried != 0, r.Reopened != 0:
 	case r.TenantHeld, r.AcceptedSeq != 0, r.Gate != (GateState{}):
-	case r.Approval != (Approval{}), len(r.Approvals) > 0, !r.OverlapAt.IsZero(), r.Opening != (Opening{}):
+	case r.Approval != (Approval{}), len(r.Approvals) > 0, !r.Early.IsZero(), !r.OverlapAt.IsZero(), r.Opening != (Opening{}):
 	default:
 		return RecordVersion
 	}

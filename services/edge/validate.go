@@ -50,6 +50,9 @@ func Validate(m proto.Message) []*Violation {
 		v.steer(m)
 	case *pb.RetireRotationRequest:
 		v.steer(m)
+		if t := m.GetRetireNotBefore(); t != nil && !t.IsValid() {
+			v.add("retire_not_before", "RANGE", "must be an instant between the years 1 and 9999")
+		}
 	case *pb.ApproveRotationRequest:
 		v.approve(m)
 	case *pb.CheckRotationRequest:

@@ -82,6 +82,44 @@ func (v *violations) approve(m *pb.ApproveRotationRequest) {
 	v.steer(m)
 	v.digest(m.GetPlanDigest())
 	v.reason(m.GetReason())
+	early, undo := m.GetAct() == pb.ApprovalAct_APPROVAL_ACT_RETIRE_EARLY, m.GetAct() == pb.ApprovalAct_APPROVAL_ACT_UNDO
+	if _, known := pb.ApprovalAct_name[int32(m.GetAct())]; !known {
+		v.add("act", "UNKNOWN", "must be START, RETIRE_EARLY, CONTAIN or UNDO, or absent")
+	}
+	switch t := m.GetRetireNotBefore(); {
+	case early && (t == nil || !t.IsValid()):
+		v.add("retire_not_before", "REQUIRED", "must be the instant from which old credentials may go, with act RETIRE_EARLY")
+	case !early && t != nil:
+		v.add("retire_not_before", "CONFLICT", "must be absent without act RETIRE_EARLY")
+	}
+	switch {
+	case undo:
+		v.approvedUndo(m.GetName(), m.GetUndo())
+	case m.GetUndo() != nil:
+		v.add("undo", "CONFLICT", "must be absent without act UNDO")
+	}
+}
+
+// approvedUndo checks what of a rotation may be taken back.
+func (v *violations) approvedUndo(rotation string, m *pb.ApprovedUndo) {
+	set := 0
+	for _, given := range []bool{m.GetAll(), len(m.GetTenants()) > 0, m.GetWave() != 0, len(m.GetTasks()) > 0} {
+		if given {
+			set++
+		}
+	}
+	if set != 1 {
+		v.add("undo", "REQUIRED", "exactly one of all, tenants, wave and tasks must be set, with act UNDO")
+	}
+	if m.GetWave() < 0 {
+		v.add("undo.wave", "RANGE", "must be 1 or more")
+	}
+	if len(m.GetTenants()) > 0 {
+		v.tenantNames("undo.tenants", m.GetTenants())
+	}
+	if len(m.GetTasks()) > 0 {
+		v.taskNames("undo.tasks", rotation, m.GetTasks(), 1)
+	}
 }
 
 func (v *violations) digest(plan string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,10 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 	if err != nil {
 		return nil, err
 	}
+	need, err := s.neededToStart(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
@@ -47,6 +52,9 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 			}
 			if err == nil && r.State != next.State {
 				err = s.inTime(r.Spec, workable, now)
+			}
+			if err == nil && r.State != next.State {
+				err = r.Approved(rollover.ActStart, "", edge.Caller(ctx), need, now)
 			}
 			return next, err
 		},
@@ -123,12 +131,55 @@ func (s *Service) CancelRotation(ctx context.Context, req *pb.CancelRotationRequ
 
 // RetireRotation begins to remove the old credentials.
 func (s *Service) RetireRotation(ctx context.Context, req *pb.RetireRotationRequest) (*pb.RetireRotationResponse, error) {
-	r, err := s.change(ctx, transition{
+	t := transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule:     rollover.Rotation.BeginRetire,
 		happened: func(r rollover.Rotation) bool { return r.Phase == rollover.PhaseRetire },
-	})
+	}
+	if req.GetRetireNotBefore() != nil {
+		if err := s.bringForward(ctx, req, &t); err != nil {
+			return nil, err
+		}
+	}
+	r, err := s.change(ctx, t)
 	return &pb.RetireRotationResponse{Rotation: r}, err
+}
+
+// bringForward makes t one that moves the instant before which nothing is removed, and
+// begins to remove where that has come.
+func (s *Service) bringForward(ctx context.Context, req *pb.RetireRotationRequest, t *transition) error {
+	if err := s.may(ctx, req.GetName()); err != nil {
+		return err
+	}
+	id, _ := edge.ParseRotation(req.GetName())
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return edge.About(req.GetName(), err)
+	}
+	need, err := s.needed(ctx, rollover.ActRetireEarly, v, v.Counts.Workable)
+	if err != nil {
+		return err
+	}
+	at := req.GetRetireNotBefore().AsTime()
+	t.happened = func(r rollover.Rotation) bool {
+		return r.Phase == rollover.PhaseRetire || !r.Early.IsZero() && !r.Early.After(at)
+	}
+	t.rule = func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
+		next, err := r.BringForward(at, now)
+		if err != nil {
+			return r, err
+		}
+		if !next.Early.Equal(r.Early) {
+			if err := r.Approved(rollover.ActRetireEarly, earlySubject(at), edge.Caller(ctx), need, now); err != nil {
+				return r, err
+			}
+		}
+		if begun, err := next.BeginRetire(now); err == nil {
+			return begun, nil
+		}
+		return next, nil // It follows by itself, or by request, from then on.
+	}
+	return nil
 }
 
 // change does a transition once, however often it is asked for under one request
@@ -185,7 +236,7 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 		case err != nil:
 			return explain(t.name, r, err)
 		case next.State == r.State && next.Phase == r.Phase && next.Check == r.Check && next.Reopened == r.Reopened &&
-			next.Gate == r.Gate && next.Approval == r.Approval:
+			next.Gate == r.Gate && next.Approval == r.Approval && slices.Equal(next.Approvals, r.Approvals) && next.Early.Equal(r.Early):
 			return nil
 		}
 		_, err = s.c.Store.SaveRotation(ctx, next.Noted(t.requestID))
@@ -201,7 +252,7 @@ func (s *Service) apply(ctx context.Context, id string, t transition, repeat boo
 
 // explain adds to a refusal what the caller needs to go on.
 func explain(name string, r rollover.Rotation, err error) error {
-	err = edge.About(name, err)
+	err = edge.About(name, unapproved(name, err))
 	switch p := edge.ProblemOf(err); p.Reason {
 	case pb.ErrorReason_ERROR_REASON_TOO_EARLY:
 		return edge.With(err, "not_before", r.RetireNotBefore().Add(rollover.Margin).UTC().Format(time.RFC3339))

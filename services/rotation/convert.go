@@ -121,6 +121,7 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 		p.Name, p.Etag = edge.RotationName(r.ID), etagOf(r)
 	}
 	p.Gate = gateProto(r)
+	p.Approvals = approvalsProto(r)
 	if r.Digest != "" {
 		p.Counts = countsProto(c)
 		p.FailureBudget = budgetProto(r, c)

@@ -23,27 +23,6 @@ type Blocks interface {
 	Block(ctx context.Context, e certs.Block, requestID string) (certs.Block, error)
 }
 
-// ApproveRotation lets an incident's rotation remove what is compromised earlier.
-func (s *Service) ApproveRotation(ctx context.Context, req *pb.ApproveRotationRequest) (*pb.ApproveRotationResponse, error) {
-	by := rollover.Approval{
-		By: edge.Caller(ctx), Reason: strings.TrimSpace(req.GetReason()), Digest: req.GetPlanDigest(),
-		RequestID: strings.ToLower(req.GetRequestId()),
-	}
-	r, err := s.change(ctx, transition{
-		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
-		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			by.At = now
-			return r.Approve(by)
-		},
-		// Nobody but the approver is told that it worked before: another may not
-		// approve in that name.
-		happened: func(r rollover.Rotation) bool {
-			return r.Approval.RequestID != "" && r.Approval.RequestID == by.RequestID && r.Approval.By == by.By
-		},
-	})
-	return &pb.ApproveRotationResponse{Rotation: r}, err
-}
-
 // aimed returns what is asked for with all tenants as its target where an incident
 // names none.
 func aimed(spec *pb.RotationSpec) *pb.RotationSpec {

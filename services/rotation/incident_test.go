@@ -276,14 +276,16 @@ func TestApproveRotation_OnlyASecondPersonForThePlanThatWasShown(t *testing.T) {
 	refused(t, err, codes.AlreadyExists, "REQUEST_ID_REUSED")
 }
 
-func TestApproveRotation_OthersNeedNone(t *testing.T) {
+func TestApproveRotation_OthersHaveNothingToContain(t *testing.T) {
 	h := open(t, nil)
 	resp, err := h.client().CreateRotation(as(t, "alice"), h.request())
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := h.plan(t, resp.GetRotation().GetName(), 1)
-	_, err = h.client().ApproveRotation(as(t, "bob"), &pb.ApproveRotationRequest{Name: r.GetName(), PlanDigest: r.GetPlanDigest(), Reason: "why not"})
+	_, err = h.client().ApproveRotation(as(t, "bob"), &pb.ApproveRotationRequest{
+		Name: r.GetName(), PlanDigest: r.GetPlanDigest(), Reason: "why not", Act: pb.ApprovalAct_APPROVAL_ACT_CONTAIN,
+	})
 	refused(t, err, codes.FailedPrecondition, "STATE_NOT_ALLOWED")
 	if r.GetContainment() != nil {
 		t.Errorf("containment = %v of what is no incident", r.GetContainment())

@@ -118,6 +118,19 @@ func (s *Service) inTime(spec rollover.Spec, tasks int, now time.Time) error {
 	return spec.EstimateFrom(now, tasks, float64(spec.Limits.StartsPerSecond), readSchedule(spec.Schedule).table).Err()
 }
 
+// neededToStart returns how many others must approve the start of a rotation.
+func (s *Service) neededToStart(ctx context.Context, name string) (int, error) {
+	if len(s.c.Approvals.Rules) == 0 {
+		return 0, nil
+	}
+	id, _ := edge.ParseRotation(name)
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return 0, edge.About(name, err)
+	}
+	return s.needed(ctx, rollover.ActStart, v, v.Counts.Workable)
+}
+
 // workable returns how many tasks of a rotation are to be worked on, where a
 // deadline makes that matter.
 func (s *Service) workable(ctx context.Context, name string) (int, error) {

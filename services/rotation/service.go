@@ -75,6 +75,9 @@ type Config struct {
 	Now          func() time.Time
 	Log          *slog.Logger
 
+	// Approvals says when how many others must approve. Default: nobody but for early
+	// removal.
+	Approvals rollover.ApprovalPolicy
 	// Drift is how often rotations are checked for drift that say nothing of it.
 	// Default: never.
 	Drift rollover.DriftPolicy

@@ -71,14 +71,26 @@ func (s *Service) undo(ctx context.Context, req *pb.UndoRotationRequest, repeat 
 			return 0, nil
 		}
 	}
-	_, n, err := s.undoable(ctx, req)
+	v, n, err := s.undoable(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	need, err := s.needed(ctx, rollover.ActUndo, v, n)
 	if err != nil {
 		return 0, err
 	}
 	return n, s.apply(ctx, id, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: key, body: req, happened: happened,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			return r.BeginUndo(undoScopeOf(req.GetScope()), req.GetReason(), key, now)
+			scope := undoScopeOf(req.GetScope())
+			next, err := r.BeginUndo(scope, req.GetReason(), key, now)
+			if err == nil {
+				err = r.Approved(rollover.ActUndo, undoSubject(scope, r), edge.Caller(ctx), need, now)
+			}
+			if err != nil {
+				return r, err
+			}
+			return next, nil
 		},
 	}, repeat)
 }

@@ -130,6 +130,9 @@ const (
 	// The rights of the caller changed while it watched; watch again from the last
 	// cursor.
 	ErrorReason_ERROR_REASON_RIGHTS_CHANGED ErrorReason = 63
+	// Others have to approve it first, and too few have whose word holds. In the
+	// metadata: act, needed, and approved, who has; see ApproveRotation.
+	ErrorReason_ERROR_REASON_APPROVALS_NEEDED ErrorReason = 64
 )
 
 // Enum value maps for ErrorReason.
@@ -177,6 +180,7 @@ var (
 		61: "ERROR_REASON_PERMISSION_DENIED",
 		62: "ERROR_REASON_IDENTITY_UNAVAILABLE",
 		63: "ERROR_REASON_RIGHTS_CHANGED",
+		64: "ERROR_REASON_APPROVALS_NEEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -221,6 +225,7 @@ var (
 		"ERROR_REASON_PERMISSION_DENIED":      61,
 		"ERROR_REASON_IDENTITY_UNAVAILABLE":   62,
 		"ERROR_REASON_RIGHTS_CHANGED":         63,
+		"ERROR_REASON_APPROVALS_NEEDED":       64,
 	}
 )
 
@@ -313,7 +318,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\x8b\v\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xae\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -357,7 +362,8 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10<\x12\"\n" +
 	"\x1eERROR_REASON_PERMISSION_DENIED\x10=\x12%\n" +
 	"!ERROR_REASON_IDENTITY_UNAVAILABLE\x10>\x12\x1f\n" +
-	"\x1bERROR_REASON_RIGHTS_CHANGED\x10?BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x1bERROR_REASON_RIGHTS_CHANGED\x10?\x12!\n" +
+	"\x1dERROR_REASON_APPROVALS_NEEDED\x10@BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_common_proto_rawDescOnce sync.Once

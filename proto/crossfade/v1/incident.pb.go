@@ -23,6 +23,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ApprovalAct is what others are asked to approve.
+type ApprovalAct int32
+
+const (
+	// As CONTAIN for an incident's rotation, else as START.
+	ApprovalAct_APPROVAL_ACT_UNSPECIFIED ApprovalAct = 0
+	// That the plan is started.
+	ApprovalAct_APPROVAL_ACT_START ApprovalAct = 1
+	// That old credentials may go earlier than the request says.
+	ApprovalAct_APPROVAL_ACT_RETIRE_EARLY ApprovalAct = 2
+	// That what is compromised goes with the shortened overlap.
+	ApprovalAct_APPROVAL_ACT_CONTAIN ApprovalAct = 3
+	// That the rotation, or a part of it, is taken back.
+	ApprovalAct_APPROVAL_ACT_UNDO ApprovalAct = 4
+)
+
+// Enum value maps for ApprovalAct.
+var (
+	ApprovalAct_name = map[int32]string{
+		0: "APPROVAL_ACT_UNSPECIFIED",
+		1: "APPROVAL_ACT_START",
+		2: "APPROVAL_ACT_RETIRE_EARLY",
+		3: "APPROVAL_ACT_CONTAIN",
+		4: "APPROVAL_ACT_UNDO",
+	}
+	ApprovalAct_value = map[string]int32{
+		"APPROVAL_ACT_UNSPECIFIED":  0,
+		"APPROVAL_ACT_START":        1,
+		"APPROVAL_ACT_RETIRE_EARLY": 2,
+		"APPROVAL_ACT_CONTAIN":      3,
+		"APPROVAL_ACT_UNDO":         4,
+	}
+)
+
+func (x ApprovalAct) Enum() *ApprovalAct {
+	p := new(ApprovalAct)
+	*p = x
+	return p
+}
+
+func (x ApprovalAct) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ApprovalAct) Descriptor() protoreflect.EnumDescriptor {
+	return file_crossfade_v1_incident_proto_enumTypes[0].Descriptor()
+}
+
+func (ApprovalAct) Type() protoreflect.EnumType {
+	return &file_crossfade_v1_incident_proto_enumTypes[0]
+}
+
+func (x ApprovalAct) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ApprovalAct.Descriptor instead.
+func (ApprovalAct) EnumDescriptor() ([]byte, []int) {
+	return file_crossfade_v1_incident_proto_rawDescGZIP(), []int{0}
+}
+
 // Incident says what is compromised, and so what a rotation gets rid of.
 //
 // When the rotation is created all of it is put on the block list, so that no
@@ -326,19 +387,26 @@ func (x *Containment) GetApproval() *Approval {
 	return nil
 }
 
-// Approval is a second person's word that what is compromised may go earlier.
+// Approval is another person's word for something that is not to be one person's.
 type Approval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who. This is what the caller said of itself; nobody has proven it.
+	// Who. Where the server asks for proof of who calls, it was proven; else it is
+	// what the caller said of itself.
 	Approver string `protobuf:"bytes,1,opt,name=approver,proto3" json:"approver,omitempty"`
 	// When.
 	ApproveTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=approve_time,json=approveTime,proto3" json:"approve_time,omitempty"`
 	// Why.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Of which plan.
-	PlanDigest    string `protobuf:"bytes,4,opt,name=plan_digest,json=planDigest,proto3" json:"plan_digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PlanDigest string `protobuf:"bytes,4,opt,name=plan_digest,json=planDigest,proto3" json:"plan_digest,omitempty"`
+	// What it is for.
+	Act ApprovalAct `protobuf:"varint,5,opt,name=act,proto3,enum=crossfade.v1.ApprovalAct" json:"act,omitempty"`
+	// Until when it holds; also void when the plan, or what it is for, is another.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Of RETIRE_EARLY: the instant that was approved.
+	RetireNotBefore *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=retire_not_before,json=retireNotBefore,proto3" json:"retire_not_before,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Approval) Reset() {
@@ -399,7 +467,103 @@ func (x *Approval) GetPlanDigest() string {
 	return ""
 }
 
-// ApproveRotationRequest approves that what is compromised is removed earlier.
+func (x *Approval) GetAct() ApprovalAct {
+	if x != nil {
+		return x.Act
+	}
+	return ApprovalAct_APPROVAL_ACT_UNSPECIFIED
+}
+
+func (x *Approval) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Approval) GetRetireNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetireNotBefore
+	}
+	return nil
+}
+
+// ApprovedUndo is what of a rotation may be taken back. Exactly one field is set.
+type ApprovedUndo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every task that the plan left to be worked on.
+	All bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
+	// Those of these tenants, as tenants/{id}.
+	Tenants []string `protobuf:"bytes,2,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	// Those of this wave, from 1.
+	Wave int32 `protobuf:"varint,3,opt,name=wave,proto3" json:"wave,omitempty"`
+	// These, as rotations/{id}/tasks/{position}.
+	Tasks         []string `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovedUndo) Reset() {
+	*x = ApprovedUndo{}
+	mi := &file_crossfade_v1_incident_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovedUndo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovedUndo) ProtoMessage() {}
+
+func (x *ApprovedUndo) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_incident_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovedUndo.ProtoReflect.Descriptor instead.
+func (*ApprovedUndo) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_incident_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ApprovedUndo) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *ApprovedUndo) GetTenants() []string {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+func (x *ApprovedUndo) GetWave() int32 {
+	if x != nil {
+		return x.Wave
+	}
+	return 0
+}
+
+func (x *ApprovedUndo) GetTasks() []string {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+// ApproveRotationRequest approves that a plan is started, that old credentials are
+// removed earlier, or that a rotation is taken back. Who created the rotation
+// cannot; nor does the word of who then acts count.
 type ApproveRotationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// rotations/{id}. Required.
@@ -411,14 +575,21 @@ type ApproveRotationRequest struct {
 	// A UUID that names this request for 24 hours. Absent: none.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Rotation.etag as it was read; another one is refused. Absent: any.
-	Etag          string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	// What is approved. Absent: CONTAIN for an incident's rotation, else START.
+	Act ApprovalAct `protobuf:"varint,6,opt,name=act,proto3,enum=crossfade.v1.ApprovalAct" json:"act,omitempty"`
+	// Of RETIRE_EARLY: from this instant on, and five minutes more, old credentials
+	// may go. Required there, and not before the new certificate is valid.
+	RetireNotBefore *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=retire_not_before,json=retireNotBefore,proto3" json:"retire_not_before,omitempty"`
+	// Of UNDO: what may be taken back. Required there.
+	Undo          *ApprovedUndo `protobuf:"bytes,8,opt,name=undo,proto3" json:"undo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApproveRotationRequest) Reset() {
 	*x = ApproveRotationRequest{}
-	mi := &file_crossfade_v1_incident_proto_msgTypes[4]
+	mi := &file_crossfade_v1_incident_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +601,7 @@ func (x *ApproveRotationRequest) String() string {
 func (*ApproveRotationRequest) ProtoMessage() {}
 
 func (x *ApproveRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_incident_proto_msgTypes[4]
+	mi := &file_crossfade_v1_incident_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +614,7 @@ func (x *ApproveRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRotationRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_incident_proto_rawDescGZIP(), []int{4}
+	return file_crossfade_v1_incident_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApproveRotationRequest) GetName() string {
@@ -481,6 +652,27 @@ func (x *ApproveRotationRequest) GetEtag() string {
 	return ""
 }
 
+func (x *ApproveRotationRequest) GetAct() ApprovalAct {
+	if x != nil {
+		return x.Act
+	}
+	return ApprovalAct_APPROVAL_ACT_UNSPECIFIED
+}
+
+func (x *ApproveRotationRequest) GetRetireNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetireNotBefore
+	}
+	return nil
+}
+
+func (x *ApproveRotationRequest) GetUndo() *ApprovedUndo {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
 var File_crossfade_v1_incident_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_incident_proto_rawDesc = "" +
@@ -505,13 +697,22 @@ const file_crossfade_v1_incident_proto_rawDesc = "" +
 	"\x0econtained_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rcontainedTime\x123\n" +
 	"\aelapsed\x18\a \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12F\n" +
 	"\x11retire_not_before\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x0fretireNotBefore\x122\n" +
-	"\bapproval\x18\t \x01(\v2\x16.crossfade.v1.ApprovalR\bapproval\"\x9e\x01\n" +
+	"\bapproval\x18\t \x01(\v2\x16.crossfade.v1.ApprovalR\bapproval\"\xd0\x02\n" +
 	"\bApproval\x12\x1a\n" +
 	"\bapprover\x18\x01 \x01(\tR\bapprover\x12=\n" +
 	"\fapprove_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vapproveTime\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1f\n" +
 	"\vplan_digest\x18\x04 \x01(\tR\n" +
-	"planDigest\"\x98\x01\n" +
+	"planDigest\x12+\n" +
+	"\x03act\x18\x05 \x01(\x0e2\x19.crossfade.v1.ApprovalActR\x03act\x12;\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12F\n" +
+	"\x11retire_not_before\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0fretireNotBefore\"d\n" +
+	"\fApprovedUndo\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\x12\x18\n" +
+	"\atenants\x18\x02 \x03(\tR\atenants\x12\x12\n" +
+	"\x04wave\x18\x03 \x01(\x05R\x04wave\x12\x14\n" +
+	"\x05tasks\x18\x04 \x03(\tR\x05tasks\"\xbd\x02\n" +
 	"\x16ApproveRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vplan_digest\x18\x02 \x01(\tR\n" +
@@ -519,7 +720,16 @@ const file_crossfade_v1_incident_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x12\n" +
-	"\x04etag\x18\x05 \x01(\tR\x04etagBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
+	"\x04etag\x18\x05 \x01(\tR\x04etag\x12+\n" +
+	"\x03act\x18\x06 \x01(\x0e2\x19.crossfade.v1.ApprovalActR\x03act\x12F\n" +
+	"\x11retire_not_before\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0fretireNotBefore\x12.\n" +
+	"\x04undo\x18\b \x01(\v2\x1a.crossfade.v1.ApprovedUndoR\x04undo*\x93\x01\n" +
+	"\vApprovalAct\x12\x1c\n" +
+	"\x18APPROVAL_ACT_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12APPROVAL_ACT_START\x10\x01\x12\x1d\n" +
+	"\x19APPROVAL_ACT_RETIRE_EARLY\x10\x02\x12\x18\n" +
+	"\x14APPROVAL_ACT_CONTAIN\x10\x03\x12\x15\n" +
+	"\x11APPROVAL_ACT_UNDO\x10\x04BGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
 	file_crossfade_v1_incident_proto_rawDescOnce sync.Once
@@ -533,30 +743,39 @@ func file_crossfade_v1_incident_proto_rawDescGZIP() []byte {
 	return file_crossfade_v1_incident_proto_rawDescData
 }
 
-var file_crossfade_v1_incident_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_crossfade_v1_incident_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_crossfade_v1_incident_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_crossfade_v1_incident_proto_goTypes = []any{
-	(*Incident)(nil),               // 0: crossfade.v1.Incident
-	(*Compromised)(nil),            // 1: crossfade.v1.Compromised
-	(*Containment)(nil),            // 2: crossfade.v1.Containment
-	(*Approval)(nil),               // 3: crossfade.v1.Approval
-	(*ApproveRotationRequest)(nil), // 4: crossfade.v1.ApproveRotationRequest
-	(*durationpb.Duration)(nil),    // 5: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 6: google.protobuf.Timestamp
+	(ApprovalAct)(0),               // 0: crossfade.v1.ApprovalAct
+	(*Incident)(nil),               // 1: crossfade.v1.Incident
+	(*Compromised)(nil),            // 2: crossfade.v1.Compromised
+	(*Containment)(nil),            // 3: crossfade.v1.Containment
+	(*Approval)(nil),               // 4: crossfade.v1.Approval
+	(*ApprovedUndo)(nil),           // 5: crossfade.v1.ApprovedUndo
+	(*ApproveRotationRequest)(nil), // 6: crossfade.v1.ApproveRotationRequest
+	(*durationpb.Duration)(nil),    // 7: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 8: google.protobuf.Timestamp
 }
 var file_crossfade_v1_incident_proto_depIdxs = []int32{
-	1, // 0: crossfade.v1.Incident.compromised:type_name -> crossfade.v1.Compromised
-	5, // 1: crossfade.v1.Incident.shortened_overlap:type_name -> google.protobuf.Duration
-	6, // 2: crossfade.v1.Containment.begin_time:type_name -> google.protobuf.Timestamp
-	6, // 3: crossfade.v1.Containment.contained_time:type_name -> google.protobuf.Timestamp
-	5, // 4: crossfade.v1.Containment.elapsed:type_name -> google.protobuf.Duration
-	6, // 5: crossfade.v1.Containment.retire_not_before:type_name -> google.protobuf.Timestamp
-	3, // 6: crossfade.v1.Containment.approval:type_name -> crossfade.v1.Approval
-	6, // 7: crossfade.v1.Approval.approve_time:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	2,  // 0: crossfade.v1.Incident.compromised:type_name -> crossfade.v1.Compromised
+	7,  // 1: crossfade.v1.Incident.shortened_overlap:type_name -> google.protobuf.Duration
+	8,  // 2: crossfade.v1.Containment.begin_time:type_name -> google.protobuf.Timestamp
+	8,  // 3: crossfade.v1.Containment.contained_time:type_name -> google.protobuf.Timestamp
+	7,  // 4: crossfade.v1.Containment.elapsed:type_name -> google.protobuf.Duration
+	8,  // 5: crossfade.v1.Containment.retire_not_before:type_name -> google.protobuf.Timestamp
+	4,  // 6: crossfade.v1.Containment.approval:type_name -> crossfade.v1.Approval
+	8,  // 7: crossfade.v1.Approval.approve_time:type_name -> google.protobuf.Timestamp
+	0,  // 8: crossfade.v1.Approval.act:type_name -> crossfade.v1.ApprovalAct
+	8,  // 9: crossfade.v1.Approval.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 10: crossfade.v1.Approval.retire_not_before:type_name -> google.protobuf.Timestamp
+	0,  // 11: crossfade.v1.ApproveRotationRequest.act:type_name -> crossfade.v1.ApprovalAct
+	8,  // 12: crossfade.v1.ApproveRotationRequest.retire_not_before:type_name -> google.protobuf.Timestamp
+	5,  // 13: crossfade.v1.ApproveRotationRequest.undo:type_name -> crossfade.v1.ApprovedUndo
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_incident_proto_init() }
@@ -574,13 +793,14 @@ func file_crossfade_v1_incident_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_incident_proto_rawDesc), len(file_crossfade_v1_incident_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   5,
+			NumEnums:      1,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_crossfade_v1_incident_proto_goTypes,
 		DependencyIndexes: file_crossfade_v1_incident_proto_depIdxs,
+		EnumInfos:         file_crossfade_v1_incident_proto_enumTypes,
 		MessageInfos:      file_crossfade_v1_incident_proto_msgTypes,
 	}.Build()
 	File_crossfade_v1_incident_proto = out.File

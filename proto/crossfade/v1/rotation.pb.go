@@ -736,9 +736,15 @@ type Rotation struct {
 	// Output only. Some of the rotation's tenants are not within the caller's
 	// rights. Then only its name, state, phase, kind, certificates and times are
 	// shown, and of its tasks those of the caller's tenants; it cannot be changed.
-	Partial       bool `protobuf:"varint,35,opt,name=partial,proto3" json:"partial,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Partial bool `protobuf:"varint,35,opt,name=partial,proto3" json:"partial,omitempty"`
+	// Output only. The words of others for what was to be done, or is, that hold or
+	// held; at most 64, the oldest first.
+	Approvals []*Approval `protobuf:"bytes,36,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	// Output only. While PLANNED: by how many others the start must be approved, other
+	// than who created the rotation and who starts it.
+	ApprovalsNeeded int32 `protobuf:"varint,37,opt,name=approvals_needed,json=approvalsNeeded,proto3" json:"approvals_needed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Rotation) Reset() {
@@ -965,6 +971,20 @@ func (x *Rotation) GetPartial() bool {
 		return x.Partial
 	}
 	return false
+}
+
+func (x *Rotation) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *Rotation) GetApprovalsNeeded() int32 {
+	if x != nil {
+		return x.ApprovalsNeeded
+	}
+	return 0
 }
 
 // RotationSpec is what is asked for.
@@ -3898,9 +3918,13 @@ type RetireRotationRequest struct {
 	// A UUID that names this request for 24 hours. Absent: none.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Rotation.etag as it was read; another one is refused. Absent: any.
-	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Bring forward to this instant when old credentials may go, and five minutes
+	// more: not before the new certificate is valid. Needs the approval RETIRE_EARLY
+	// of others for this very instant. Absent: as it is.
+	RetireNotBefore *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=retire_not_before,json=retireNotBefore,proto3" json:"retire_not_before,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RetireRotationRequest) Reset() {
@@ -3952,6 +3976,13 @@ func (x *RetireRotationRequest) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *RetireRotationRequest) GetRetireNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetireNotBefore
+	}
+	return nil
 }
 
 // RetireRotationResponse answers RetireRotation.
@@ -4771,7 +4802,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\r\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x0e\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -4806,7 +4837,9 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x04undo\x18\x15 \x01(\v2\x18.crossfade.v1.UndoStatusR\x04undo\x12,\n" +
 	"\x04gate\x18\x1a \x01(\v2\x18.crossfade.v1.GateStatusR\x04gate\x12;\n" +
 	"\vcontainment\x18\x1d \x01(\v2\x19.crossfade.v1.ContainmentR\vcontainment\x12\x18\n" +
-	"\apartial\x18# \x01(\bR\apartial\x1a9\n" +
+	"\apartial\x18# \x01(\bR\apartial\x124\n" +
+	"\tapprovals\x18$ \x03(\v2\x16.crossfade.v1.ApprovalR\tapprovals\x12)\n" +
+	"\x10approvals_needed\x18% \x01(\x05R\x0fapprovalsNeeded\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
@@ -5101,12 +5134,13 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04etag\x18\x04 \x01(\tR\x04etag\"L\n" +
 	"\x16CancelRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"^\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\xa6\x01\n" +
 	"\x15RetireRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
-	"\x04etag\x18\x03 \x01(\tR\x04etag\"L\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\x12F\n" +
+	"\x11retire_not_before\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0fretireNotBefore\"L\n" +
 	"\x16RetireRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"]\n" +
 	"\x14CheckRotationRequest\x12\x12\n" +
@@ -5263,18 +5297,19 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*CheckStatus)(nil),                // 65: crossfade.v1.CheckStatus
 	(*GateStatus)(nil),                 // 66: crossfade.v1.GateStatus
 	(*Containment)(nil),                // 67: crossfade.v1.Containment
-	(Lane)(0),                          // 68: crossfade.v1.Lane
-	(*Limits)(nil),                     // 69: crossfade.v1.Limits
-	(*Schedule)(nil),                   // 70: crossfade.v1.Schedule
-	(*DriftPolicy)(nil),                // 71: crossfade.v1.DriftPolicy
-	(*durationpb.Duration)(nil),        // 72: google.protobuf.Duration
-	(*Incident)(nil),                   // 73: crossfade.v1.Incident
-	(*OrderKey)(nil),                   // 74: crossfade.v1.OrderKey
-	(*Gate)(nil),                       // 75: crossfade.v1.Gate
-	(*ApproveRotationRequest)(nil),     // 76: crossfade.v1.ApproveRotationRequest
-	(*ListDriftsRequest)(nil),          // 77: crossfade.v1.ListDriftsRequest
-	(*DecideWaveRequest)(nil),          // 78: crossfade.v1.DecideWaveRequest
-	(*ListDriftsResponse)(nil),         // 79: crossfade.v1.ListDriftsResponse
+	(*Approval)(nil),                   // 68: crossfade.v1.Approval
+	(Lane)(0),                          // 69: crossfade.v1.Lane
+	(*Limits)(nil),                     // 70: crossfade.v1.Limits
+	(*Schedule)(nil),                   // 71: crossfade.v1.Schedule
+	(*DriftPolicy)(nil),                // 72: crossfade.v1.DriftPolicy
+	(*durationpb.Duration)(nil),        // 73: google.protobuf.Duration
+	(*Incident)(nil),                   // 74: crossfade.v1.Incident
+	(*OrderKey)(nil),                   // 75: crossfade.v1.OrderKey
+	(*Gate)(nil),                       // 76: crossfade.v1.Gate
+	(*ApproveRotationRequest)(nil),     // 77: crossfade.v1.ApproveRotationRequest
+	(*ListDriftsRequest)(nil),          // 78: crossfade.v1.ListDriftsRequest
+	(*DecideWaveRequest)(nil),          // 79: crossfade.v1.DecideWaveRequest
+	(*ListDriftsResponse)(nil),         // 80: crossfade.v1.ListDriftsResponse
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	59, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
@@ -5297,104 +5332,106 @@ var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	54, // 17: crossfade.v1.Rotation.undo:type_name -> crossfade.v1.UndoStatus
 	66, // 18: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
 	67, // 19: crossfade.v1.Rotation.containment:type_name -> crossfade.v1.Containment
-	16, // 20: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	61, // 21: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 22: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 23: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 24: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	68, // 25: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	69, // 26: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	70, // 27: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	71, // 28: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
-	72, // 29: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
-	14, // 30: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
-	73, // 31: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
-	3,  // 32: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 33: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	72, // 34: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	74, // 35: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
-	75, // 36: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
-	61, // 37: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 38: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 39: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 40: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 41: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 42: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 43: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 44: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	61, // 45: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 46: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 47: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	61, // 48: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	61, // 49: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 50: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 51: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 52: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 53: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 54: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 55: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	61, // 56: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 57: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 58: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 59: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 60: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 61: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 62: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 63: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 64: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 65: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 66: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 67: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 68: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 69: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
-	17, // 70: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
-	53, // 71: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
-	52, // 72: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
-	61, // 73: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
-	61, // 74: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
-	52, // 75: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
-	9,  // 76: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 77: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 78: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 79: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 80: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 81: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 82: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 83: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 84: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 85: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 86: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 87: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 88: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 89: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	76, // 90: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
-	48, // 91: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
-	77, // 92: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
-	50, // 93: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
-	55, // 94: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
-	78, // 95: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
-	24, // 96: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 97: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 98: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 99: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 100: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 101: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 102: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 103: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 104: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 105: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 106: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	57, // 107: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
-	49, // 108: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
-	79, // 109: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
-	51, // 110: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
-	56, // 111: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
-	58, // 112: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
-	96, // [96:113] is the sub-list for method output_type
-	79, // [79:96] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	68, // 20: crossfade.v1.Rotation.approvals:type_name -> crossfade.v1.Approval
+	16, // 21: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	61, // 22: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,  // 23: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14, // 24: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11, // 25: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	69, // 26: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	70, // 27: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	71, // 28: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	72, // 29: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	73, // 30: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
+	14, // 31: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
+	74, // 32: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
+	3,  // 33: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12, // 34: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	73, // 35: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	75, // 36: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
+	76, // 37: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
+	61, // 38: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,  // 39: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17, // 40: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20, // 41: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,  // 42: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,  // 43: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,  // 44: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21, // 45: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	61, // 46: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22, // 47: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,  // 48: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	61, // 49: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	61, // 50: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,  // 51: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 52: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 53: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 54: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19, // 55: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19, // 56: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	61, // 57: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	35, // 58: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,  // 59: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	36, // 60: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	37, // 61: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,  // 62: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19, // 63: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,  // 64: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 65: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 66: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 67: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	61, // 68: crossfade.v1.RetireRotationRequest.retire_not_before:type_name -> google.protobuf.Timestamp
+	9,  // 69: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 70: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 71: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
+	17, // 72: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
+	53, // 73: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
+	52, // 74: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
+	61, // 75: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
+	61, // 76: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
+	52, // 77: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
+	9,  // 78: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 79: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,  // 80: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
+	23, // 81: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25, // 82: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27, // 83: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29, // 84: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31, // 85: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33, // 86: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	38, // 87: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	40, // 88: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	42, // 89: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	44, // 90: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	46, // 91: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	77, // 92: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
+	48, // 93: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	78, // 94: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	50, // 95: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
+	55, // 96: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
+	79, // 97: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
+	24, // 98: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26, // 99: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28, // 100: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30, // 101: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32, // 102: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34, // 103: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	39, // 104: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	41, // 105: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	43, // 106: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	45, // 107: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	47, // 108: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	57, // 109: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
+	49, // 110: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	80, // 111: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	51, // 112: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
+	56, // 113: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
+	58, // 114: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
+	98, // [98:115] is the sub-list for method output_type
+	81, // [81:98] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }

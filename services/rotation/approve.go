@@ -1,0 +1,207 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/crm"
+	"github.com/crossfade-project/crossfade/internal/mirror"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
+)
+
+// ApproveRotation takes somebody's word for what is not to be one person's.
+func (s *Service) ApproveRotation(ctx context.Context, req *pb.ApproveRotationRequest) (*pb.ApproveRotationResponse, error) {
+	if err := s.may(ctx, req.GetName()); err != nil {
+		return nil, err
+	}
+	id, _ := edge.ParseRotation(req.GetName())
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, edge.About(req.GetName(), err)
+	}
+	by := rollover.Approval{
+		By: edge.Caller(ctx), Reason: strings.TrimSpace(req.GetReason()), Digest: req.GetPlanDigest(),
+		RequestID: strings.ToLower(req.GetRequestId()), Act: actOf(req.GetAct(), v.Rotation),
+	}
+	switch by.Act {
+	case rollover.ActRetireEarly:
+		by.Subject = earlySubject(req.GetRetireNotBefore().AsTime())
+	case rollover.ActUndo:
+		by.Subject = undoSubject(approvedScope(req.GetUndo()), v.Rotation)
+	}
+	need, err := s.needed(ctx, by.Act, v, v.Counts.Workable)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.change(ctx, transition{
+		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
+		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
+			by.At, by.Until = now, s.c.Approvals.Until(now)
+			if by.Act != rollover.ActContain {
+				return r.Consent(by)
+			}
+			next, err := r.Approve(by) // It says whether the incident is to be approved at all.
+			if err != nil || need <= 1 {
+				return next, err
+			}
+			if r, err = r.Consent(by); err != nil || len(r.Consents(by.Act, by.Subject, "", now)) < need {
+				return r, err
+			}
+			return r.Approve(by)
+		},
+		// Nobody but the approver is told that it worked before: another may not
+		// approve in that name.
+		happened: func(r rollover.Rotation) bool {
+			return by.RequestID != "" && (r.Approval.RequestID == by.RequestID && r.Approval.By == by.By ||
+				slices.ContainsFunc(r.Approvals, func(a rollover.Approval) bool { return a.RequestID == by.RequestID && a.By == by.By }))
+		},
+	})
+	return &pb.ApproveRotationResponse{Rotation: r}, err
+}
+
+// actOf reads what is approved.
+func actOf(p pb.ApprovalAct, r rollover.Rotation) rollover.Act {
+	switch p {
+	case pb.ApprovalAct_APPROVAL_ACT_START:
+		return rollover.ActStart
+	case pb.ApprovalAct_APPROVAL_ACT_RETIRE_EARLY:
+		return rollover.ActRetireEarly
+	case pb.ApprovalAct_APPROVAL_ACT_UNDO:
+		return rollover.ActUndo
+	case pb.ApprovalAct_APPROVAL_ACT_CONTAIN:
+		return rollover.ActContain
+	}
+	if r.Spec.Incident != nil {
+		return rollover.ActContain
+	}
+	return rollover.ActStart
+}
+
+func actProto(a rollover.Act) pb.ApprovalAct {
+	switch a {
+	case rollover.ActStart:
+		return pb.ApprovalAct_APPROVAL_ACT_START
+	case rollover.ActRetireEarly:
+		return pb.ApprovalAct_APPROVAL_ACT_RETIRE_EARLY
+	case rollover.ActUndo:
+		return pb.ApprovalAct_APPROVAL_ACT_UNDO
+	default:
+		return pb.ApprovalAct_APPROVAL_ACT_CONTAIN
+	}
+}
+
+// earlySubject names the instant of an early removal.
+func earlySubject(at time.Time) string {
+	return string(rollover.ActRetireEarly) + ":" + at.UTC().Format(time.RFC3339Nano)
+}
+
+// undoSubject names what of a rotation is taken back, and which undo it would be: one
+// that was approved and done is not done again by the same word.
+func undoSubject(s rollover.UndoScope, r rollover.Rotation) string {
+	n := 1
+	if r.Undo != nil {
+		n = r.Undo.N + 1
+	}
+	tenants, tasks := slices.Sorted(slices.Values(s.Tenants)), slices.Sorted(slices.Values(s.Tasks))
+	return rollover.Subject(n, s.All, tenants, s.Wave, tasks)
+}
+
+// approvedScope reads what of a rotation may be taken back.
+func approvedScope(p *pb.ApprovedUndo) rollover.UndoScope {
+	s := rollover.UndoScope{All: p.GetAll(), Wave: int(p.GetWave())}
+	for _, n := range p.GetTenants() {
+		id, _ := edge.ParseTenant(n)
+		s.Tenants = append(s.Tenants, id)
+	}
+	for _, n := range p.GetTasks() {
+		_, ord, _ := edge.ParseTask(n)
+		s.Tasks = append(s.Tasks, ord)
+	}
+	return s
+}
+
+// needed returns how many others must approve an act on a rotation that is about so many
+// targets.
+func (s *Service) needed(ctx context.Context, act rollover.Act, v mirror.View, targets int) (int, error) {
+	c := rollover.ApprovalCase{
+		Act: act, Targets: targets, Incident: v.Rotation.Spec.Incident != nil, Retired: v.Counts.Retired > 0,
+	}
+	if s.c.Approvals.AsksClouds() {
+		var err error
+		if c.Clouds, err = s.clouds(ctx, v.Rotation.ID); err != nil {
+			return 0, err
+		}
+	}
+	return s.c.Approvals.Needed(c), nil
+}
+
+// clouds returns the clouds of a rotation's tenants. A tenant that is not in the
+// inventory any more may be in any.
+func (s *Service) clouds(ctx context.Context, id string) ([]string, error) {
+	ids, err := s.c.Store.SelectedTenants(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading the selection of rotation %s: %w", id, err)
+	}
+	list, err := s.c.Tenants.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing tenants: %w", err)
+	}
+	hosts := map[string]string{}
+	for _, t := range list {
+		hosts[t.ID] = t.OrganizationHost()
+	}
+	var out []string
+	for _, t := range ids {
+		host, there := hosts[t]
+		if !there {
+			return crm.Clouds(), nil
+		}
+		place, _ := crm.PlaceOf(host)
+		if !slices.Contains(out, place.Cloud) {
+			out = append(out, place.Cloud)
+		}
+	}
+	return out, nil
+}
+
+// unapproved makes what callers are told of an act that too few have approved.
+func unapproved(name string, err error) error {
+	var e *rollover.ApprovalsError
+	if !errors.As(err, &e) {
+		return err
+	}
+	var who []string
+	for _, a := range e.Have {
+		who = append(who, a.By)
+	}
+	p := edge.Refused(pb.ErrorReason_ERROR_REASON_APPROVALS_NEEDED, e.Error()+"; have others call ApproveRotation",
+		&edge.Unmet{Type: "APPROVALS", Subject: name, Description: e.Error()})
+	p.Metadata = map[string]string{
+		"act": actProto(e.Act).String(), "needed": strconv.Itoa(e.Need), "approved": strings.Join(who, ", "),
+	}
+	return p
+}
+
+// approvalsProto shows the words of others.
+func approvalsProto(r rollover.Rotation) []*pb.Approval {
+	var out []*pb.Approval
+	for _, a := range r.Approvals {
+		p := &pb.Approval{
+			Approver: a.By, ApproveTime: instant(a.At), Reason: a.Reason, PlanDigest: a.Digest, Act: actProto(a.Act), ExpireTime: instant(a.Until),
+		}
+		if text, ok := strings.CutPrefix(a.Subject, string(rollover.ActRetireEarly)+":"); ok {
+			if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+				p.RetireNotBefore = instant(at)
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
