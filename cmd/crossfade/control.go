@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -111,15 +112,20 @@ not add is never touched. What was removed can be put back for as long as
 The other target of a federated endpoint is always taken back too. While the undo
 is under way nothing else of the rotation is worked on.`
 	fl := c.Flags()
-	fl.BoolVar(&f.all, "all", false, "the whole rotation")
-	fl.StringSliceVar(&f.tenants, "tenant", nil, "only what was done for this `TENANT`; may be repeated")
-	fl.Int32Var(&f.wave, "wave", 0, "only the wave of this `NUMBER`, from 1")
-	fl.StringSliceVar(&f.tasks, "task", nil, "only this `TASK`, by its name or its position in the plan; may be repeated")
+	f.scopeFlags(fl)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say how many tasks it would be, and change nothing")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again changes nothing more (default a new one)")
 	_ = c.MarkFlagRequired("reason") // The flag exists: it was made above.
 	return c
+}
+
+// scopeFlags adds those that say what is taken back.
+func (f *undoFlags) scopeFlags(fl *pflag.FlagSet) {
+	fl.BoolVar(&f.all, "all", false, "the whole rotation")
+	fl.StringSliceVar(&f.tenants, "tenant", nil, "only what was done for this `TENANT`; may be repeated")
+	fl.Int32Var(&f.wave, "wave", 0, "only the wave of this `NUMBER`, from 1")
+	fl.StringSliceVar(&f.tasks, "task", nil, "only this `TASK`, by its name or its position in the plan; may be repeated")
 }
 
 func (a *app) undo(ctx context.Context, cl *client, name string, f undoFlags) error {

@@ -223,18 +223,31 @@ func (a *app) rotationCancelCommand() *cobra.Command {
 }
 
 func (a *app) rotationRetireCommand() *cobra.Command {
-	return a.verb("retire", "Remove the old certificates of a rotation that waits for it", "", func(ctx context.Context, cl *client, name string) error {
+	var notBefore string
+	c := a.verb("retire", "Remove the old certificates of a rotation that waits for it", `  crossfade rotation retire 0198…
+  crossfade rotation retire 0198… --not-before 2016-11-04T01:00:00Z`, func(ctx context.Context, cl *client, name string) error {
+		req := &crossfadev1.RetireRotationRequest{Name: name}
+		if notBefore != "" {
+			at, err := time.Parse(time.RFC3339, notBefore)
+			if err != nil {
+				return usage("--not-before %q: want an instant such as 2016-11-04T01:00:00Z", notBefore)
+			}
+			req.RetireNotBefore = timestamppb.New(at)
+		}
 		r, err := cl.rotation(ctx, name)
 		if err != nil {
 			return err
 		}
 		ctx, cancel := bounded(ctx)
 		defer cancel()
-		res, err := cl.rotations.RetireRotation(ctx, &crossfadev1.RetireRotationRequest{Name: name, Etag: r.GetEtag()})
+		req.Etag = r.GetEtag()
+		res, err := cl.rotations.RetireRotation(ctx, req)
 		if err != nil {
 			return err
 		}
 		a.showRotation(res.GetRotation())
 		return nil
 	})
+	c.Flags().StringVar(&notBefore, "not-before", "", "bring forward to this `INSTANT` when old certificates may go; somebody else must have\napproved it: rotation approve --act retire-early")
+	return c
 }
