@@ -3,7 +3,6 @@ package jet
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"reflect"
 	"testing"
@@ -65,7 +64,7 @@ func TestWatchdog_DoesTheLessFirst(t *testing.T) {
 				}
 			}
 			next := 0
-			w := &watchdog{remake: do("remake"), empty: do("empty"), every: 10 * time.Millisecond, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+			w := &watchdog{remake: do("remake"), empty: do("empty"), every: 10 * time.Millisecond, log: slog.New(slog.DiscardHandler)}
 			now := time.Unix(0, 0)
 			w.now = func() time.Time { return now }
 			w.strandedFor, w.unledFor = 2*time.Second, 3*time.Second
