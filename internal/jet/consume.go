@@ -103,7 +103,7 @@ func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ct
 		w.free <- struct{}{}
 	}
 	var dog sync.WaitGroup
-	dog.Go(func() { b.watch(ctx, q) })
+	dog.Go(func() { b.watchdog(q).run(ctx) })
 	dog.Go(func() { b.beat(ctx, q, h.Room) })
 	wait := 20 * time.Millisecond
 	for ctx.Err() == nil {
@@ -281,52 +281,4 @@ func (w *worker) keep(ctx context.Context, d *Delivery, cancel context.CancelCau
 		}
 		tick.Reset(max(time.Millisecond, min(third/4, 2*third-time.Since(good))))
 	}
-}
-
-// watch looks for stranded nudges: they are in the queue, and the consumer
-// neither has them to give nor has given them. A purge or an unclean stop may
-// leave such (jetstream.md §6.3); a new consumer sees them again.
-func (b *Broker) watch(ctx context.Context, q Queue) {
-	every := b.c.AckWait / 3
-	var since time.Time
-	for pause(ctx, every) == nil {
-		stranded, err := b.stranded(ctx, q)
-		switch {
-		case err != nil || !stranded:
-			since = time.Time{}
-		case since.IsZero():
-			since = time.Now()
-		case time.Since(since) >= b.c.AckWait:
-			b.c.Log.WarnContext(ctx, "nudges were stranded; their consumer is made anew", "queue", q.durable())
-			if err := b.remake(ctx, q); err != nil {
-				b.c.Log.ErrorContext(ctx, "consumer was not made anew", "queue", q.durable(), "err", err)
-			}
-			since = time.Time{}
-		}
-	}
-}
-
-func (b *Broker) stranded(ctx context.Context, q Queue) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	c, err := b.js.Consumer(ctx, streamWork, q.durable())
-	if err != nil {
-		return false, fmt.Errorf("looking up consumer %s: %w", q.durable(), err)
-	}
-	info := c.CachedInfo()
-	if info.NumPending > 0 || info.NumAckPending > 0 {
-		return false, nil
-	}
-	subjects, err := b.occupied(ctx, q)
-	return len(subjects) > 0, err
-}
-
-func (b *Broker) remake(ctx context.Context, q Queue) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*attemptTimeout)
-	defer cancel()
-	if err := b.js.DeleteConsumer(ctx, streamWork, q.durable()); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("deleting consumer %s: %w", q.durable(), err)
-	}
-	_, err := b.consumer(ctx, q)
-	return err
 }

@@ -2,8 +2,10 @@ package jet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -67,7 +69,7 @@ func (b *Broker) Tail(ctx context.Context, fn func(rollover.Change)) error {
 // sent what the leader had at the beginning.
 func (b *Broker) follow(ctx context.Context, r *reader, out chan<- rollover.Change, caughtUp func() error) error {
 	defer r.close()
-	end, err := r.end(ctx)
+	end, err := r.awaitEnd(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func (b *Broker) follow(ctx context.Context, r *reader, out chan<- rollover.Chan
 			return err
 		}
 		if !ok && !told { // The last one may have been removed meanwhile.
-			if end, err = r.end(ctx); err != nil {
+			if end, err = r.awaitEnd(ctx); err != nil {
 				return err
 			}
 		}
@@ -96,6 +98,21 @@ func (b *Broker) follow(ctx context.Context, r *reader, out chan<- rollover.Chan
 		}
 		if err := send(ctx, out, c); err != nil {
 			return err
+		}
+	}
+}
+
+// awaitEnd asks the leader where the stream ends until it answers: a feed that is
+// begun while there is no leader begins when there is one.
+func (r *reader) awaitEnd(ctx context.Context) (uint64, error) {
+	for {
+		end, err := r.end(ctx)
+		if !errors.Is(err, rollover.ErrUnavailable) {
+			return end, err
+		}
+		r.b.c.Log.WarnContext(ctx, "the feed waits for its stream's leader", "stream", r.stream, "err", err)
+		if pause(ctx, time.Second) != nil {
+			return 0, context.Cause(ctx)
 		}
 	}
 }

@@ -3,8 +3,13 @@ package jet_test
 import (
 	"context"
 	"errors"
-
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -248,4 +253,45 @@ func TestTail_EndsWithTheBroker(t *testing.T) {
 	if err := b.Ready(ctx); !errors.Is(err, rollover.ErrUnavailable) {
 		t.Errorf("Ready of a closed broker = %v, want ErrUnavailable", err)
 	}
+}
+
+// said is a log that tells of one message when it comes.
+type said struct {
+	what string
+	once sync.Once
+	came chan struct{}
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), s.what) {
+		s.once.Do(func() { close(s.came) })
+	}
+	return len(p), nil
+}
+
+func TestTail_BegunWithoutALeaderBeginsWhenThereIsOne(t *testing.T) {
+	t.Parallel() // It waits for longer than a call may take.
+	dir, port := t.TempDir(), ports(t, 1)[0]
+	n := &node{bin: natsServer(t), conf: filepath.Join(dir, "nats.conf")}
+	conf := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream { store_dir: %q, max_file: 64G, max_mem: 1G }\n", port, dir)
+	if err := os.WriteFile(n.conf, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	t.Cleanup(n.kill)
+	cert, waits := newCert(t), &said{what: "waits for its stream's leader", came: make(chan struct{})}
+	c := config(t, cert)
+	c.Dir, c.URL, c.Log = "", fmt.Sprintf("nats://127.0.0.1:%d", port), slog.New(slog.NewTextHandler(waits, nil))
+	b := open(t, c)
+	planned(t, b, cert, "r1", 3)
+	stage(t, b, rollover.TaskID{Rotation: "r1", Ord: 1}, 1)
+	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	l, _ := following(t, b)
+	wait(t, waits.came, "the feed to wait for the server")
+	if err := n.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the feed to tell of the task", l.look(func() bool { return l.caughtUp == 1 && len(l.tasks) == 1 }))
 }

@@ -134,7 +134,7 @@ func guard(network, address string, _ syscall.RawConn) error {
 		return fmt.Errorf("dialling by %s: %w", network, ErrForbiddenAddress)
 	}
 	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
+	if err != nil || ap.Addr().Zone() != "" { // Only what is link-local has a zone.
 		return fmt.Errorf("dialling %q: %w", address, ErrForbiddenAddress)
 	}
 	if !public(ap.Addr()) {

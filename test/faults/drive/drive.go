@@ -35,6 +35,7 @@ type Config struct {
 	TenantsFile, NewCertificate string
 	Now                         func() time.Time                                 // the true time
 	Advance                     func(time.Duration) error                        // pushes all clocks on
+	MuddleHosts                 func(ctx context.Context, hosts []string) error  // makes ACS slow to add there, and lose answers
 	FailHosts                   func(ctx context.Context, hosts []string) error  // makes ACS refuse writes there for good
 	Identities                  func(context.Context) ([]record.Identity, error) // as they stand
 	Log                         func(format string, args ...any)
@@ -105,13 +106,16 @@ func (d *Driver) SetUp(ctx context.Context) error {
 // or with an error when ctx ends before.
 func (d *Driver) Run(ctx context.Context) error {
 	d.portals = d.plan()
-	var hosts []string
+	var hosts, muddled []string
 	for _, p := range d.portals {
-		if p.kind == failing {
+		switch p.kind {
+		case failing:
 			hosts = append(hosts, d.hostsOf(p.intent.Tenants)...)
+		case cancelled:
+			muddled = append(muddled, d.hostsOf(p.intent.Tenants)...)
 		}
 	}
-	if err := d.c.FailHosts(ctx, hosts); err != nil {
+	if err := errors.Join(d.c.FailHosts(ctx, hosts), d.c.MuddleHosts(ctx, muddled)); err != nil {
 		return err
 	}
 	wctx, stop := context.WithCancel(context.WithoutCancel(ctx))

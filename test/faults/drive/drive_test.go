@@ -18,7 +18,7 @@ func (s *stand) driver(apis []string) *drive.Driver {
 	d, err := drive.New(drive.Config{
 		Dir: s.dir, Seed: s.world.Seed, World: s.world, Rounds: 1, APIs: apis, Crossfade: crossfade,
 		TenantsFile: s.file("tenants.yaml"), NewCertificate: s.file("new.cer"),
-		Now: s.clock.Now, Advance: s.clock.Advance, FailHosts: s.refuse,
+		Now: s.clock.Now, Advance: s.clock.Advance, FailHosts: s.refuse, MuddleHosts: s.muddle,
 		Identities: func(context.Context) ([]record.Identity, error) { return s.identities(), nil },
 		Log:        s.t.Logf,
 	})

@@ -249,7 +249,7 @@ func (p *portal) act(ctx context.Context) error {
 		}
 		late() // The first pause arrives once more, long after it was taken back.
 	case failing, cancelled:
-		if p.kind == cancelled && !pause(ctx, p.d.between(0, 2500*time.Millisecond)) {
+		if p.kind == cancelled && !pause(ctx, p.d.between(0, 1500*time.Millisecond)) {
 			return ctx.Err()
 		}
 		if p.kind == failing {

@@ -58,12 +58,13 @@ var (
 
 // stand is one real service before an emulated cloud.
 type stand struct {
-	t     *testing.T
-	dir   string
-	clock *clock.Clock
-	cloud *emulator.Cloud
-	api   string
-	world record.World
+	faults acs.Faults // of the cloud, as they were set last
+	t      *testing.T
+	dir    string
+	clock  *clock.Clock
+	cloud  *emulator.Cloud
+	api    string
+	world  record.World
 }
 
 func newStand(t *testing.T, c emulator.Config) *stand {
@@ -187,16 +188,29 @@ func sum(b []byte) string {
 
 // refuse makes ACS refuse every write of a key on these hosts.
 func (s *stand) refuse(_ context.Context, hosts []string) error {
-	var f acs.Faults
 	for _, h := range hosts {
 		for _, method := range []string{"POST", "DELETE"} {
-			f.Rules = append(f.Rules, acs.FaultRule{Kind: acs.FaultInternal, Host: h, Method: method, PathContains: "ServiceIdentityKeys"})
+			s.faults.Rules = append(s.faults.Rules, acs.FaultRule{Kind: acs.FaultInternal, Host: h, Method: method, PathContains: "ServiceIdentityKeys"})
 		}
 	}
-	if err := f.Check(); err != nil {
+	return s.tellACS()
+}
+
+func (s *stand) muddle(_ context.Context, hosts []string) error {
+	for _, h := range hosts {
+		s.faults.Rules = append(s.faults.Rules,
+			acs.FaultRule{Kind: "504-applied", Host: h, Method: "POST", PathContains: "ServiceIdentityKeys", Probability: 0.6},
+			acs.FaultRule{Kind: "slow", Host: h, Method: "POST", PathContains: "ServiceIdentityKeys", Delay: 900 * time.Millisecond},
+			acs.FaultRule{Kind: acs.FaultInternal, Host: h, Method: "GET", PathContains: "ServiceIdentit", Probability: 0.25})
+	}
+	return s.tellACS()
+}
+
+func (s *stand) tellACS() error {
+	if err := s.faults.Check(); err != nil {
 		return err
 	}
-	s.cloud.ACS().SetFaults(f)
+	s.cloud.ACS().SetFaults(s.faults)
 	return nil
 }
 

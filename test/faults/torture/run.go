@@ -201,7 +201,7 @@ func (f *flags) live(ctx context.Context, p world.Profile, slot int, res *result
 	}
 	d, err := drive.New(drive.Config{
 		Dir: res.Dir, Seed: res.Seed, World: w.Seeded(), Rounds: rounds, RoundTime: every, APIs: w.APIs(), Crossfade: f.crossfade,
-		TenantsFile: w.TenantsFile(), NewCertificate: w.NewCertificate(), Now: w.Now, Advance: w.Advance, FailHosts: w.FailHosts, Identities: w.Identities,
+		TenantsFile: w.TenantsFile(), NewCertificate: w.NewCertificate(), Now: w.Now, Advance: w.Advance, FailHosts: w.FailHosts, MuddleHosts: w.MuddleHosts, Identities: w.Identities,
 	})
 	if err != nil {
 		return err
