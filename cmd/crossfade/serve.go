@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
+	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -118,6 +119,8 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		if nc.tls == nil {
 			nc.log.Warn("the API asks nobody who they are: whoever reaches it can rotate everything", "grpc", c.Listen.GRPC)
 		}
+		told := daemon.NewWebhooks(nc.registry, n.hooks)
+		g.Add("webhooks", func(ctx context.Context) error { return n.tell(ctx, told) })
 		g.Add("api", func(ctx context.Context) error { return n.api(ctx, ports.grpc) })
 		nc.log.Info("serving", "grpc", ports.grpc.Addr().String(), "ops", ports.ops.Addr().String(), "tls", nc.tls != nil, "embedded", c.Embedded(), "workers", f.workers != 0)
 	} else {
@@ -196,12 +199,15 @@ func (p ports) close() {
 func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) {
 	n = nodeConfig{
 		jet: c.Broker(), secrets: c.Resolver(), outbound: c.Outbound(),
-		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates,
+		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates, webhooks: c.Webhooks,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
 		reflection: c.Reflection, log: log, registry: daemon.NewRegistry(),
 	}
 	n.jet.Name = "crossfade"
+	if c.Embedded() {
+		n.jet.Local = jet.LocalSocket(c.Data)
+	}
 	if n.clock, err = c.OpenClock(); err != nil {
 		return n, fmt.Errorf("clock: %w", err)
 	}

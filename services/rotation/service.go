@@ -39,6 +39,7 @@ type Mirror interface {
 	NeedPerson(id string, from, limit int) []int
 	Succeeded(ctx context.Context, id string, t rollover.Target) (bool, error)
 	Watch(id string, since *mirror.Position) (*mirror.Watch, error)
+	Lost(ctx context.Context, v mirror.View, p mirror.Position) (bool, error)
 }
 
 // Certificates finds certificates by thumbprint.

@@ -71,6 +71,15 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	if err != nil {
 		return edge.About(req.GetName(), err)
 	}
+	if since != nil {
+		lost, err := s.c.Mirror.Lost(ctx, v, *since)
+		if err != nil {
+			return edge.About(req.GetName(), err)
+		}
+		if lost {
+			since = nil
+		}
+	}
 	w, err := s.c.Mirror.Watch(id, since)
 	if err != nil {
 		return edge.About(req.GetName(), err)
