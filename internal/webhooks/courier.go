@@ -152,8 +152,8 @@ func (c *Courier) lead(ctx context.Context) {
 		Config: c.c, since: map[string]time.Time{}, records: map[string]*record{}, flying: map[string]bool{}, out: map[string]int{},
 		back: make(chan landed, MaxHooks*slots),
 	}
-	defer r.wg.Wait()
 	defer c.c.Waiting(0)
+	defer r.settle(ctx)
 	tick := time.NewTicker(c.c.Tick)
 	defer tick.Stop()
 	for {
@@ -167,6 +167,22 @@ func (c *Courier) lead(ctx context.Context) {
 				r.land(ctx, <-r.back)
 			}
 		case <-tick.C:
+		}
+	}
+}
+
+// lastNotes bounds how long a process that ends notes what has arrived.
+const lastNotes = 2 * time.Second
+
+// settle waits for what is being delivered, which ends with ctx, and notes what has
+// arrived, so that whoever leads next does not tell it again.
+func (r *reign) settle(ctx context.Context) {
+	r.wg.Wait()
+	nctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastNotes)
+	defer cancel()
+	for len(r.back) > 0 {
+		if l := <-r.back; l.err == nil {
+			r.land(nctx, l)
 		}
 	}
 }
