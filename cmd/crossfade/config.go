@@ -24,7 +24,7 @@ import (
 )
 
 func (a *app) configCommand() *cobra.Command {
-	return group("config", "Check configuration files", a.configCheckCommand())
+	return group("config", "Check configuration files, and make certificates for trials", a.configCheckCommand(), a.configCertificatesCommand())
 }
 
 func (a *app) configCheckCommand() *cobra.Command {
