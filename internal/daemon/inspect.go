@@ -108,11 +108,16 @@ func (k *inspector) private(field, path string) {
 	if err != nil || runtime.GOOS == "windows" { // Modes say nothing there.
 		return
 	}
+	// A folder may be made so by whoever mounts it, with files in it that are closed.
+	severity := Wrong
+	if info.IsDir() {
+		severity = Doubted
+	}
 	switch mode := info.Mode().Perm(); {
 	case mode&0o007 != 0:
-		k.say(Wrong, field, "everybody on this machine can get at %s (mode %04o); run: chmod o-rwx %s", path, mode, path)
+		k.say(severity, field, "everybody on this machine can get at %s (mode %04o); run: chmod o-rwx %s", path, mode, path)
 	case mode&0o020 != 0:
-		k.say(Wrong, field, "others can change %s (mode %04o); run: chmod g-w %s", path, mode, path)
+		k.say(severity, field, "others can change %s (mode %04o); run: chmod g-w %s", path, mode, path)
 	}
 }
 
