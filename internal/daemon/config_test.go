@@ -79,6 +79,9 @@ drivers:
 gates:
   health:
     url: https://gate.example/
+webhooks:
+  portal:
+    url: https://portal.example/
 clock: clock.json
 memory_limit: 700MiB
 log: {format: json, level: warn}
@@ -95,7 +98,10 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	if !strings.Contains(check, "https://gate.example/") {
 		t.Errorf("the check is %q, want its url", check)
 	}
-	got.Drivers, got.Gates = nil, nil
+	if hook := string(got.Webhooks["portal"]); !strings.Contains(hook, "https://portal.example/") {
+		t.Errorf("the webhook is %q, want its url", hook)
+	}
+	got.Drivers, got.Gates, got.Webhooks = nil, nil, nil
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Ops: "[::1]:2"}, Reflection: true,
 		TLS: daemon.TLS{Cert: in("a.pem"), Key: "/etc/a.key", AllowPlaintext: true},
