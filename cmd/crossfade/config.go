@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -166,7 +165,7 @@ func reachable(ctx context.Context, c daemon.Config) []daemon.Found {
 		return []daemon.Found{{Problem: daemon.Problem{Field: "data", Text: "another process has this store open"}, Severity: daemon.Doubted}}
 	}
 	jc := c.Broker()
-	jc.Name, jc.Log = "crossfade config check", slog.New(slog.NewTextHandler(io.Discard, nil))
+	jc.Name, jc.Log = "crossfade config check", slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	b, err := jet.Dial(ctx, jc)

@@ -119,7 +119,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		if nc.tls == nil {
 			nc.log.Warn("the API asks nobody who they are: whoever reaches it can rotate everything", "grpc", c.Listen.GRPC)
 		}
-		told := daemon.NewWebhooks(nc.registry, n.hooks)
+		told := n.countWebhooks()
 		g.Add("webhooks", func(ctx context.Context) error { return n.tell(ctx, told) })
 		g.Add("api", func(ctx context.Context) error { return n.api(ctx, ports.grpc) })
 		nc.log.Info("serving", "grpc", ports.grpc.Addr().String(), "ops", ports.ops.Addr().String(), "tls", nc.tls != nil, "embedded", c.Embedded(), "workers", f.workers != 0)

@@ -26,6 +26,15 @@ func leader() string {
 	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8])
 }
 
+// countWebhooks returns the metrics of the webhooks that there are.
+func (n *node) countWebhooks() *daemon.Webhooks {
+	var names []string
+	for _, h := range n.hooks {
+		names = append(names, h.Name)
+	}
+	return daemon.NewWebhooks(n.c.registry, names, []string{string(webhooks.Delivered), string(webhooks.Failed), string(webhooks.GivenUp)})
+}
+
 // tell tells webhooks whenever this process is elected to.
 func (n *node) tell(ctx context.Context, m *daemon.Webhooks) error {
 	owner := leader()
@@ -35,7 +44,8 @@ func (n *node) tell(ctx context.Context, m *daemon.Webhooks) error {
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return n.broker.Elect(ctx, "webhooks", owner, leaseTime, lead)
 		},
-		Now: time.Now, Log: n.c.log, Count: m.Count, Waiting: m.Waiting,
+		Now: time.Now, Log: n.c.log, Waiting: m.Waiting,
+		Count: func(hook string, r webhooks.Result) { m.Count(hook, string(r)) },
 	}).Run(ctx)
 }
 

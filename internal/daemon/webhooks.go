@@ -1,10 +1,6 @@
 package daemon
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/crossfade-project/crossfade/internal/webhooks"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // Webhooks are the numbers about those who are told how rotations stand. Their names
 // are labels: the configuration bounds their number.
@@ -13,9 +9,10 @@ type Webhooks struct {
 	waiting prometheus.Gauge
 }
 
-// NewWebhooks returns metrics registered with reg. Those of every hook are there from
-// the beginning, so that a rate of failures does not miss the first.
-func NewWebhooks(reg prometheus.Registerer, hooks []webhooks.Hook) *Webhooks {
+// NewWebhooks returns metrics registered with reg, for webhooks and results of these
+// names. All are there from the beginning, so that a rate of failures does not miss
+// the first.
+func NewWebhooks(reg prometheus.Registerer, hooks, results []string) *Webhooks {
 	m := &Webhooks{
 		tries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "crossfade_webhook_tries_total", Help: "Tries to tell a webhook an event, by what came of them; of the process that tells.",
@@ -25,8 +22,8 @@ func NewWebhooks(reg prometheus.Registerer, hooks []webhooks.Hook) *Webhooks {
 		}),
 	}
 	for _, h := range hooks {
-		for _, r := range []webhooks.Result{webhooks.Delivered, webhooks.Failed, webhooks.GivenUp} {
-			m.tries.WithLabelValues(h.Name, string(r))
+		for _, r := range results {
+			m.tries.WithLabelValues(h, r)
 		}
 	}
 	reg.MustRegister(m.tries, m.waiting)
@@ -34,9 +31,7 @@ func NewWebhooks(reg prometheus.Registerer, hooks []webhooks.Hook) *Webhooks {
 }
 
 // Count takes in what came of a try.
-func (m *Webhooks) Count(hook string, r webhooks.Result) {
-	m.tries.WithLabelValues(hook, string(r)).Inc()
-}
+func (m *Webhooks) Count(hook, result string) { m.tries.WithLabelValues(hook, result).Inc() }
 
 // Waiting takes in how many events wait.
 func (m *Webhooks) Waiting(n int) { m.waiting.Set(float64(n)) }

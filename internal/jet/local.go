@@ -59,7 +59,7 @@ func openDoor(path string, srv *server.Server) (*door, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of the local socket: %w", err)
 	}
-	if err := os.Chmod(filepath.Dir(path), 0o700); err != nil {
+	if err := os.Chmod(filepath.Dir(path), 0o700); err != nil { //nolint:gosec // A folder has to be entered.
 		return nil, fmt.Errorf("closing the folder of the local socket: %w", err)
 	}
 	// The store is locked by now, so a socket that is there is a dead process's.
