@@ -30,7 +30,8 @@ Keep ca.key away from the machines that serve: whoever has it can be any of them
 			if life < time.Hour || life > 3650*24*time.Hour {
 				return usage("--life %s: want 1h to 87600h", life)
 			}
-			err := ownca.Write(dir, ownca.Config{APINames: api, NATSNames: nats, Life: life, Now: time.Now()})
+			now := time.Now()
+			err := ownca.Write(dir, ownca.Config{APINames: api, NATSNames: nats, Life: life, Now: now})
 			if errors.Is(err, ownca.ErrThere) {
 				fmt.Fprintf(a.out, "%s: %v; nothing was changed\n", dir, err)
 				return nil
@@ -38,7 +39,7 @@ Keep ca.key away from the machines that serve: whoever has it can be any of them
 			if err != nil {
 				return fmt.Errorf("making certificates: %w", err)
 			}
-			fmt.Fprintf(a.out, "made %s with certificates for %s\n", dir, life)
+			fmt.Fprintf(a.out, "made %s, with certificates until %s\n", dir, now.Add(life).UTC().Format(time.DateOnly))
 			return nil
 		},
 	}
