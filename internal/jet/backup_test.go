@@ -330,4 +330,11 @@ func TestRestore_IntoACluster(t *testing.T) {
 	if k, err := b.Task(t.Context(), rollover.TaskID{Rotation: "r1", Ord: 7}); err != nil || k.Phase != rollover.Staged {
 		t.Errorf("Task = %s, %v, want %s", k.Phase, err, rollover.Staged)
 	}
+	// And out of it again, one of three being away.
+	_, back := copied(t, b)
+	for i, cut := range back {
+		if cut.Stream != cuts[i].Stream || cut.Messages != cuts[i].Messages || cut.Last != cuts[i].Last {
+			t.Errorf("the copy of the restored %s has %d messages up to %d, want %d up to %d", cut.Stream, cut.Messages, cut.Last, cuts[i].Messages, cuts[i].Last)
+		}
+	}
 }
