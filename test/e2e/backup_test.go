@@ -185,3 +185,47 @@ func TestBackup_DamagedIsRefused(t *testing.T) {
 		t.Errorf("after refused restores the store has\n%s", out)
 	}
 }
+
+// The same with three servers, whose disks are all lost: the back-up goes to three new
+// ones.
+func TestBackup_OfAClusterIntoAnother(t *testing.T) {
+	f := newFleet(t, emulator.Config{Tenants: 60, Seed: 9, Latency: 15 * time.Millisecond})
+	tr := f.truth()
+	config := func(name, url string) string {
+		return f.config(name, func(c *daemon.Config) { c.NATS.URL, c.NATS.Replicas, c.Workers.TaskSlots = url, 3, 4 })
+	}
+	nodes, url := f.cluster(0)
+	all := []*process{
+		f.serve("--workers", "0", "--config", config("api.yaml", url)),
+		start(t, crossfade, "work", "--config", config("work.yaml", url)),
+	}
+	all[1].says("msg=working")
+	f.setUp()
+	rotate := start(t, crossfade, append([]string{"--address", f.api}, f.rotateFlags("--watch")...)...)
+	rotate.says("running/")
+	f.written(8)
+	from := filepath.Join(t.TempDir(), "backup")
+	f.ok("store", "backup", "--config", f.file("work.yaml"), "--out", from)
+	f.written(10)
+	for _, p := range append(all, nodes...) {
+		p.kill()
+	}
+	rotate.kill()
+	for _, name := range []string{"nats0", "nats1", "nats2"} {
+		if err := os.RemoveAll(f.file(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, url = f.cluster(0)
+	f.ok("store", "restore", "--config", config("api.yaml", url), "--from", from)
+	f.serve("--workers", "0", "--config", f.file("api.yaml"))
+	start(t, crossfade, "work", "--config", config("work.yaml", url)).says("msg=working")
+	watch := start(t, crossfade, "--address", f.api, "rotation", "watch", f.only())
+	watch.says("running/overlap")
+	tr.check(t)
+	f.advance(switchAt.Sub(f.clock.Now()) + 10*time.Minute)
+	if status := watch.ends(); status != 0 {
+		t.Errorf("rotation watch ended with %d:\n%s", status, watch.said())
+	}
+	tr.finished(t)
+}
