@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +26,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/secrets"
 	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
+	"github.com/crossfade-project/crossfade/internal/webhooks"
 	"github.com/crossfade-project/crossfade/services/certificate"
 	"github.com/crossfade-project/crossfade/services/edge"
 	"github.com/crossfade-project/crossfade/services/inventory"
@@ -49,8 +49,9 @@ type nodeConfig struct {
 	// are. An emulator's is not among them.
 	discovery bool
 
-	gates   map[string][]byte // the checks that gates may name
-	drivers map[string][]byte // each one's part of the configuration file, by kind
+	gates    map[string][]byte // the checks that gates may name
+	webhooks map[string][]byte // who is told how rotations stand
+	drivers  map[string][]byte // each one's part of the configuration file, by kind
 
 	hostRate             float64 // calls a second to one host
 	hostBurst            int
@@ -82,6 +83,8 @@ type node struct {
 	http      *http.Client
 	drivers   *drivers.Set
 	gates     *gates.Set
+	hooks     []webhooks.Hook
+	told      *jet.Bucket // to webhooks
 	metrics   *daemon.Metrics
 }
 
@@ -94,6 +97,9 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	}
 	if n.gates, err = gates.Open(gates.Config{Checks: c.gates, HTTP: n.http, Secrets: n.secrets}); err != nil {
 		return nil, fmt.Errorf("opening the gates: %w", err)
+	}
+	if n.hooks, err = webhooks.Parse(c.webhooks); err != nil {
+		return nil, fmt.Errorf("opening the webhooks: %w", err)
 	}
 	jc := c.jet
 	jc.Log = c.log
@@ -119,6 +125,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
+	n.told = buckets["webhooks"]
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
@@ -224,11 +231,7 @@ const leaseTime = 5 * time.Second
 
 // conduct leads rotations whenever this process is elected.
 func (n *node) conduct(ctx context.Context) error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	owner := fmt.Sprintf("%s-%d-%x", host, os.Getpid(), rand.Uint32()) //nolint:gosec // A name, not a secret.
+	owner := leader()
 	return conductor.New(conductor.Config{
 		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Gates: n.gates, Now: n.c.clock.Now, Log: n.c.log,
 		Retention: n.c.retention, Deleted: n.metrics.Deleted,

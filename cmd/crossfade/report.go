@@ -146,13 +146,13 @@ func (r *report) markdown(w io.Writer) error {
 	var b strings.Builder
 	s := r.rotation.GetSpec()
 	fmt.Fprintf(&b, "# %s\n\n", r.rotation.GetName())
-	fmt.Fprintf(&b, "- state: %s\n- tasks: %s\n- new certificate: %s\n- plan digest: %s\n- created %s, started %s, ended %s\n- nothing removed before %s\n",
+	fmt.Fprintf(&b, "- state: %s\n- tasks: %s\n- new certificate: %s\n- plan digest: %s\n- created %s by %s, started %s, ended %s\n- nothing removed before %s\n",
 		stateText(r.rotation), countsText(r.rotation.GetCounts()), strings.TrimPrefix(s.GetCertificate(), "certificates/"), r.rotation.GetPlanDigest(),
-		instant(r.rotation.GetCreateTime()), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), retireText(r.rotation))
+		instant(r.rotation.GetCreateTime()), r.rotation.GetCreator(), instant(r.rotation.GetStartTime()), instant(r.rotation.GetEndTime()), retireText(r.rotation))
 	for _, line := range [][2]string{
 		{"schedule", scheduleText(r.rotation)}, {"open", openText(r.rotation)}, {"forecast", forecastText(r.rotation)}, {"stage deadline", deadlineText(r.rotation)},
 		{"undo", undoText(r.rotation)}, {"drift", checkText(r.rotation.GetCheck())},
-		{"compromised", compromisedText(r.rotation)}, {"containment", containText(r.rotation)}, {"approval", approvalText(r.rotation)},
+		{"compromised", compromisedText(r.rotation)}, {"containment", containText(r.rotation)}, {"approval", approvalText(r.rotation)}, {"approvals", approvalsText(r.rotation)},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "- %s: %s\n", line[0], line[1])

@@ -142,6 +142,8 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("compromised", compromisedText(r))
 	row("containment", containText(r))
 	row("approval", approvalText(r))
+	row("approvals", approvalsText(r))
+	row("approvals needed", neededText(r))
 	row("retire not before", retireText(r))
 	row("drift", checkText(r.GetCheck()))
 	if w := r.GetSpec().GetUndoWindow(); w != nil {

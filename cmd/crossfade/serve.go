@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
+	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rights"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/services/edge"
@@ -121,6 +122,8 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		if !c.Identified() {
 			nc.log.Warn("NOBODY IS ASKED WHO THEY ARE: whoever reaches the API on this machine can rotate everything, and is whom they say to be", "grpc", c.Listen.GRPC)
 		}
+		told := n.countWebhooks()
+		g.Add("webhooks", func(ctx context.Context) error { return n.tell(ctx, told) })
 		g.Add("api", func(ctx context.Context) error { return n.api(ctx, ports.grpc) })
 		nc.log.Info("serving", "grpc", ports.grpc.Addr().String(), "ops", ports.ops.Addr().String(), "tls", nc.tls != nil, "identified", c.Identified(), "embedded", c.Embedded(), "workers", f.workers != 0)
 	} else {
@@ -199,12 +202,15 @@ func (p ports) close() {
 func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) {
 	n = nodeConfig{
 		jet: c.Broker(), secrets: c.Resolver(), outbound: c.Outbound(),
-		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates,
+		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates, webhooks: c.Webhooks,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
 		reflection: c.Reflection, log: log, registry: daemon.NewRegistry(),
 	}
 	n.jet.Name = "crossfade"
+	if c.Embedded() {
+		n.jet.Local = jet.LocalSocket(c.Data)
+	}
 	if n.clock, err = c.OpenClock(); err != nil {
 		return n, fmt.Errorf("clock: %w", err)
 	}
@@ -214,12 +220,15 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 	if n.approvals, err = c.Approvals.Policy(); err != nil {
 		return n, err
 	}
-	if c.Identified() {
+	if !c.Identified() {
+		daemon.ObserveIdentity(n.registry, n.tls, nil)
+	} else {
 		table, err := rights.Open(c.Identity.Rights, time.Now, log)
 		if err != nil {
 			return n, fmt.Errorf("identity.rights: %w", err)
 		}
 		n.identity = identityOf(c, n.tls, table)
+		daemon.ObserveIdentity(n.registry, n.tls, table.Problem)
 	}
 	return n, nil
 }

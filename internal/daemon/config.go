@@ -54,6 +54,13 @@ type Config struct {
 	// that no caller makes this process call where it wants. A check inside the own
 	// network needs an entry in network.dial.
 	Gates map[string][]byte `yaml:"gates"`
+	// Webhooks holds those who are told by HTTP how rotations stand, each by its name
+	// with url (https), secret (the reference of a key that signs, whsec_…),
+	// also_secret (a second one, while receivers change), events (default: all) and
+	// labels (those that a rotation must have; default: none). At most 16. Default:
+	// none. Processes of "serve" tell them, and all need the same. One inside the own
+	// network needs an entry in network.dial.
+	Webhooks map[string][]byte `yaml:"webhooks"`
 	// Clock is the file of a shared test clock, as "crossfade emulate" writes it.
 	// Default none: the machine's clock, which is the only right one outside a
 	// test. With it, "not before" means what that file says, so whoever can write

@@ -87,6 +87,9 @@ drivers:
 gates:
   health:
     url: https://gate.example/
+webhooks:
+  portal:
+    url: https://portal.example/
 clock: clock.json
 memory_limit: 700MiB
 log: {format: json, level: warn}
@@ -109,7 +112,10 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	if rule := string(got.Approvals.Rules["large"]); !strings.Contains(rule, "min_targets: 100") {
 		t.Errorf("the rule is %q, want all of it", rule)
 	}
-	got.Drivers, got.Gates, got.Identity.Issuers, got.Approvals.Rules = nil, nil, nil, nil
+	if hook := string(got.Webhooks["portal"]); !strings.Contains(hook, "https://portal.example/") {
+		t.Errorf("the webhook is %q, want its url", hook)
+	}
+	got.Drivers, got.Gates, got.Webhooks, got.Identity.Issuers, got.Approvals.Rules = nil, nil, nil, nil, nil
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Ops: "[::1]:2"}, Reflection: true,
 		TLS: daemon.TLS{

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -34,6 +36,7 @@ type Broker struct {
 	names names
 
 	srv    *server.Server // nil with a URL
+	local  *door          // nil: none
 	unlock func()         // gives the directory back; nil with a URL
 	nc     *nats.Conn
 	js     jetstream.JetStream
@@ -64,12 +67,25 @@ var _ rollover.Store = (*Broker)(nil)
 // needed there. It tries until ctx ends or 30 s have passed, and returns an
 // error that is [rollover.ErrUnavailable] if the broker cannot be reached.
 func Open(ctx context.Context, c Config) (*Broker, error) {
+	ctx, cancel := context.WithTimeout(ctx, openBudget)
+	defer cancel()
+	return open(ctx, c, (*Broker).ensure)
+}
+
+// Dial is Open without making or changing anything there, for back-ups: of what
+// the broker does, only Backup and Close are to be called.
+func Dial(ctx context.Context, c Config) (*Broker, error) {
+	ctx, cancel := context.WithTimeout(ctx, openBudget)
+	defer cancel()
+	return open(ctx, c, func(*Broker, context.Context) error { return nil })
+}
+
+// open connects and calls ready.
+func open(ctx context.Context, c Config, ready func(*Broker, context.Context) error) (*Broker, error) {
 	c, err := c.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("broker configuration: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, openBudget)
-	defer cancel()
 	b := &Broker{c: c, closed: make(chan struct{})}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if b.chunks, err = lru.New[string, []rollover.Item](cachedChunks); err != nil {
@@ -84,7 +100,10 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	if b.plans, err = lru.New[string, int](cachedPlans); err != nil {
 		return nil, fmt.Errorf("making a cache: %w", err)
 	}
-	if err := b.open(ctx); err != nil {
+	if err = b.reach(ctx); err == nil {
+		err = ready(b, ctx)
+	}
+	if err != nil {
 		b.cancel()
 		b.shut()
 		return nil, err
@@ -93,13 +112,20 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	return b, nil
 }
 
-func (b *Broker) open(ctx context.Context) (err error) {
+// reach connects, or starts the embedded server, and looks whether it may be used.
+func (b *Broker) reach(ctx context.Context) (err error) {
 	if b.c.URL == "" {
+		if _, err := os.Stat(filepath.Join(b.c.Dir, restoringFolder)); err == nil {
+			return errRestoring()
+		}
 		if b.unlock, err = lockDir(b.c.Dir); err != nil {
 			return err
 		}
 		if b.srv, err = startServer(b.c); err != nil {
 			return err
+		}
+		if b.local, err = openDoor(b.c.Local, b.srv); err != nil {
+			b.c.Log.Warn("this store can be backed up only while it is stopped", "err", err)
 		}
 	}
 	if err := again(ctx, b.connect); err != nil {
@@ -111,7 +137,7 @@ func (b *Broker) open(ctx context.Context) (err error) {
 	if err := again(ctx, b.checkLevel); err != nil {
 		return fmt.Errorf("asking the broker what it is: %w", err)
 	}
-	return b.ensure(ctx)
+	return nil
 }
 
 // connect opens the connection. While it is down nothing is buffered: a write
@@ -133,8 +159,11 @@ func (b *Broker) connect(context.Context) error {
 			b.c.Log.Warn("broker says", "err", err)
 		}),
 	}
-	if b.srv != nil {
+	switch {
+	case b.srv != nil:
 		opts = append(opts, nats.InProcessServer(b.srv))
+	case b.c.Local != "":
+		opts = append(opts, nats.SetCustomDialer(throughDoor(b.c.Local)))
 	}
 	if b.c.Creds != "" {
 		opts = append(opts, nats.UserCredentials(b.c.Creds))
@@ -241,6 +270,7 @@ func (b *Broker) shut() {
 	if b.nc != nil {
 		b.nc.Close()
 	}
+	b.local.close()
 	if b.srv != nil {
 		stopServer(b.srv)
 	}

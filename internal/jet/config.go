@@ -27,6 +27,11 @@ type Config struct {
 	// processes, such as "127.0.0.1:4222"; port 0 chooses one. It has no log-in,
 	// so only loopback addresses are taken. Empty: this process alone.
 	Listen string
+	// Local is the path of a socket through which the embedded server takes in other
+	// processes of the same user, for back-ups while it runs. It is made in a folder
+	// of its own that only that user can enter. With URL it is the way to reach an
+	// embedded server of another process, whatever URL says. Empty: none.
+	Local string
 	// Creds is a NATS credentials file for the external server.
 	Creds string
 	// CAFile, CertFile and KeyFile are PEM files for TLS to the external server:

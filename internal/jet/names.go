@@ -50,7 +50,7 @@ const (
 
 // BucketNames lists the buckets that exist.
 func BucketNames() []string {
-	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets", "targetrows"}
+	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets", "targetrows", "webhooks"}
 }
 
 // Queue names one of the kinds of work.

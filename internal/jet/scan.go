@@ -19,6 +19,7 @@ type reader struct {
 	b       *Broker
 	stream  string
 	filters []string
+	all     bool // every message, not only the last of each subject
 
 	seen     uint64    // sequence of the last message given out
 	created  time.Time // of the stream; another one has other sequences
@@ -44,6 +45,9 @@ func (r *reader) open(ctx context.Context) error {
 	c := jetstream.ConsumerConfig{
 		FilterSubjects: r.filters, AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	}
+	if r.all {
+		c.DeliverPolicy = jetstream.DeliverAllPolicy
 	}
 	if r.seen > 0 {
 		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.seen+1

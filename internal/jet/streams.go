@@ -27,12 +27,16 @@ const (
 // requestsTTL is how long a request_id is remembered.
 const requestsTTL = 24 * time.Hour
 
+// webhooksTTL is how long it is remembered what a webhook was told last of a
+// rotation. Of one that nothing happened to for so long it is told from then on.
+const webhooksTTL = 90 * 24 * time.Hour
+
 // shares says which part of MaxStore, in thousandths, each stream may fill.
 func shares() map[string]int64 {
 	return map[string]int64{
 		streamRotations: 300, streamState: 450,
 		bucketStream("tenants"): 60, bucketStream("endpoints"): 120,
-		bucketStream("certificates"): 15, bucketStream("requests"): 30,
+		bucketStream("certificates"): 15, bucketStream("requests"): 20, bucketStream("webhooks"): 10,
 		bucketStream("blocks"): 5, bucketStream("targetsets"): 5, bucketStream("targetrows"): 15,
 	}
 }
@@ -47,6 +51,9 @@ func (b *Broker) lasting() []jetstream.StreamConfig {
 		c := jetstream.StreamConfig{Name: bucketStream(name), Subjects: []string{keyPrefix + "." + name + ".*"}}
 		if name == "requests" {
 			c.MaxAge = requestsTTL
+		}
+		if name == "webhooks" {
+			c.MaxAge = webhooksTTL
 		}
 		out = append(out, c)
 	}
@@ -101,6 +108,9 @@ func (b *Broker) checkLevel(ctx context.Context) error {
 
 // ensure makes or updates all streams and consumers.
 func (b *Broker) ensure(ctx context.Context) error {
+	if err := again(ctx, b.notRestoring); err != nil {
+		return err
+	}
 	b.names.shards = b.c.Shards
 	for _, want := range b.lasting() {
 		if err := again(ctx, func(ctx context.Context) error { return b.ensureStream(ctx, want) }); err != nil {

@@ -20,6 +20,9 @@ import (
 type Store interface {
 	Plan(ctx context.Context, rotation string, from, to int) ([]rollover.Item, error)
 	Epoch(ctx context.Context) (string, error)
+	// Newest returns the greatest version that a record has, and that of anything
+	// told with task states.
+	Newest(ctx context.Context) (rotations, states uint64, err error)
 	Tail(ctx context.Context, fn func(rollover.Change)) error
 }
 

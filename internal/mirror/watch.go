@@ -114,6 +114,30 @@ func (m *Mirror) Watch(id string, since *Position) (*Watch, error) {
 	return w, nil
 }
 
+// Lost reports whether a position is of a life of the store that is lost: it is
+// ahead of all that the store has, as after files were put back that are older.
+// Nobody can go on from there, since versions are given anew. v is the rotation as
+// the store has it.
+func (m *Mirror) Lost(ctx context.Context, v View, p Position) (bool, error) {
+	m.mu.Lock()
+	here, told := p.Epoch != "" && p.Epoch == m.epoch, m.taskSeq
+	m.mu.Unlock()
+	switch {
+	case !here: // A watch begins anew there anyway.
+		return false, nil
+	case p.Rotation > v.Rotation.Rev:
+		return true, nil
+	case p.Tasks <= told:
+		return false, nil
+	}
+	// Or only this copy is behind.
+	_, states, err := m.store.Newest(ctx)
+	if err != nil {
+		return false, fmt.Errorf("asking the store how far it is: %w", err)
+	}
+	return p.Tasks > states, nil
+}
+
 // Close ends the watch.
 func (w *Watch) Close() {
 	w.m.mu.Lock()

@@ -61,6 +61,7 @@ func (f *File) Table() *Table {
 
 // Problem returns what is wrong with the file now, nil where it is the table in use.
 func (f *File) Problem() error {
+	f.Table() // Nobody may have called for a while.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err

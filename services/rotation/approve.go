@@ -142,6 +142,45 @@ func (s *Service) needed(ctx context.Context, act rollover.Act, v mirror.View, t
 	return s.c.Approvals.Needed(c), nil
 }
 
+// approvedStart returns what says whether enough others have approved the start of a
+// rotation.
+func (s *Service) approvedStart(ctx context.Context, name string) (func(rollover.Rotation, time.Time) error, error) {
+	if len(s.c.Approvals.Rules) == 0 {
+		return func(rollover.Rotation, time.Time) error { return nil }, nil
+	}
+	id, _ := edge.ParseRotation(name)
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, edge.About(name, err)
+	}
+	need, err := s.needed(ctx, rollover.ActStart, v, v.Counts.Workable)
+	if err != nil {
+		return nil, err
+	}
+	return func(r rollover.Rotation, now time.Time) error {
+		if r.Digest != v.Rotation.Digest { // It was planned since: how large it is was not known when we counted.
+			return fmt.Errorf("rotation %s was planned at this moment: %w", id, rollover.ErrUnavailable)
+		}
+		return r.Approved(rollover.ActStart, "", edge.Caller(ctx), need, now)
+	}, nil
+}
+
+// tellNeeded returns how many others must approve the start of a planned rotation, for
+// people to see; 0 also where that cannot be said now. What decides is asked anew.
+func (s *Service) tellNeeded(ctx context.Context, v mirror.View) int32 {
+	if n, ok := s.needs.Get(v.Rotation.ID); ok {
+		return n
+	}
+	need, err := s.needed(ctx, rollover.ActStart, v, v.Counts.Workable)
+	if err != nil {
+		s.c.Log.WarnContext(ctx, "how many must approve is not known", "rotation", v.Rotation.ID, "err", err)
+		return 0
+	}
+	n := int32(need) //nolint:gosec // At most 10.
+	s.needs.Add(v.Rotation.ID, n)
+	return n
+}
+
 // clouds returns the clouds of a rotation's tenants. A tenant that is not in the
 // inventory any more may be in any.
 func (s *Service) clouds(ctx context.Context, id string) ([]string, error) {

@@ -39,7 +39,7 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 	if err != nil {
 		return nil, err
 	}
-	need, err := s.neededToStart(ctx, req.GetName())
+	approved, err := s.approvedStart(ctx, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 				err = s.inTime(r.Spec, workable, now)
 			}
 			if err == nil && r.State != next.State {
-				err = r.Approved(rollover.ActStart, "", edge.Caller(ctx), need, now)
+				err = approved(r, now)
 			}
 			return next, err
 		},
@@ -214,7 +214,7 @@ func (s *Service) change(ctx context.Context, t transition) (*pb.Rotation, error
 	if err != nil {
 		return nil, edge.About(t.name, err)
 	}
-	return s.show(v), nil
+	return s.show(ctx, v), nil
 }
 
 // apply stores what the rule makes of the rotation. It begins anew where it lost

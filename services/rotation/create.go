@@ -67,7 +67,7 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 	stored, err := s.c.Store.CreateRotation(ctx, r, selected)
 	if errors.Is(err, rollover.ErrExists) { // Another server was faster with the same request.
 		v, err := s.view(ctx, r.ID)
-		return s.show(v), err
+		return s.show(ctx, v), err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("creating rotation: %w", err)
@@ -106,7 +106,7 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 		return nil, err
 	}
 	s.finish(ctx, q)
-	return s.show(v), nil
+	return s.show(ctx, v), nil
 }
 
 // draft returns the rotation that is asked for and the ids of its tenants,

@@ -25,7 +25,7 @@ func (s *Service) GetRotation(ctx context.Context, req *pb.GetRotationRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetRotationResponse{Rotation: l.rotation(s.show(v))}, nil
+	return &pb.GetRotationResponse{Rotation: l.rotation(s.show(ctx, v))}, nil
 }
 
 func rotationFields() edge.FilterFields {
@@ -111,7 +111,7 @@ func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsReques
 		if last = v.Rotation.ID; e == unseen || !filter.Match(rotationValue(visible(v.Rotation, e))) {
 			continue
 		}
-		resp.Rotations = append(resp.Rotations, lens{in, e}.rotation(s.show(v)))
+		resp.Rotations = append(resp.Rotations, lens{in, e}.rotation(s.show(ctx, v)))
 	}
 	return resp, nil
 }

@@ -61,7 +61,7 @@ func (s *Service) RetryRotationTasks(ctx context.Context, req *pb.RetryRotationT
 	if err != nil {
 		return nil, edge.About(req.GetParent(), err)
 	}
-	return &pb.RetryRotationTasksResponse{Rotation: s.show(v), Retried: int64(rt.opened)}, nil
+	return &pb.RetryRotationTasksResponse{Rotation: s.show(ctx, v), Retried: int64(rt.opened)}, nil
 }
 
 // done reports whether this very request changed the rotation before.

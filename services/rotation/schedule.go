@@ -68,13 +68,16 @@ func (s *shelf) of(r rollover.Rotation) *schedule {
 
 // show returns a rotation as callers see it, with what depends on the time: whether
 // its schedule is open, and when it will be done.
-func (s *Service) show(v mirror.View) *pb.Rotation {
+func (s *Service) show(ctx context.Context, v mirror.View) *pb.Rotation {
 	p, now := rotationProto(v.Rotation, v.Counts), s.c.Now()
 	sch := s.shelf.of(v.Rotation)
 	p.ScheduleStatus = statusProto(v.Rotation, sch.calendar, sch.broken, now)
 	f, left := rollover.Predict(v.Rotation, v.Counts, v.Trail, sch.table, now)
 	p.Forecast = forecastProto(v.Rotation, f, left, now)
 	p.Containment = containmentProto(v.Rotation, v.Counts, now)
+	if v.Rotation.State == rollover.StatePlanned {
+		p.ApprovalsNeeded = s.tellNeeded(ctx, v)
+	}
 	return p
 }
 
@@ -116,19 +119,6 @@ func (s *Service) inTime(spec rollover.Spec, tasks int, now time.Time) error {
 		return nil
 	}
 	return spec.EstimateFrom(now, tasks, float64(spec.Limits.StartsPerSecond), readSchedule(spec.Schedule).table).Err()
-}
-
-// neededToStart returns how many others must approve the start of a rotation.
-func (s *Service) neededToStart(ctx context.Context, name string) (int, error) {
-	if len(s.c.Approvals.Rules) == 0 {
-		return 0, nil
-	}
-	id, _ := edge.ParseRotation(name)
-	v, err := s.view(ctx, id)
-	if err != nil {
-		return 0, edge.About(name, err)
-	}
-	return s.needed(ctx, rollover.ActStart, v, v.Counts.Workable)
 }
 
 // workable returns how many tasks of a rotation are to be worked on, where a

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"google.golang.org/grpc"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
@@ -42,6 +43,7 @@ type Mirror interface {
 	NeedPerson(id string, from, limit int) []int
 	Succeeded(ctx context.Context, id string, t rollover.Target) (bool, error)
 	Watch(id string, since *mirror.Position) (*mirror.Watch, error)
+	Lost(ctx context.Context, v mirror.View, p mirror.Position) (bool, error)
 }
 
 // Certificates finds certificates by thumbprint.
@@ -97,7 +99,11 @@ type Service struct {
 	shelf   *shelf
 	sights  *edge.Sights
 	extents *extents
+	needs   *lru.Cache[string, int32] // how many must approve the start of a rotation: only told, never decided by
 }
+
+// cachedNeeds bounds how many planned rotations are remembered.
+const cachedNeeds = 1000
 
 // New returns the service.
 func New(c Config) *Service {
@@ -107,7 +113,11 @@ func New(c Config) *Service {
 	if c.SlowAfter <= 0 {
 		c.SlowAfter = 30 * time.Second
 	}
-	return &Service{c: c, shelf: newShelf(), sights: edge.NewSights(c.Tenants), extents: newExtents()}
+	needs, err := lru.New[string, int32](cachedNeeds)
+	if err != nil {
+		panic(err) // Only for a size below 1.
+	}
+	return &Service{c: c, shelf: newShelf(), sights: edge.NewSights(c.Tenants), extents: newExtents(), needs: needs}
 }
 
 // Register adds the service, and the desk that shares all with it, to a server.

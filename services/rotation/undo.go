@@ -32,7 +32,7 @@ func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest)
 	}
 	if req.GetValidateOnly() {
 		v, n, err := s.undoable(ctx, req)
-		return &pb.UndoRotationResponse{Rotation: s.show(v), Covered: int64(n)}, err
+		return &pb.UndoRotationResponse{Rotation: s.show(ctx, v), Covered: int64(n)}, err
 	}
 	q, err := s.begin(ctx, req.GetRequestId(), request{Method: "UndoRotation", Hash: hash, Rotation: id})
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest)
 	if u := v.Rotation.Undo; u != nil && covered == 0 {
 		covered = v.Counts.Undos[u.N].Covered
 	}
-	return &pb.UndoRotationResponse{Rotation: s.show(v), Covered: int64(covered)}, nil
+	return &pb.UndoRotationResponse{Rotation: s.show(ctx, v), Covered: int64(covered)}, nil
 }
 
 // undo orders the undo and returns how many tasks it is for.

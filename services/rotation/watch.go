@@ -75,6 +75,15 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	if err != nil {
 		return err
 	}
+	if since != nil {
+		lost, err := s.c.Mirror.Lost(ctx, v, *since)
+		if err != nil {
+			return edge.About(req.GetName(), err)
+		}
+		if lost {
+			since = nil
+		}
+	}
 	w, err := s.c.Mirror.Watch(id, since)
 	if err != nil {
 		return edge.About(req.GetName(), err)
@@ -174,7 +183,7 @@ func (t *teller) toldAll(v mirror.View) bool {
 func (t *teller) quiet(ctx context.Context) (done bool, err error) {
 	v, err := t.s.c.Mirror.Rotation(ctx, t.last.rotation)
 	if err == nil && t.toldAll(v) {
-		r := t.lens.rotation(t.s.show(v))
+		r := t.lens.rotation(t.s.show(ctx, v))
 		return true, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Rotation{Rotation: r}})
 	}
 	return false, t.send(ctx, t.last, &pb.WatchRotationResponse{Event: &pb.WatchRotationResponse_Checkpoint{Checkpoint: &pb.Checkpoint{}}})

@@ -41,7 +41,7 @@ func (t *teller) batch(ctx context.Context, b mirror.Batch) error {
 			return err
 		}
 	}
-	messages, err := once(ctx, b, saidAfter{t.last, quiet}, func() ([]*edge.Encoded, error) { return t.compose(b, quiet) })
+	messages, err := once(ctx, b, saidAfter{t.last, quiet}, func() ([]*edge.Encoded, error) { return t.compose(ctx, b, quiet) })
 	if err != nil {
 		return err
 	}
@@ -66,13 +66,13 @@ func once[T any](ctx context.Context, b mirror.Batch, key any, make func() (T, e
 
 // compose makes of a batch one message, or two. A cursor stands behind all that
 // it covers: the first of two still carries the one before.
-func (t *teller) compose(b mirror.Batch, quiet bool) ([]*edge.Encoded, error) {
+func (t *teller) compose(ctx context.Context, b mirror.Batch, quiet bool) ([]*edge.Encoded, error) {
 	next := t.last
 	next.pos = b.Pos
 	var ms []*pb.WatchRotationResponse
 	withTasks := t.tasks && len(b.Tasks) > 0
 	if !quiet {
-		r, at := t.lens.rotation(t.s.show(*b.View)), next
+		r, at := t.lens.rotation(t.s.show(ctx, *b.View)), next
 		if withTasks {
 			at = t.last
 			if b.Reset {

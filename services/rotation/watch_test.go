@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 	"github.com/crossfade-project/crossfade/services/rotation"
@@ -213,6 +214,23 @@ func TestWatchRotation_SlowReaderIsSentAway(t *testing.T) {
 		if _, err := w.stream.Recv(); err != nil {
 			refused(t, err, codes.ResourceExhausted, "SLOW_CONSUMER")
 			return
+		}
+	}
+}
+
+// A cursor of a life of the store that is lost, as after files were put back that are
+// older: versions are given anew, so the reader begins anew.
+func TestWatchRotation_ACursorOfALostFutureBeginsAnew(t *testing.T) {
+	h := open(t, nil)
+	r := h.plan(t, h.create(t).GetName(), 2)
+	id := r.GetName()[len("rotations/"):]
+	for name, p := range map[string]mirror.Position{
+		"a record that is not there yet": {Epoch: "e1", Rotation: 1 << 40, Planned: true},
+		"a task that is not there yet":   {Epoch: "e1", Tasks: 1 << 40, Planned: true},
+	} {
+		m := h.watch(t, &pb.WatchRotationRequest{Name: r.GetName(), IncludeTasks: true, Cursor: "t." + id + "." + p.String()}).next(t)
+		if !m.GetSnapshot().GetReset_() {
+			t.Errorf("%s: the first message is %v, want a snapshot with reset", name, m)
 		}
 	}
 }

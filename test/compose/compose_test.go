@@ -5,10 +5,8 @@ package compose_test
 import (
 	"bufio"
 	"context"
-	"errors"
-	"flag"
+	"crypto/tls"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -19,7 +17,6 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
 )
@@ -34,17 +31,18 @@ type composeFile struct {
 }
 
 type service struct {
-	Image       string   `yaml:"image"`
-	User        string   `yaml:"user"`
-	ReadOnly    bool     `yaml:"read_only"`
-	CapDrop     []string `yaml:"cap_drop"`
-	Profiles    []string `yaml:"profiles"`
-	Command     []string `yaml:"command"`
-	Volumes     []string `yaml:"volumes"`
-	Ports       []string `yaml:"ports"`
-	Networks    []string `yaml:"networks"`
-	NetworkMode string   `yaml:"network_mode"`
-	DependsOn   any      `yaml:"depends_on"`
+	Image       string            `yaml:"image"`
+	User        string            `yaml:"user"`
+	ReadOnly    bool              `yaml:"read_only"`
+	CapDrop     []string          `yaml:"cap_drop"`
+	Profiles    []string          `yaml:"profiles"`
+	Command     []string          `yaml:"command"`
+	Volumes     []string          `yaml:"volumes"`
+	Ports       []string          `yaml:"ports"`
+	Networks    []string          `yaml:"networks"`
+	NetworkMode string            `yaml:"network_mode"`
+	Environment map[string]string `yaml:"environment"`
+	DependsOn   any               `yaml:"depends_on"`
 	Deploy      struct {
 		Replicas int `yaml:"replicas"`
 	} `yaml:"deploy"`
@@ -186,8 +184,9 @@ func TestCompose_MountsExist(t *testing.T) {
 			from, _, _ := strings.Cut(v, ":")
 			switch {
 			case strings.HasPrefix(from, "./"):
-				if info, err := os.Stat(filepath.Join(root, from)); err != nil || !info.Mode().IsRegular() {
-					t.Errorf("%s mounts %s, which is no file: %v", name, from, err)
+				info, err := os.Stat(filepath.Join(root, from))
+				if folder := from == "./deploy/prometheus"; err != nil || info.IsDir() != folder || (!folder && !info.Mode().IsRegular()) {
+					t.Errorf("%s mounts %s, which is not what it mounts it as: %v", name, from, err)
 				}
 			case !strings.HasPrefix(from, "${"):
 				if _, ok := c.Volumes[from]; !ok {
@@ -201,6 +200,7 @@ func TestCompose_MountsExist(t *testing.T) {
 func TestCompose_CommandsAreUnderstood(t *testing.T) {
 	c := read(t)
 	volumes := t.TempDir()
+	certificates(t, c, volumes)
 	for _, name := range c.ours() {
 		t.Run(name, func(t *testing.T) {
 			s := c.Services[name]
@@ -223,6 +223,11 @@ func TestCompose_CommandsAreUnderstood(t *testing.T) {
 			args[i+1] = s.outside(t, s.Command[i+1], volumes)
 			if strings.HasPrefix(args[i+1], volumes) {
 				emulate(t, c, volumes)
+			} else {
+				args[i+1] = here(t, args[i+1], volumes)
+			}
+			if out, err := run(t, "config", "check", "--config", args[i+1]); err != nil {
+				t.Errorf("crossfade config check of %s: %v\n%s", s.Command[i+1], err, out)
 			}
 			if _, err := daemon.Load(args[i+1]); err != nil {
 				t.Errorf("Load(%s): %v", args[i+1], err)
@@ -289,7 +294,7 @@ func TestCompose_TheAPIAndTheWorkersShareABroker(t *testing.T) {
 	}
 	want := make([]string, 0, len(c.brokers()))
 	for _, b := range c.brokers() {
-		want = append(want, "nats://"+b+":4222")
+		want = append(want, "tls://"+b+":4222")
 	}
 	for _, u := range urls {
 		if u != strings.Join(want, ",") {
@@ -300,6 +305,8 @@ func TestCompose_TheAPIAndTheWorkersShareABroker(t *testing.T) {
 
 func TestCompose_TheBrokersAreConfigured(t *testing.T) {
 	c := read(t)
+	volumes := t.TempDir()
+	certificates(t, c, volumes)
 	mod, err := os.ReadFile(root + "/go.mod")
 	if err != nil {
 		t.Fatal(err)
@@ -310,15 +317,11 @@ func TestCompose_TheBrokersAreConfigured(t *testing.T) {
 		if !strings.Contains(string(mod), "github.com/nats-io/nats-server/v2 v"+version+"\n") {
 			t.Errorf("%s is %s, and go.mod pins another version", name, s.Image)
 		}
-		args := slices.Clone(s.Command)
-		i := slices.Index(args, "--config")
-		args[i+1] = s.outside(t, args[i+1], t.TempDir())
-		fs := flag.NewFlagSet(name, flag.ContinueOnError)
-		fs.SetOutput(io.Discard)
-		unexpected := func() { err = errors.New("asks for version or help") }
-		o, oerr := server.ConfigureOptions(fs, args, unexpected, unexpected, unexpected)
-		if err = errors.Join(err, oerr); err != nil {
-			t.Fatalf("nats-server %v: %v", args, err)
+		o := natsOptions(t, name, s, volumes)
+		for what, c := range map[string]*tls.Config{"clients": o.TLSConfig, "brokers": o.Cluster.TLSConfig} {
+			if c == nil || c.ClientAuth != tls.RequireAndVerifyClientCert {
+				t.Errorf("%s does not ask %s for a certificate", name, what)
+			}
 		}
 		if o.ServerName != name || !o.JetStream || !o.SyncAlways || o.StoreDir != "/data" || o.Cluster.Name == "" || len(o.Routes) != 3 {
 			t.Errorf("%s: name %q, JetStream %t, sync always %t, store %q, cluster %q of %d", name,

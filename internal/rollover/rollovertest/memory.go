@@ -280,3 +280,10 @@ func (m *Memory) Tail(ctx context.Context, fn func(rollover.Change)) error {
 		}
 	}
 }
+
+// Newest returns the greatest version that anything has.
+func (s *Memory) Newest(context.Context) (rotations, states uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rev, s.rev, nil
+}

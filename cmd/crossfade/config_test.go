@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// command runs a command line and returns what it printed and its exit status.
+func command(t *testing.T, args ...string) (out, errOut string, status int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	err := run(t.Context(), args, &o, &e)
+	return o.String(), e.String(), exitStatus(err)
+}
+
+func writeConfig(t *testing.T, dir, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, "crossfade.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestConfigCheck_SaysAllAndEndsWithTwo(t *testing.T) {
+	dir := t.TempDir()
+	path := writeConfig(t, dir, "data: data\nsecrets:\n  dir: .\n")
+	if out, errOut, status := command(t, "config", "check", "--config", path); status != 0 || !strings.Contains(out, "the configuration is right") || errOut != "" {
+		t.Errorf("a good file: %d, %q, %q, want 0", status, out, errOut)
+	}
+	for _, tt := range []struct{ name, text, want string }{
+		{"an unknown field", "dta: x\n", ":1: dta: error: unknown field"},
+		{"several things", "listen:\n  grpc: nowhere\nworkers:\n  task_slots: 0\n", ":4: workers.task_slots: error: want 1 to 4096"},
+		{"no YAML", "a: [\n", "error: is not YAML"},
+		{"a file that is not there", "tls: {cert: a.pem, key: a.key}\n", "tls.cert: error: there is no file"},
+		{"an unknown driver", "drivers:\n  acs-x508: {}\n", "drivers: error: unknown kind"},
+		{"a gate without an address", "gates:\n  smoke: {timeout: 5s}\n", "gates: error: smoke: url: want https"},
+		{"a webhook without a key", "webhooks:\n  portal: {url: \"https://example.com\", secret: \"file:key\"}\n", "webhooks.portal: error:"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := writeConfig(t, t.TempDir(), tt.text)
+			out, errOut, status := command(t, "config", "check", "--config", path)
+			if status != 2 || !strings.Contains(errOut, tt.want) {
+				t.Errorf("config check = %d, %q, %q, want 2 and %q", status, out, errOut, tt.want)
+			}
+			out, _, status = command(t, "--json", "config", "check", "--config", path)
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			var last struct {
+				Kind   string
+				OK     bool
+				Errors int
+			}
+			if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || status != 2 || last.Kind != "config" || last.OK || last.Errors != len(lines)-1 {
+				t.Errorf("config check --json = %d, %q, want its errors and a summary of them", status, out)
+			}
+		})
+	}
+	if _, errOut, status := command(t, "config", "check", "--config", filepath.Join(dir, "none.yaml")); status != 2 || errOut == "" {
+		t.Errorf("no file: %d, %q, want 2 and why", status, errOut)
+	}
+}
+
+// A broker that is not there is found out when that is asked for.
+func TestConfigCheck_Online(t *testing.T) {
+	path := writeConfig(t, t.TempDir(), "nats: {url: \"nats://127.0.0.1:1\", replicas: 1, ca: \"/none\"}\n")
+	if _, errOut, status := command(t, "config", "check", "--online", "--config", path); status != 2 || !strings.Contains(errOut, "nats.url: error: ") {
+		t.Errorf("config check --online = %d, %q, want 2 and that the broker is not there", status, errOut)
+	}
+}
+
+func TestConfigCertificates_AreMadeOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "certificates")
+	for _, want := range []string{"made ", "nothing was changed"} {
+		if out, errOut, status := command(t, "config", "certificates", "--dir", dir); status != 0 || !strings.Contains(out, want) {
+			t.Errorf("config certificates = %d, %q, %q, want %q", status, out, errOut, want)
+		}
+	}
+	if _, _, status := command(t, "config", "certificates", "--dir", dir, "--life", "1s"); status != 2 {
+		t.Errorf("certificates for a second: %d, want 2", status)
+	}
+}
+
+func TestWebhookTest_TellsTheReceiver(t *testing.T) {
+	came := make(chan *http.Request, 1)
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(b))
+		came <- r
+	}))
+	defer srv.Close()
+	dir := t.TempDir()
+	for name, b := range map[string][]byte{
+		"ca.pem":  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}),
+		"portal":  []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"),
+		"no-good": []byte("hunter2"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := writeConfig(t, dir, `secrets: {dir: .}
+network:
+  ca_file: ca.pem
+  dial: {example.com: "`+srv.Listener.Addr().String()+`"}
+webhooks:
+  portal: {url: "https://example.com/in", secret: "file:portal"}
+  broken: {url: "https://example.com/in", secret: "file:no-good"}
+  inside: {url: "https://`+srv.Listener.Addr().String()+`/in", secret: "file:portal"}
+`)
+	if out, errOut, status := command(t, "webhook", "test", "portal", "--config", path); status != 0 || !strings.Contains(out, "took msg_") {
+		t.Errorf("webhook test = %d, %q, %q", status, out, errOut)
+	} else if r := <-came; r.Header.Get("webhook-signature") == "" || r.URL.Path != "/in" {
+		t.Errorf("came %s with %v", r.URL, r.Header)
+	}
+	for name, want := range map[string]int{"broken": 3, "inside": 3, "none": 2} {
+		if out, errOut, status := command(t, "webhook", "test", name, "--config", path); status != want || strings.Contains(out+errOut, "hunter2") {
+			t.Errorf("webhook test %s = %d, %q, %q, want %d and no secret", name, status, out, errOut, want)
+		}
+	}
+}
