@@ -47,6 +47,9 @@ func (h *house) begun(t *testing.T, who string, r *pb.Rotation) error {
 func TestStartRotation_NeedsOthersWords(t *testing.T) {
 	h := open(t, two)
 	r := h.createdBy(t, "ann", 3)
+	if n := h.get(t, r.GetName()).GetApprovalsNeeded(); n != 2 {
+		t.Errorf("a planned rotation tells that %d others must approve it, want 2", n)
+	}
 	refused(t, h.begun(t, "ann", r), codes.FailedPrecondition, "APPROVALS_NEEDED")
 	refused(t, h.approve(t, "ann", r, nil), codes.PermissionDenied, "SECOND_PERSON_NEEDED")
 	refused(t, h.approve(t, "ANN", r, nil), codes.PermissionDenied, "SECOND_PERSON_NEEDED")
@@ -77,6 +80,9 @@ func TestStartRotation_NeedsOthersWords(t *testing.T) {
 	}
 	if err := h.begun(t, "ann", r); err != nil {
 		t.Errorf("StartRotation of a started one = %v", err)
+	}
+	if n := h.get(t, r.GetName()).GetApprovalsNeeded(); n != 0 {
+		t.Errorf("a started rotation tells that %d others must approve its start", n)
 	}
 }
 
