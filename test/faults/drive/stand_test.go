@@ -200,8 +200,7 @@ func (s *stand) muddle(_ context.Context, hosts []string) error {
 	for _, h := range hosts {
 		s.faults.Rules = append(s.faults.Rules,
 			acs.FaultRule{Kind: "504-applied", Host: h, Method: "POST", PathContains: "ServiceIdentityKeys", Probability: 0.6},
-			acs.FaultRule{Kind: "slow", Host: h, Method: "POST", PathContains: "ServiceIdentityKeys", Delay: 900 * time.Millisecond},
-			acs.FaultRule{Kind: acs.FaultInternal, Host: h, Method: "GET", PathContains: "ServiceIdentit", Probability: 0.25})
+			acs.FaultRule{Kind: "slow", Host: h, Method: "POST", PathContains: "ServiceIdentityKeys", Delay: 900 * time.Millisecond})
 	}
 	return s.tellACS()
 }

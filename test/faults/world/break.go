@@ -238,16 +238,15 @@ func (w *World) FailHosts(ctx context.Context, hosts []string) error {
 	return w.tellACS(ctx)
 }
 
-// MuddleHosts makes ACS slow to add certificates to the hosts, say 504 of many that it
-// has added, and fail to show many, for the whole of the run: whatever is done to a
-// rotation there finds effects in the making, and such of which nobody knows.
+// MuddleHosts makes ACS slow to add certificates to the hosts, and say 504 of many that
+// it has added, for the whole of the run: whatever is done to a rotation there finds
+// effects in the making.
 func (w *World) MuddleHosts(ctx context.Context, hosts []string) error {
 	w.mu.Lock()
 	for _, h := range hosts {
 		w.rules = append(w.rules,
 			rule{Kind: "504-applied", Host: h, Method: "POST", Path: "ServiceIdentityKeys", Probability: 0.6},
-			rule{Kind: "slow", Host: h, Method: "POST", Path: "ServiceIdentityKeys", Delay: 900 * time.Millisecond},
-			rule{Kind: "500", Host: h, Method: "GET", Path: "ServiceIdentit", Probability: 0.25})
+			rule{Kind: "slow", Host: h, Method: "POST", Path: "ServiceIdentityKeys", Delay: 900 * time.Millisecond})
 	}
 	w.mu.Unlock()
 	return w.tellACS(ctx)
