@@ -110,7 +110,10 @@ func (g *guarded) mixed(t *testing.T) string {
 	if _, err := g.store.FreezePlan(t.Context(), r, items); err != nil {
 		t.Fatal(err)
 	}
-	g.get(t, name)
+	// This very server, not one of the others, knows the plan.
+	if _, err := g.rotations.GetRotation(by(t, "all"), &pb.GetRotationRequest{Name: name}); err != nil {
+		t.Fatal(err)
+	}
 	return name
 }
 

@@ -282,8 +282,8 @@ func (m *Memory) Tail(ctx context.Context, fn func(rollover.Change)) error {
 }
 
 // Newest returns the greatest version that anything has.
-func (s *Memory) Newest(context.Context) (rotations, states uint64, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rev, s.rev, nil
+func (m *Memory) Newest(context.Context) (rotations, states uint64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rev, m.rev, nil
 }
