@@ -98,7 +98,7 @@ func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ct
 	ctx, cancel := b.both(ctx)
 	defer cancel()
 	h := newHands(slots)
-	w := &worker{b: b, q: q, handle: handle, free: make(chan struct{}, h.all()), hand: h}
+	w := &worker{b: b, q: q, handle: handle, free: make(chan struct{}, h.all()), hand: h, over: make(chan struct{})}
 	for range h.all() {
 		w.free <- struct{}{}
 	}
@@ -120,9 +120,23 @@ func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ct
 		}
 		wait = min(2*wait, time.Second)
 	}
+	w.giveBack()
 	w.hands.Wait()
 	dog.Wait()
 	return context.Cause(ctx)
+}
+
+// giveBack gives back what came and will not be begun. Before that the server has to
+// know that nobody listens to our last request any more, or it would hand these out to
+// us again, where they would lie for AckWait.
+func (w *worker) giveBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
+	defer cancel()
+	_ = w.b.nc.FlushWithContext(ctx) // Without it they come again after AckWait at the latest.
+	for _, m := range w.unbegun {
+		_ = m.Nak() // Lost, it comes again after AckWait.
+	}
+	close(w.over)
 }
 
 // worker is one call of Consume.
@@ -133,7 +147,10 @@ type worker struct {
 	free   chan struct{}      // a token for each nudge that may be taken, to be worked on or to wait
 	hand   *hands             // who may work
 	hands  sync.WaitGroup     // the handles that run
-	cons   jetstream.Consumer // nil: to be looked up; owned by the loop of Consume
+	cons   jetstream.Consumer // nil: to be looked up; owned by the loop of Consume, as unbegun is
+
+	unbegun []jetstream.Msg // what came after the end
+	over    chan struct{}   // closed when nothing is asked for any more, and the server knows
 }
 
 // pull waits for free slots and asks for as many nudges. A nudge that lay in a
@@ -168,7 +185,11 @@ func (w *worker) pull(ctx context.Context) error {
 		return fmt.Errorf("pulling: %w", err)
 	}
 	for m := range batch.Messages() {
-		if ctx.Err() != nil || used == n {
+		if ctx.Err() != nil {
+			w.unbegun = append(w.unbegun, m)
+			continue
+		}
+		if used == n {
 			_ = m.Nak() // Lost, it comes again after AckWait.
 			continue
 		}
@@ -237,6 +258,7 @@ func (w *worker) run(ctx context.Context, m jetstream.Msg) {
 		w.handle(hctx, d)
 		giveBack()
 	case ctx.Err() != nil: // It was not begun, and another need not wait for AckWait.
+		<-w.over
 		d.settled.Store(true)
 		_ = m.Nak() // Lost, it comes again after AckWait.
 	}
