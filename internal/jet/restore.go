@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats-server/v2/server/archive"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -317,6 +318,11 @@ func (b *Broker) ask(ctx context.Context, subject string, data []byte, into any)
 	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
 	defer cancel()
 	resp, err := b.nc.RequestWithContext(ctx, subject, data)
+	// In a cluster a server may tell where it listens before the others know. Nobody has
+	// heard us then, so that the same can be said again.
+	for errors.Is(err, nats.ErrNoResponders) && pause(ctx, 50*time.Millisecond) == nil {
+		resp, err = b.nc.RequestWithContext(ctx, subject, data)
+	}
 	if err != nil {
 		return fmt.Errorf("asking the server: %w", explain(unclear, err))
 	}
