@@ -17,6 +17,7 @@ func TestListRotations_PagesNewestFirst(t *testing.T) {
 		made = append(made, h.create(t).GetName())
 	}
 	h.write(t, made[2], func(r *rollover.Rotation) { r.State = rollover.StateFailed })
+	h.get(t, made[4]) // The live copy has them.
 	var got []string
 	req := &pb.ListRotationsRequest{PageSize: 2}
 	for {
