@@ -117,9 +117,33 @@ func (a *app) explain(err error) {
 	for _, line := range details(s) {
 		fmt.Fprintln(a.errOut, "  "+line)
 	}
-	if s.Code() == codes.Unavailable && len(s.Details()) == 0 {
-		fmt.Fprintf(a.errOut, "  Is the service running at %s? Start it with \"crossfade serve\", or name it with --address.\n", a.address)
+	if next := a.next(s); next != "" {
+		fmt.Fprintln(a.errOut, "  "+next)
 	}
+}
+
+// next says what to do next on this command line, where the service cannot know it.
+func (a *app) next(s *status.Status) string {
+	if s.Code() == codes.Unavailable && len(s.Details()) == 0 {
+		text := fmt.Sprintf("Is the service running at %s? Start it with \"crossfade serve\", or name it with --address.", a.address)
+		if a.caFile == "" {
+			text += " If it speaks TLS with a certificate of its own authority, name that with --ca."
+		}
+		return text
+	}
+	for _, d := range s.Details() {
+		info, ok := d.(*errdetails.ErrorInfo)
+		if !ok {
+			continue
+		}
+		switch info.GetReason() {
+		case "UNAUTHENTICATED":
+			return "Say who you are with --client-cert and --client-key, or with --token-file."
+		case "APPROVALS_NEEDED":
+			return "Others give their word with \"crossfade rotation approve\"; \"crossfade rotation show\" says whose there is."
+		}
+	}
+	return ""
 }
 
 // details returns a line for each thing that the service said besides.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/crossfade-project/crossfade/internal/filter"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -192,31 +193,9 @@ func (s *Service) tenant(ctx context.Context, name string) (tenants.Tenant, erro
 	return t, nil
 }
 
-func tenantFields() edge.FilterFields {
-	return edge.FilterFields{Strings: []string{"id", "display_name"}, Bools: []string{"disabled"}, Maps: []string{"labels"}}
-}
-
-// tenantValue returns the value of a field that filters know.
-func tenantValue(t tenants.Tenant) func(string) any {
-	return func(field string) any {
-		switch field {
-		case "id":
-			return t.ID
-		case "display_name":
-			return t.DisplayName
-		case "disabled":
-			return t.Disabled
-		case "labels":
-			return t.Labels
-		default:
-			return nil
-		}
-	}
-}
-
 // ListTenants lists tenants by name.
 func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (*pb.ListTenantsResponse, error) {
-	filter, err := edge.ParseFilter(req.GetFilter(), tenantFields())
+	wanted, err := edge.ParseFilter(req.GetFilter(), filter.TenantFields())
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +212,7 @@ func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (
 	resp := &pb.ListTenantsResponse{}
 	last, full := "", false
 	for _, t := range all {
-		if !edge.Reach(ctx).Has(t) || !filter.Match(tenantValue(t)) {
+		if !edge.Reach(ctx).Has(t) || !wanted.Match(filter.TenantValue(t)) {
 			continue
 		}
 		resp.TotalSize++

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/crossfade-project/crossfade/internal/crm"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	"github.com/crossfade-project/crossfade/internal/tenants/tenantstest"
@@ -150,6 +151,13 @@ func TestListTenants_FiltersAndPages(t *testing.T) {
 	}
 	if want := "big t0 t1 t2 t4 t5 t6"; strings.Join(ids, " ") != want {
 		t.Errorf("pages = %q, want %q", ids, want)
+	}
+	// By the fields of selections too.
+	place, _ := crm.PlaceOf(strings.TrimPrefix(tenant("t1").GetOrganization(), "https://"))
+	for filter, want := range map[string]int32{fmt.Sprintf(`region = %q`, place.Region): 8, `region = "nowhere"`: 0} {
+		if got, err := c.ListTenants(t.Context(), &pb.ListTenantsRequest{Filter: filter}); err != nil || got.GetTotalSize() != want {
+			t.Errorf("ListTenants(%s) = %d, %v, want %d", filter, got.GetTotalSize(), err, want)
+		}
 	}
 }
 

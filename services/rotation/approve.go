@@ -131,7 +131,7 @@ func approvedScope(p *pb.ApprovedUndo) rollover.UndoScope {
 // targets.
 func (s *Service) needed(ctx context.Context, act rollover.Act, v mirror.View, targets int) (int, error) {
 	c := rollover.ApprovalCase{
-		Act: act, Targets: targets, Incident: v.Rotation.Spec.Incident != nil, Retired: v.Counts.Retired > 0,
+		Act: act, Targets: targets, Incident: v.Rotation.Spec.Incident != nil, Retired: v.Counts.Retired > 0 || v.Rotation.Phase == rollover.PhaseRetire, // The first may be gone, and not be told yet.
 	}
 	if s.c.Approvals.AsksClouds() {
 		var err error

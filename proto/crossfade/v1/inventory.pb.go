@@ -853,8 +853,8 @@ type ListTenantsRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// An AIP-160 filter over id, disabled, display_name and labels, such as
-	// `labels.wave = "1" AND NOT disabled`. Absent: all.
+	// An AIP-160 filter over the fields of TargetSelector.filter, such as
+	// `labels.wave = "1" AND region = "crm4" AND NOT disabled`. Absent: all.
 	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
