@@ -180,7 +180,7 @@ func (r *reign) settle(ctx context.Context) {
 	r.wg.Wait()
 	nctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastNotes)
 	defer cancel()
-	for len(r.back) > 0 {
+	for len(r.back) > 0 && nctx.Err() == nil {
 		if l := <-r.back; l.err == nil {
 			r.land(nctx, l)
 		}
@@ -296,8 +296,9 @@ func (r *reign) record(ctx context.Context, key string, v mirror.View, since tim
 	rec := &record{V: recordVersion, rev: rev}
 	switch {
 	case errors.Is(err, rollover.ErrNotFound):
-		// The rotation's times may be those of a test clock, so the id tells its age.
-		if made := madeAt(v.Rotation.ID); made.Before(since) || r.Now().Sub(made) > tooOld {
+		// The rotation's times may be those of a test clock, so the id tells its age, in
+		// whole milliseconds: one of the very millisecond is told.
+		if made := madeAt(v.Rotation.ID); made.Before(since.Truncate(time.Millisecond)) || r.Now().Sub(made) > tooOld {
 			rec.Told = caughtUp(v)
 		}
 	case err != nil:
@@ -355,7 +356,13 @@ func (r *reign) land(ctx context.Context, l landed) {
 		next.Told, next.Pending = rec.Told, &p
 		r.Log.WarnContext(ctx, "webhook: an event did not arrive; trying on", "webhook", l.hook, "event", p.Kind, "id", p.ID, "tries", p.Tries, "next", p.Next, "err", l.err)
 	}
-	if _, err := r.save(ctx, l.key, next); err != nil && ctx.Err() == nil {
+	sctx := ctx
+	if l.err == nil { // What has arrived is noted also if we are told to stop meanwhile.
+		var cancel context.CancelFunc
+		sctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastNotes)
+		defer cancel()
+	}
+	if _, err := r.save(sctx, l.key, next); err != nil && ctx.Err() == nil {
 		r.Log.WarnContext(ctx, "webhook: what was told could not be noted; it is told again", "webhook", l.hook, "id", p.ID, "err", err)
 	}
 }

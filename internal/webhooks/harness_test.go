@@ -193,9 +193,18 @@ func (h *house) set(id string, change func(*rollover.Rotation)) {
 
 func newID(t *testing.T) string {
 	t.Helper()
+	return idOf(t, time.Now())
+}
+
+// idOf returns the id of a rotation that was made at an instant.
+func idOf(t *testing.T, at time.Time) string {
+	t.Helper()
 	id, err := uuid.NewV7()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i, ms := 5, at.UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
+		id[i] = byte(ms)
 	}
 	return id.String()
 }
