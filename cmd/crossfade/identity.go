@@ -4,9 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"os"
+	"os/user"
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/crossfade-project/crossfade/services/edge"
 )
 
 // maxTokenFile bounds the file of a token, in bytes.
@@ -84,4 +88,47 @@ func (t tokenFile) read() (string, error) {
 		return "", usage("--token-file %s: want one token and nothing else", t.path)
 	}
 	return token, nil
+}
+
+// caller returns the name that the service is told, and whether it was given. It is
+// a claim; the service cannot prove it.
+func (a *app) caller() (string, error) {
+	if a.as != "" {
+		if !edge.IsCaller(a.as) {
+			return "", usage("--as %q: want 1 to 128 printable ASCII characters", a.as)
+		}
+		return a.as, nil
+	}
+	if u, err := user.Current(); err == nil && edge.IsCaller(u.Username) {
+		return u.Username, nil
+	}
+	return "", nil // Anonymous, which is told to be too little where it matters.
+}
+
+// calling says to every call who makes it: proven where there is something to prove it
+// with, else claimed.
+func (a *app) calling(secure bool) ([]grpc.DialOption, error) {
+	if a.proof.given() {
+		if a.as != "" {
+			return nil, usage("--as is a claim, and --client-cert and --token-file prove who you are: leave it out")
+		}
+		return a.proof.options(secure)
+	}
+	who, err := a.caller()
+	return callingAs(who), err
+}
+
+// callingAs adds the name of the caller to every call.
+func callingAs(name string) []grpc.DialOption {
+	if name == "" {
+		return nil
+	}
+	return []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return invoke(metadata.AppendToOutgoingContext(ctx, edge.CallerHeader, name), method, req, reply, cc, opts...)
+		}),
+		grpc.WithChainStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return open(metadata.AppendToOutgoingContext(ctx, edge.CallerHeader, name), d, cc, method, opts...)
+		}),
+	}
 }
