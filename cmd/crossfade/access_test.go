@@ -131,15 +131,15 @@ func write(t *testing.T, path string, b []byte) {
 	}
 }
 
-// issuer is an OpenID Connect provider at issuer.test.
-type issuer struct {
+// provider is an OpenID Connect provider at issuer.test.
+type provider struct {
 	key  *ecdsa.PrivateKey
 	addr string
 }
 
 const issuerURL = "https://issuer.test"
 
-func newIssuer(t *testing.T, o *office) *issuer {
+func newIssuer(t *testing.T, o *office) *provider {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -165,10 +165,10 @@ func newIssuer(t *testing.T, o *office) *issuer {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(lis) }()
 	t.Cleanup(func() { _, _ = srv.Close(), <-done })
-	return &issuer{key, lis.Addr().String()}
+	return &provider{key, lis.Addr().String()}
 }
 
-func (i *issuer) claims(sub string, groups ...string) jwt.MapClaims {
+func (i *provider) claims(sub string, groups ...string) jwt.MapClaims {
 	return jwt.MapClaims{"iss": issuerURL, "aud": "crossfade", "sub": sub, "groups": groups, "exp": time.Now().Add(time.Hour).Unix()}
 }
 
@@ -183,7 +183,7 @@ func token(t *testing.T, key any, method jwt.SigningMethod, c jwt.MapClaims) str
 	return raw
 }
 
-func (i *issuer) token(t *testing.T, sub string, groups ...string) string {
+func (i *provider) token(t *testing.T, sub string, groups ...string) string {
 	t.Helper()
 	return token(t, i.key, jwt.SigningMethodES256, i.claims(sub, groups...))
 }
@@ -191,7 +191,7 @@ func (i *issuer) token(t *testing.T, sub string, groups ...string) string {
 // castle is a whole service that asks everybody who they are.
 type castle struct {
 	office *office
-	issuer *issuer
+	issuer *provider
 	addr   string
 	rights string // file
 	node   *node

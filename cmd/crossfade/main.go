@@ -96,8 +96,9 @@ type app struct {
 	address     string // host:port of the service
 	caFile      string // authorities of the service's certificate; "": plaintext on loopback, else the system's
 	proof       proof
-	serverName  string // name to expect in the service's certificate
-	as          string // who calls, as the service is told; "": the user of this machine
+	serverName  string    // name to expect in the service's certificate
+	heard       io.Writer // takes every answer of the service, a line each; nil: nobody asks
+	as          string    // who calls, as the service is told; "": the user of this machine
 }
 
 // command returns the whole command tree.

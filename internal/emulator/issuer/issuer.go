@@ -30,7 +30,7 @@ const URL = "https://" + Host
 const maxForm = 16 << 10
 
 // life is for how long a token holds.
-const life = 10 * time.Minute
+const life = time.Hour
 
 // Application is who may ask for tokens.
 type Application struct {
