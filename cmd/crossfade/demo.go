@@ -30,6 +30,7 @@ type demoFlags struct {
 	skip        bool
 	plain       bool
 	secure      bool
+	alter       bool
 	dir         string
 }
 
@@ -67,7 +68,8 @@ switch, as customers were: that is what the rotation is for.`,
 	fl.StringVar(&f.certificate, "certificate", "", "roll out this certificate `FILE` instead; its key is not here, so the sender\nstays with the old one and nothing is removed")
 	fl.BoolVar(&f.skip, "skip-rotation", false, "rotate nothing: the control, which must fail")
 	fl.BoolVar(&f.plain, "plain", false, "plain lines on a terminal too")
-	fl.BoolVar(&f.secure, "secure", false, "with TLS, client certificates, tokens, rights and a second person, and with all that must be refused tried")
+	fl.BoolVar(&f.secure, "secure", false, "with TLS, client certificates, tokens, rights, a second person and the audit log verified,\nand with all that must be refused tried")
+	fl.BoolVar(&f.alter, "alter-audit", false, "with --secure: alter one record of the exported audit log in the end, which must be found")
 	fl.StringVar(&f.dir, "dir", "", "`DIR` for the report and all files (default a new temporary one)")
 	return c
 }
@@ -79,6 +81,9 @@ func (a *app) demo(ctx context.Context, f demoFlags) error {
 	}
 	if f.tenants < 1 || f.tenants > emulator.MaxTenants {
 		return usage("--tenants %d: want 1 to %d", f.tenants, emulator.MaxTenants)
+	}
+	if f.alter && !f.secure {
+		return usage("--alter-audit: only with --secure")
 	}
 	if f.dir == "" {
 		dir, err := os.MkdirTemp("", "crossfade-demo-")
@@ -169,7 +174,13 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return d.conclude()
+	if d.secure == nil {
+		return d.conclude()
+	}
+	if d.json { // Its last line is the summary.
+		return errors.Join(d.secure.audited(ctx), d.conclude())
+	}
+	return errors.Join(d.conclude(), d.secure.audited(ctx))
 }
 
 // by returns the command line in somebody's hands; all are one where nobody proves who

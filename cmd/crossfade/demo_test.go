@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -81,6 +82,18 @@ func TestDemo_SecureRefusesWhatItMust(t *testing.T) {
 	// the limited operator, and four to get round the second person.
 	if n := number(t, s, "refused_calls"); n != float64(6+writes+3+4) {
 		t.Errorf("%v calls were refused, want %d", n, 6+writes+3+4)
+	}
+}
+
+// One altered record of the audit log is found and named.
+func TestDemo_AnAlteredAuditRecordIsNamed(t *testing.T) {
+	var out, errOut bytes.Buffer
+	err := run(t.Context(), []string{"demo", "--secure", "--alter-audit", "--tenants", "8", "--plain", "--dir", t.TempDir()}, &out, &errOut)
+	if exitStatus(err) != exitFailures || !regexp.MustCompile(`record \d+ is not the one that was signed: [0-9a-f-]+: RotationService/ApproveRotation by cert:jane`).Match(out.Bytes()) {
+		t.Errorf("exit status %d, want %d and the record named:\n%s%s", exitStatus(err), exitFailures, out.String(), errOut.String())
+	}
+	if status := exitStatus(run(t.Context(), []string{"demo", "--alter-audit"}, &out, &errOut)); status != exitUsage {
+		t.Errorf("--alter-audit without --secure: exit status %d, want %d", status, exitUsage)
 	}
 }
 

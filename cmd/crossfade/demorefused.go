@@ -39,6 +39,9 @@ func (s *secureDemo) tried(ctx context.Context, r refusal) {
 		return
 	}
 	s.refused++
+	if r.code != codes.NotFound { // What is not there, or out of sight, is looked for every day.
+		s.told++
+	}
 	s.say("  refused  %-10s %-48s %s", r.who, r.what, got)
 }
 

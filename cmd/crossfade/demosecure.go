@@ -44,6 +44,7 @@ type secureDemo struct {
 	tokens map[string]string
 
 	refused    int      // calls that were refused as they should be
+	told       int      // of them that the audit log must tell
 	unexpected []string // what was not
 }
 

@@ -135,7 +135,7 @@ Start with "crossfade demo": the whole of it in one process, in a minute.`,
 		a.demoCommand(), a.serveCommand(), a.workCommand(), a.emulateCommand(),
 		a.certificateCommand(), a.tenantsCommand(), a.endpointsCommand(), a.targetsCommand(),
 		a.rotateCommand(), a.rotationCommand(), a.deskCommand(), a.benchCommand(),
-		a.storeCommand(), a.configCommand(), a.webhookCommand(),
+		a.storeCommand(), a.auditCommand(), a.configCommand(), a.webhookCommand(),
 	)
 	for _, c := range root.Commands() {
 		a.wrap(c)

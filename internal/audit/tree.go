@@ -106,3 +106,12 @@ func decodeCheckpoint(b []byte) (Checkpoint, error) {
 	}
 	return c, nil
 }
+
+// NoteOf returns the signed note of a stored checkpoint, "" where there is none.
+func NoteOf(data []byte) string {
+	c, err := decodeCheckpoint(data)
+	if err != nil {
+		return ""
+	}
+	return c.Note
+}
