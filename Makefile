@@ -7,7 +7,7 @@ LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 .PHONY: all
 all: generate lint test
 
-# The generated code stands beside the contract, so only *.pb.go goes. Never put
+# The generated code, and docs/api-reference.md. The code stands beside the contract, so only *.pb.go goes. Never put
 # "clean: true" into buf.gen.yaml: it would delete the contract.
 .PHONY: generate
 generate:

@@ -195,6 +195,7 @@ type castle struct {
 	office *office
 	issuer *provider
 	addr   string
+	web    string // address of the door for browsers
 	rights string // file
 	node   *node
 }
@@ -249,11 +250,15 @@ reflection: true
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.addr = lis.Addr().String()
+	web, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.addr, c.web = lis.Addr().String(), web.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- all(ctx, c.node.mirror.Run, func(ctx context.Context) error { return c.node.api(ctx, lis) })
+		done <- all(ctx, c.node.mirror.Run, func(ctx context.Context) error { return c.node.api(ctx, lis, web) })
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -155,7 +155,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return errors.Join(err, n.close(ctx))
 	}
 	g := n.group(true)
-	g.Add("api", func(ctx context.Context) error { return n.api(ctx, lis) })
+	g.Add("api", func(ctx context.Context) error { return n.api(ctx, lis, nil) })
 	g.Add("sender", d.sender.run)
 	gctx, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -28,6 +28,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	"github.com/crossfade-project/crossfade/internal/webhooks"
+	"github.com/crossfade-project/crossfade/services/bridge"
 	"github.com/crossfade-project/crossfade/services/certificate"
 	"github.com/crossfade-project/crossfade/services/edge"
 	"github.com/crossfade-project/crossfade/services/inventory"
@@ -63,6 +64,7 @@ type nodeConfig struct {
 
 	reflection bool
 	tls        *daemon.ServerTLS // nil: plaintext
+	origins    []string          // of pages that may call by HTTP
 	approvals  rollover.ApprovalPolicy
 	auditKey   secrets.Ref // signs the audit log; "": the one in the embedded store's folder
 	identity   func(*http.Client) (*edge.Identity, error)
@@ -162,8 +164,8 @@ func (n *node) access(ctx context.Context, tenant, host string) (kit.Access, err
 	return kit.Access{Account: account, Secret: s}, err
 }
 
-// api serves gRPC on lis until ctx ends.
-func (n *node) api(ctx context.Context, lis net.Listener) error {
+// api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
+func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	c := edge.Config{Audit: n.audit, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
 	if n.c.tls != nil {
 		c.TLS = n.c.tls.Config()
@@ -187,7 +189,22 @@ func (n *node) api(ctx context.Context, lis net.Listener) error {
 	targetsets.New(targetsets.Config{
 		Store: n.sets, Tenants: n.inventory, Mirror: n.mirror, Requests: n.requests, Now: n.c.clock.Now,
 	}).Register(s)
-	return s.Serve(ctx, lis)
+	if web == nil {
+		return s.Serve(ctx, lis)
+	}
+	bc := bridge.Config{Dial: s.Dial, Log: n.c.log, Origins: n.c.origins}
+	if n.c.tls != nil {
+		bc.TLS = n.c.tls.WebConfig()
+	}
+	b, err := bridge.New(bc)
+	if err != nil {
+		return err
+	}
+	// Told to stop together: the first ends watches, and the second lets their end out.
+	return all(ctx,
+		func(ctx context.Context) error { return s.Serve(ctx, lis) },
+		func(ctx context.Context) error { return b.Serve(ctx, web) },
+	)
 }
 
 // work plans tenants and rotates tasks until ctx ends.

@@ -125,8 +125,11 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		}
 		told := n.countWebhooks()
 		g.Add("webhooks", func(ctx context.Context) error { return n.tell(ctx, told) })
-		g.Add("api", func(ctx context.Context) error { return n.api(ctx, ports.grpc) })
+		g.Add("api", func(ctx context.Context) error { return n.api(ctx, ports.grpc, ports.web) })
 		nc.log.Info("serving", "grpc", ports.grpc.Addr().String(), "ops", ports.ops.Addr().String(), "tls", nc.tls != nil, "identified", c.Identified(), "embedded", c.Embedded(), "workers", f.workers != 0)
+		if ports.web != nil {
+			nc.log.Info("serving browsers", "web", ports.web.Addr().String(), "origins", nc.origins)
+		}
 	} else {
 		nc.log.Info("working", "ops", ports.ops.Addr().String(), "task_slots", nc.taskSlots, "plan_slots", nc.planSlots)
 	}
@@ -174,7 +177,7 @@ func (n *node) group(workers bool) *daemon.Group {
 }
 
 // ports are the open listeners of a process.
-type ports struct{ grpc, ops net.Listener }
+type ports struct{ grpc, web, ops net.Listener } // web: nil where browsers are not served
 
 // listen opens them before anything else is started, so that a port that is
 // taken is said at once.
@@ -189,11 +192,18 @@ func listen(c daemon.Config, api bool) (p ports, err error) {
 		p.close()
 		return p, usage("listen.grpc: %w", err)
 	}
+	if c.Listen.Web == "" {
+		return p, nil
+	}
+	if p.web, err = net.Listen("tcp", c.Listen.Web); err != nil {
+		p.close()
+		return p, usage("listen.web: %w", err)
+	}
 	return p, nil
 }
 
 func (p ports) close() {
-	for _, l := range []net.Listener{p.grpc, p.ops} {
+	for _, l := range []net.Listener{p.grpc, p.web, p.ops} {
 		if l != nil {
 			_ = l.Close() // Nobody has connected yet.
 		}
@@ -207,7 +217,7 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates, webhooks: c.Webhooks,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
-		reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), log: log, registry: daemon.NewRegistry(),
+		origins: c.Web.List(), reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), log: log, registry: daemon.NewRegistry(),
 	}
 	n.jet.Name = "crossfade"
 	if c.Embedded() {

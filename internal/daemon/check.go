@@ -49,19 +49,25 @@ func (c Config) check() []Problem {
 }
 
 func (k *checker) listeners(c Config) {
-	local, ok := k.address("listen.grpc", c.Listen.GRPC)
-	switch {
-	case !ok || local:
-	case c.TLS.Cert == "" && !c.TLS.AllowPlaintext:
-		k.fail("listen.grpc", "others than this machine can reach it: set tls.cert and tls.key, or tls.allow_plaintext")
-	case !c.Identified():
-		k.fail("listen.grpc", "others than this machine can reach it, and it would ask nobody who they are: set tls.client_ca or identity.issuers, and identity.rights")
-	}
+	k.door(c, "listen.grpc", c.Listen.GRPC)
+	k.web(c)
 	k.address("listen.ops", c.Listen.Ops)
 	if c.Listen.Ops == c.Listen.GRPC && !strings.HasSuffix(c.Listen.Ops, ":0") {
 		k.fail("listen.ops", "is the address of listen.grpc; want another")
 	}
 	k.pair("tls", c.TLS.Cert, c.TLS.Key)
+}
+
+// door checks an address of the API.
+func (k *checker) door(c Config, field, addr string) {
+	local, ok := k.address(field, addr)
+	switch {
+	case !ok || local:
+	case c.TLS.Cert == "" && !c.TLS.AllowPlaintext:
+		k.fail(field, "others than this machine can reach it: set tls.cert and tls.key, or tls.allow_plaintext")
+	case !c.Identified():
+		k.fail(field, "others than this machine can reach it, and it would ask nobody who they are: set tls.client_ca or identity.issuers, and identity.rights")
+	}
 }
 
 func (k *checker) broker(c Config) {

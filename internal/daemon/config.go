@@ -22,6 +22,8 @@ type Config struct {
 	Data string `yaml:"data"`
 	// Listen says where the process can be reached.
 	Listen Listen `yaml:"listen"`
+	// Web says which pages may call listen.web.
+	Web Web `yaml:"web"`
 	// TLS says who the gRPC listener proves to be.
 	TLS TLS `yaml:"tls"`
 	// Identity says how callers prove who they are, and what they may do.
@@ -84,11 +86,24 @@ type Listen struct {
 	// GRPC serves the API. Default "127.0.0.1:7443". Beyond loopback it needs
 	// tls.cert and tls.key, or tls.allow_plaintext.
 	GRPC string `yaml:"grpc"`
+	// Web serves the API as JSON over HTTP, for browsers, under the conditions of GRPC
+	// and with the same certificates. Default none.
+	Web string `yaml:"web"`
 	// Ops serves /metrics, /healthz and /readyz over HTTP. Default
 	// "127.0.0.1:7444". It has no log-in and no TLS: whoever reaches it learns how
 	// many targets there are and what fails, but changes nothing. Two processes on
 	// one machine need two addresses.
 	Ops string `yaml:"ops"`
+}
+
+// Web is what browsers are told.
+type Web struct {
+	// Origins are the web pages that may call, as browsers write them, such as
+	// "https://portal.example", with commas between them; at most 64. Default none: no
+	// page may, and whatever is no browser always may. Only with listen.web. A page
+	// that is listed acts for whoever opens it, as far as the browser has a client
+	// certificate for us or the page has a token.
+	Origins string `yaml:"origins"`
 }
 
 // TLS is the identity of the gRPC listener.

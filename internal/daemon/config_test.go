@@ -46,7 +46,9 @@ const everything = `
 data: store
 listen:
   grpc: 0.0.0.0:1
+  web: 0.0.0.0:3
   ops: "[::1]:2"
+web: {origins: "https://portal.example, http://localhost:3000"}
 tls: {cert: a.pem, key: /etc/a.key, client_ca: clients.pem, client_crl: clients.crl, allow_plaintext: true}
 identity:
   rights: rights.yaml
@@ -118,7 +120,8 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	}
 	got.Drivers, got.Gates, got.Webhooks, got.Identity.Issuers, got.Approvals.Rules = nil, nil, nil, nil, nil
 	want := daemon.Config{
-		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Ops: "[::1]:2"}, Reflection: true,
+		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Web: "0.0.0.0:3", Ops: "[::1]:2"}, Reflection: true,
+		Web: daemon.Web{Origins: "https://portal.example, http://localhost:3000"},
 		Audit: daemon.Audit{Key: "file:audit.key"},
 		TLS: daemon.TLS{
 			Cert: in("a.pem"), Key: "/etc/a.key", ClientCA: in("clients.pem"), ClientCRL: in("clients.crl"), AllowPlaintext: true,
@@ -241,6 +244,15 @@ func TestLoad_Refuses(t *testing.T) {
 		{"half a key pair", "tls: {cert: a.pem}\n", "tls.cert"},
 		{"the other half", "tls: {key: a.pem}\n", "tls.key"},
 		{"plaintext for everybody", "listen: {grpc: ':7443'}\n", "listen.grpc"},
+		{"browsers without TLS", "listen: {web: ':7445'}\n", "listen.web"},
+		{"a stranger's anonymous browser", "listen: {web: ':7445'}\ntls: {allow_plaintext: true}\n", "listen.web"},
+		{"browsers where metrics are", "listen: {web: '127.0.0.1:7444'}\n", "listen.web"},
+		{"browsers where gRPC is", "listen: {web: '127.0.0.1:7443'}\n", "listen.web"},
+		{"pages and no door", "web: {origins: 'https://portal.example'}\n", "web.origins"},
+		{"all pages", "listen: {web: '127.0.0.1:7445'}\nweb: {origins: '*'}\n", "web.origins"},
+		{"pages of all of a domain", "listen: {web: '127.0.0.1:7445'}\nweb: {origins: 'https://*.example'}\n", "web.origins"},
+		{"a page with a path", "listen: {web: '127.0.0.1:7445'}\nweb: {origins: 'https://portal.example/'}\n", "web.origins"},
+		{"a page that others can write", "listen: {web: '127.0.0.1:7445'}\nweb: {origins: 'http://portal.example'}\n", "web.origins"},
 		{"one port for two listeners", "listen: {ops: '127.0.0.1:7443'}\n", "listen.ops"},
 		{"a port that is none", "listen: {ops: '127.0.0.1:http'}\n", "listen.ops"},
 		{"no folder", "data: ''\n", "data"},

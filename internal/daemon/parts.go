@@ -56,7 +56,7 @@ func (c Config) OpenClock() (*clock.Clock, error) {
 // for the log when the process starts.
 func (c Config) Warnings() []string {
 	var out []string
-	if c.TLS.Cert == "" && !loopback(c.Listen.GRPC) {
+	if c.TLS.Cert == "" && (!loopback(c.Listen.GRPC) || (c.Listen.Web != "" && !loopback(c.Listen.Web))) {
 		out = append(out, "the API is served without TLS beyond this machine: whoever can write to the network can start rotations")
 	}
 	if !loopback(c.Listen.Ops) {

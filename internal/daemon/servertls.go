@@ -47,6 +47,7 @@ type ServerTLS struct {
 	files   followed
 	looked  time.Time
 	config  *tls.Config
+	web     *tls.Config // config, for browsers
 	trusted []*x509.Certificate
 	revoked *identity.Lists // nil: nobody asks
 	problem error           // of the last look
@@ -102,6 +103,7 @@ func (s *ServerTLS) Problem() error {
 // holds is what the files last held.
 type holds struct {
 	config  *tls.Config
+	web     *tls.Config
 	trusted []*x509.Certificate
 	revoked *identity.Lists
 }
@@ -120,7 +122,7 @@ func (s *ServerTLS) current() holds {
 			s.problem = nil
 		}
 	}
-	return holds{s.config, s.trusted, s.revoked}
+	return holds{s.config, s.web, s.trusted, s.revoked}
 }
 
 // load reads the files if they are not those that were read last.
@@ -141,10 +143,13 @@ func (s *ServerTLS) load(now time.Time) error {
 	if err := s.clients(&c); err != nil {
 		return err
 	}
+	// Both are made once for these files, so that sessions can be taken up again.
+	c.web = c.config.Clone()
+	c.web.NextProtos = []string{"h2", "http/1.1"}
 	if s.config != nil {
 		s.log.Info("the listener has new files", "certificate_ends", pair.Leaf.NotAfter, "client_authorities", len(c.trusted))
 	}
-	s.config, s.trusted, s.revoked, s.files.seen = c.config, c.trusted, c.revoked, infos
+	s.config, s.web, s.trusted, s.revoked, s.files.seen = c.config, c.web, c.trusted, c.revoked, infos
 	return nil
 }
 

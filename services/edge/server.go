@@ -15,7 +15,6 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -93,6 +92,7 @@ type Server struct {
 	health  *health.Server
 	metrics *grpcprom.ServerMetrics
 	gate    *gate
+	inside  *passage // calls of other doors of this process
 }
 
 // NewServer returns a server without services. It panics if the metrics are
@@ -100,7 +100,7 @@ type Server struct {
 func NewServer(c Config) *Server {
 	c = c.withDefaults()
 	s := &Server{
-		c: c, health: health.NewServer(), gate: newGate(c),
+		c: c, health: health.NewServer(), gate: newGate(c), inside: newPassage(),
 		metrics: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram()),
 	}
 	if c.Metrics != nil {
@@ -140,9 +140,7 @@ func NewServer(c Config) *Server {
 		grpc.ConnectionTimeout(20 * time.Second),
 		grpc.WaitForHandlers(true), // So that the store may be closed after Serve.
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")}),
-	}
-	if c.TLS != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(c.TLS)))
+		grpc.Creds(newDoorman(c.TLS)),
 	}
 	s.grpc = grpc.NewServer(opts...)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
@@ -167,15 +165,19 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	defer cancel()
 	wg.Go(func() { s.watchHealth(hctx) })
 
-	served := make(chan error, 1)
+	served, inside := make(chan error, 1), make(chan error, 1)
 	go func() { served <- s.grpc.Serve(lis) }()
+	go func() { inside <- s.grpc.Serve(s.inside) }()
 	select {
 	case err := <-served:
+		_ = s.inside.Close() // Never fails.
+		<-inside             //nolint:errcheck // It was closed.
 		return fmt.Errorf("serving gRPC on %s: %w", lis.Addr(), err)
 	case <-ctx.Done():
 	}
 	if s.stop() {
 		<-served //nolint:errcheck // Told to stop, and stopped.
+		<-inside //nolint:errcheck // As above.
 	}
 	return nil
 }

@@ -173,6 +173,10 @@ func tell(err error, request string) *told {
 	return e
 }
 
+// Status returns what a caller is told of err, for doors that refuse a call before it
+// becomes one. request is its id, or "".
+func Status(err error, request string) *status.Status { return tell(err, request).status }
+
 // newID returns 12 random hex digits.
 func newID() string {
 	var b [6]byte
