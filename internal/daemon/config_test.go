@@ -121,7 +121,7 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	got.Drivers, got.Gates, got.Webhooks, got.Identity.Issuers, got.Approvals.Rules = nil, nil, nil, nil, nil
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Web: "0.0.0.0:3", Ops: "[::1]:2"}, Reflection: true,
-		Web: daemon.Web{Origins: "https://portal.example, http://localhost:3000"},
+		Web:   daemon.Web{Origins: "https://portal.example, http://localhost:3000"},
 		Audit: daemon.Audit{Key: "file:audit.key"},
 		TLS: daemon.TLS{
 			Cert: in("a.pem"), Key: "/etc/a.key", ClientCA: in("clients.pem"), ClientCRL: in("clients.crl"), AllowPlaintext: true,
