@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
+	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
@@ -131,15 +133,15 @@ func write(t *testing.T, path string, b []byte) {
 	}
 }
 
-// issuer is an OpenID Connect provider at issuer.test.
-type issuer struct {
+// provider is an OpenID Connect provider at issuer.test.
+type provider struct {
 	key  *ecdsa.PrivateKey
 	addr string
 }
 
 const issuerURL = "https://issuer.test"
 
-func newIssuer(t *testing.T, o *office) *issuer {
+func newIssuer(t *testing.T, o *office) *provider {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -165,10 +167,10 @@ func newIssuer(t *testing.T, o *office) *issuer {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(lis) }()
 	t.Cleanup(func() { _, _ = srv.Close(), <-done })
-	return &issuer{key, lis.Addr().String()}
+	return &provider{key, lis.Addr().String()}
 }
 
-func (i *issuer) claims(sub string, groups ...string) jwt.MapClaims {
+func (i *provider) claims(sub string, groups ...string) jwt.MapClaims {
 	return jwt.MapClaims{"iss": issuerURL, "aud": "crossfade", "sub": sub, "groups": groups, "exp": time.Now().Add(time.Hour).Unix()}
 }
 
@@ -183,7 +185,7 @@ func token(t *testing.T, key any, method jwt.SigningMethod, c jwt.MapClaims) str
 	return raw
 }
 
-func (i *issuer) token(t *testing.T, sub string, groups ...string) string {
+func (i *provider) token(t *testing.T, sub string, groups ...string) string {
 	t.Helper()
 	return token(t, i.key, jwt.SigningMethodES256, i.claims(sub, groups...))
 }
@@ -191,7 +193,7 @@ func (i *issuer) token(t *testing.T, sub string, groups ...string) string {
 // castle is a whole service that asks everybody who they are.
 type castle struct {
 	office *office
-	issuer *issuer
+	issuer *provider
 	addr   string
 	web    string // address of the door for browsers
 	rights string // file
@@ -365,6 +367,7 @@ func TestAccess_EveryMethodByEverybody(t *testing.T) {
 	}
 	good := c.issuer.token(t, "jane", "admins")
 	withPortal := c.conn(t, &portal)
+	refused := 0 // calls of nobody, and of those who may not
 	for name, who := range map[string]struct {
 		conn *grpc.ClientConn
 		ctx  context.Context
@@ -381,6 +384,7 @@ func TestAccess_EveryMethodByEverybody(t *testing.T) {
 		"two tokens":          {plain, metadata.AppendToOutgoingContext(bearer(good), "authorization", "Bearer "+good)},
 	} {
 		for _, m := range methods() {
+			refused++
 			if got := status.Code(call(who.ctx, who.conn, m)); got != codes.Unauthenticated {
 				t.Errorf("%s calls %s: %s, want Unauthenticated", name, m.FullName(), got)
 			}
@@ -394,6 +398,9 @@ func TestAccess_EveryMethodByEverybody(t *testing.T) {
 		ctx := bearer(c.issuer.token(t, "x", role))
 		for _, m := range methods() {
 			got := status.Code(call(ctx, plain, m))
+			if got == codes.PermissionDenied {
+				refused++
+			}
 			if may := slices.Contains(allowed, string(m.Name())); may == (got == codes.PermissionDenied) || got == codes.Unauthenticated {
 				t.Errorf("%s call %s: %s, want allowed %t", role, m.FullName(), got, may)
 			}
@@ -401,6 +408,9 @@ func TestAccess_EveryMethodByEverybody(t *testing.T) {
 	}
 	for _, m := range methods() { // The certificate works as a token does.
 		got := status.Code(call(t.Context(), withPortal, m))
+		if got == codes.PermissionDenied {
+			refused++
+		}
 		if may := slices.Contains(mayCall()["operators"], string(m.Name())); may == (got == codes.PermissionDenied) || got == codes.Unauthenticated {
 			t.Errorf("the portal's certificate calls %s: %s, want allowed %t", m.FullName(), got, may)
 		}
@@ -417,6 +427,54 @@ func TestAccess_EveryMethodByEverybody(t *testing.T) {
 	}
 	if err := reflectionCall(t, plain, bearer(good)); err != nil {
 		t.Errorf("the contract for an admin = %v", err)
+	}
+	c.told(t, refused+1) // And the contract for nobody.
+}
+
+// told checks that the audit log tells of every refusal, by itself or among those that
+// are counted, and of every change that somebody asked for who may.
+func (c *castle) told(t *testing.T, refused int) {
+	t.Helper()
+	told, asked, answered := 0, map[string]bool{}, map[string]bool{}
+	err := c.node.broker.AuditRecords(t.Context(), func(_ uint64, b []byte) error {
+		r, err := audit.Decode(b)
+		if err != nil {
+			return err
+		}
+		switch {
+		case r.Reason == "UNAUTHENTICATED" || r.Reason == "PERMISSION_DENIED":
+			told++
+		case r.Act == "calls.refused":
+			n, err := strconv.Atoi(r.Detail["more"])
+			if err != nil {
+				return err
+			}
+			told += n
+		case r.Outcome == audit.Asked:
+			asked[r.Act+" "+r.Who] = true
+		default:
+			answered[r.Act+" "+r.Who] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Those that were counted since the last that was told by itself are told with the
+	// next one.
+	if told < 200 || told > refused {
+		t.Errorf("the audit log tells of %d refusals, want 200 at least, and no more than the %d there were", told, refused)
+	}
+	roles := mayCall()
+	for _, m := range methods() {
+		if slices.Contains(roles["viewers"], string(m.Name())) {
+			continue
+		}
+		who := "corp:x"
+		act := fmt.Sprintf("%s/%s", m.Parent().Name(), m.Name())
+		if !asked[act+" "+who] || !answered[act+" "+who] {
+			t.Errorf("the audit log does not tell that %s called %s, and what came of it", who, act)
+		}
 	}
 }
 

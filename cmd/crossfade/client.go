@@ -49,6 +49,7 @@ func (a *app) dial() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	opts = append(opts, hearing(a.heard)...)
 	conn, err := grpc.NewClient(a.address, append(opts, grpc.WithTransportCredentials(creds))...)
 	if err != nil {
 		return nil, usage("--address %q: %w", a.address, err)

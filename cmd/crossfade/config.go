@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/drivers"
 	"github.com/crossfade-project/crossfade/internal/drivers/kit"
@@ -138,6 +139,13 @@ func parts(ctx context.Context, c daemon.Config) []daemon.Found {
 	if c.Identity.Rights != "" {
 		_, err = rights.Open(c.Identity.Rights, time.Now, slog.New(slog.DiscardHandler))
 		out = append(out, wrong("identity.rights", err)...)
+	}
+	if c.Audit.Key != "" {
+		s, err := resolver.Secret(ctx, secrets.Ref(c.Audit.Key))
+		if err == nil {
+			_, _, _, err = audit.ParseSigner(s.Reveal())
+		}
+		out = append(out, wrong("audit.key", err)...)
 	}
 	hooks, err := webhooks.Parse(c.Webhooks)
 	out = append(out, wrong("webhooks", err)...)

@@ -29,6 +29,8 @@ type demoFlags struct {
 	certificate string
 	skip        bool
 	plain       bool
+	secure      bool
+	alter       bool
 	dir         string
 }
 
@@ -66,6 +68,8 @@ switch, as customers were: that is what the rotation is for.`,
 	fl.StringVar(&f.certificate, "certificate", "", "roll out this certificate `FILE` instead; its key is not here, so the sender\nstays with the old one and nothing is removed")
 	fl.BoolVar(&f.skip, "skip-rotation", false, "rotate nothing: the control, which must fail")
 	fl.BoolVar(&f.plain, "plain", false, "plain lines on a terminal too")
+	fl.BoolVar(&f.secure, "secure", false, "with TLS, client certificates, tokens, rights, a second person and the audit log verified,\nand with all that must be refused tried")
+	fl.BoolVar(&f.alter, "alter-audit", false, "with --secure: alter one record of the exported audit log in the end, which must be found")
 	fl.StringVar(&f.dir, "dir", "", "`DIR` for the report and all files (default a new temporary one)")
 	return c
 }
@@ -77,6 +81,9 @@ func (a *app) demo(ctx context.Context, f demoFlags) error {
 	}
 	if f.tenants < 1 || f.tenants > emulator.MaxTenants {
 		return usage("--tenants %d: want 1 to %d", f.tenants, emulator.MaxTenants)
+	}
+	if f.alter && !f.secure {
+		return usage("--alter-audit: only with --secure")
 	}
 	if f.dir == "" {
 		dir, err := os.MkdirTemp("", "crossfade-demo-")
@@ -98,6 +105,7 @@ type demo struct {
 	sender *demoSender
 	begun  time.Time // real time
 	report *report
+	secure *secureDemo // nil: callers prove nothing
 }
 
 // run starts everything, lets the story happen, and stops everything.
@@ -118,15 +126,31 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.cloud.WriteDir(d.path("emulated")); err != nil {
 		return err
 	}
-	n, err := openNode(ctx, d.nodeConfig(log))
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	defer func() { _ = lis.Close() }() // The server has closed it, if there was one.
+	d.address, d.caFile, d.proof = lis.Addr().String(), "", proof{}
+	nc := d.nodeConfig(log)
+	if d.f.secure {
+		if d.secure, err = d.secureAt(ctx, d.address); err != nil {
+			return err
+		}
+		heard, err := os.OpenFile(d.path("answers.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return fmt.Errorf("opening the answers: %w", err)
+		}
+		defer func() { _ = heard.Close() }() // It is for looking at.
+		d.heard = heard
+		if nc, err = d.secure.nodeConfig(log); err != nil {
+			return err
+		}
+	}
+	n, err := openNode(ctx, nc)
 	if err != nil {
 		return err
 	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return errors.Join(fmt.Errorf("listening: %w", err), n.close(ctx))
-	}
-	d.address, d.caFile = lis.Addr().String(), ""
 	if d.sender, err = d.newSender(); err != nil {
 		return errors.Join(err, n.close(ctx))
 	}
@@ -144,10 +168,28 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if serr := <-ended; err == nil || serr != nil && ctx.Err() == nil {
 		err = errors.Join(serr, err)
 	}
+	if d.secure != nil {
+		err = errors.Join(err, prometheus.WriteToTextfile(d.path("metrics.txt"), nc.registry))
+	}
 	if err != nil {
 		return err
 	}
-	return d.conclude()
+	if d.secure == nil {
+		return d.conclude()
+	}
+	if d.json { // Its last line is the summary.
+		return errors.Join(d.secure.audited(ctx), d.conclude())
+	}
+	return errors.Join(d.conclude(), d.secure.audited(ctx))
+}
+
+// by returns the command line in somebody's hands; all are one where nobody proves who
+// they are.
+func (d *demo) by(name string) *app {
+	if d.secure == nil {
+		return d.app
+	}
+	return d.secure.by(name)
 }
 
 func (d *demo) path(name string) string { return filepath.Join(d.f.dir, name) }
@@ -187,25 +229,29 @@ func (d *demo) nodeConfig(log *slog.Logger) nodeConfig {
 
 // story is what the demo shows: import, plan, start, watch, switch, retire.
 func (d *demo) story(ctx context.Context) error {
-	return d.with(func(cl *client) error {
-		ts, err := d.readTenants(d.path("emulated/tenants.yaml"), "")
-		if err != nil {
+	ts, err := d.readTenants(d.path("emulated/tenants.yaml"), "")
+	if err != nil {
+		return err
+	}
+	err = d.by(demoAdmin).with(func(cl *client) error { return d.importTenants(ctx, cl, ts, false) })
+	if err != nil {
+		return err
+	}
+	if d.secure != nil {
+		if err := d.secure.tryStrangers(ctx); err != nil {
 			return err
 		}
-		if err := d.importTenants(ctx, cl, ts, false); err != nil {
-			return err
-		}
-		if err := d.sender.round(ctx); err != nil {
-			return err
-		}
-		d.say("it is %s; the sender has signed in to all %d of its endpoints once", d.clock.Now().Format(time.RFC3339), d.sender.endpoints)
-		if d.f.skip {
-			d.say("nothing is rotated; the clock goes on to the switch at %s …", demoSwitch.Format(time.RFC3339))
-			d.sender.skipTo(demoSwitch.Add(time.Hour))
-			return d.sender.waitFor(ctx, demoSwitch.Add(time.Hour), 1)
-		}
-		return d.rotateAll(ctx, cl)
-	})
+	}
+	if err := d.sender.round(ctx); err != nil {
+		return err
+	}
+	d.say("it is %s; the sender has signed in to all %d of its endpoints once", d.clock.Now().Format(time.RFC3339), d.sender.endpoints)
+	if d.f.skip {
+		d.say("nothing is rotated; the clock goes on to the switch at %s …", demoSwitch.Format(time.RFC3339))
+		d.sender.skipTo(demoSwitch.Add(time.Hour))
+		return d.sender.waitFor(ctx, demoSwitch.Add(time.Hour), 1)
+	}
+	return d.by(demoPortal).with(func(cl *client) error { return d.rotateAll(ctx, cl) })
 }
 
 // rotateAll plans and runs the rotation, while the sender signs in.
@@ -234,6 +280,11 @@ func (d *demo) rotateAll(ctx context.Context, cl *client) error {
 	}
 	if !d.json {
 		if err := d.showPlan(ctx, cl, r); err != nil {
+			return err
+		}
+	}
+	if d.secure != nil {
+		if err := d.secure.approve(ctx, cl, r); err != nil {
 			return err
 		}
 	}

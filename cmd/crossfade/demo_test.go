@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/crossfade-project/crossfade/internal/rights"
+	"github.com/crossfade-project/crossfade/services/edge"
 )
 
 // summaryOf runs a demo and returns its last line, and the exit status.
@@ -59,6 +63,37 @@ func TestDemo_WithoutARotationTheSenderIsRefused(t *testing.T) {
 	sender, ok := s["sender"].(map[string]any)
 	if status != exitFailures || !ok || number(t, sender, "refused") == 0 {
 		t.Errorf("exit status %d, sender %v, want 1 and refusals", status, s["sender"])
+	}
+}
+
+// In the secure demo everything that must be refused is tried, and is refused.
+func TestDemo_SecureRefusesWhatItMust(t *testing.T) {
+	s, status, said := summaryOf(t, "--secure", "--tenants", "12")
+	if status != 0 || number(t, s, "unexpected") != 0 || number(t, s, "retired") == 0 {
+		t.Errorf("exit status %d, %v unexpected, %v retired, want 0, none and some:\n%s", status, s["unexpected"], s["retired"], said)
+	}
+	writes := 0
+	for _, scope := range edge.MethodScopes() {
+		if scope != rights.Read {
+			writes++
+		}
+	}
+	// Six strangers, the viewer by every method that changes something, three tries of
+	// the limited operator, and four to get round the second person.
+	if n := number(t, s, "refused_calls"); n != float64(6+writes+3+4) {
+		t.Errorf("%v calls were refused, want %d", n, 6+writes+3+4)
+	}
+}
+
+// One altered record of the audit log is found and named.
+func TestDemo_AnAlteredAuditRecordIsNamed(t *testing.T) {
+	var out, errOut bytes.Buffer
+	err := run(t.Context(), []string{"demo", "--secure", "--alter-audit", "--tenants", "8", "--plain", "--dir", t.TempDir()}, &out, &errOut)
+	if exitStatus(err) != exitFailures || !regexp.MustCompile(`record \d+ is not the one that was signed: [0-9a-f-]+: RotationService/ApproveRotation by cert:jane`).Match(out.Bytes()) {
+		t.Errorf("exit status %d, want %d and the record named:\n%s%s", exitStatus(err), exitFailures, out.String(), errOut.String())
+	}
+	if status := exitStatus(run(t.Context(), []string{"demo", "--alter-audit"}, &out, &errOut)); status != exitUsage {
+		t.Errorf("--alter-audit without --secure: exit status %d, want %d", status, exitUsage)
 	}
 }
 

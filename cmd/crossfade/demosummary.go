@@ -19,11 +19,15 @@ type demoSummary struct {
 	acsCalls                                      int64
 	took                                          time.Duration
 	unexpected                                    []string
+	refusedCalls                                  int // of callers who may not; 0 where nobody proves who they are
 }
 
 // conclude shows the summary, and says whether the demo kept its promises.
 func (d *demo) conclude() error {
 	s := d.summary()
+	if d.secure != nil {
+		s.unexpected, s.refusedCalls = append(s.unexpected, d.secure.unexpected...), d.secure.refused
+	}
 	if d.json {
 		d.object("summary", s.fields())
 	} else {
@@ -39,7 +43,7 @@ func (d *demo) conclude() error {
 	}{
 		{int64(s.refused), "sign-ins refused where the rotation should have succeeded"},
 		{s.counts.GetFailed(), "targets failed"}, {s.counts.GetConflict(), "targets in conflict"},
-		{int64(len(s.unexpected)), "targets ended other than seeded"},
+		{int64(len(s.unexpected)), "things happened other than seeded"},
 	} {
 		if c.n > 0 {
 			wrong = append(wrong, fmt.Sprintf("%d %s", c.n, c.what))
@@ -131,7 +135,7 @@ func (s demoSummary) fields() map[string]any {
 		"sender": map[string]any{
 			"sign_ins": s.signIns, "refused": s.refused, "refused_not_rotated": s.refusedNotRotated, "no_answer": s.noAnswer,
 		},
-		"acs_calls": s.acsCalls, "seconds": float64(s.took.Milliseconds()) / 1000,
+		"refused_calls": s.refusedCalls, "acs_calls": s.acsCalls, "seconds": float64(s.took.Milliseconds()) / 1000,
 	}
 }
 
@@ -146,6 +150,7 @@ func (s demoSummary) table(d *demo) {
 		{"  advised to move to SAS", fmt.Sprint(c.GetAdvised())},
 		{"sender's sign-ins", fmt.Sprint(s.signIns)}, {"  refused where rotated", fmt.Sprint(s.refused)},
 		{"  refused elsewhere", fmt.Sprint(s.refusedNotRotated)},
+		{"calls refused as they must be", fmt.Sprint(s.refusedCalls)},
 		{"calls to ACS", fmt.Sprint(s.acsCalls)}, {"seconds", fmt.Sprintf("%.1f", s.took.Seconds())},
 	}
 	fmt.Fprintln(d.out)
@@ -159,4 +164,7 @@ func (s demoSummary) table(d *demo) {
 		fmt.Fprintf(d.out, "\nreport: %s\n", d.path("report/report.md"))
 	}
 	fmt.Fprintf(d.out, "log:    %s\n", d.path("service.log"))
+	if d.secure != nil {
+		fmt.Fprintf(d.out, "what callers were answered: %s\nmetrics at the end:         %s\n", d.path("answers.jsonl"), d.path("metrics.txt"))
+	}
 }

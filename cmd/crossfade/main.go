@@ -96,8 +96,9 @@ type app struct {
 	address     string // host:port of the service
 	caFile      string // authorities of the service's certificate; "": plaintext on loopback, else the system's
 	proof       proof
-	serverName  string // name to expect in the service's certificate
-	as          string // who calls, as the service is told; "": the user of this machine
+	serverName  string    // name to expect in the service's certificate
+	heard       io.Writer // takes every answer of the service, a line each; nil: nobody asks
+	as          string    // who calls, as the service is told; "": the user of this machine
 }
 
 // command returns the whole command tree.
@@ -134,7 +135,7 @@ Start with "crossfade demo": the whole of it in one process, in a minute.`,
 		a.demoCommand(), a.serveCommand(), a.workCommand(), a.emulateCommand(),
 		a.certificateCommand(), a.tenantsCommand(), a.endpointsCommand(), a.targetsCommand(),
 		a.rotateCommand(), a.rotationCommand(), a.deskCommand(), a.benchCommand(),
-		a.storeCommand(), a.configCommand(), a.webhookCommand(),
+		a.storeCommand(), a.auditCommand(), a.configCommand(), a.webhookCommand(),
 	)
 	for _, c := range root.Commands() {
 		a.wrap(c)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/certs"
 	"github.com/crossfade-project/crossfade/internal/clock"
 	"github.com/crossfade-project/crossfade/internal/daemon"
@@ -65,6 +66,7 @@ type nodeConfig struct {
 	tls        *daemon.ServerTLS // nil: plaintext
 	origins    []string          // of pages that may call by HTTP
 	approvals  rollover.ApprovalPolicy
+	auditKey   secrets.Ref // signs the audit log; "": the one in the embedded store's folder
 	identity   func(*http.Client) (*edge.Identity, error)
 	log        *slog.Logger
 	registry   *prometheus.Registry
@@ -87,6 +89,7 @@ type node struct {
 	gates     *gates.Set
 	hooks     []webhooks.Hook
 	told      *jet.Bucket // to webhooks
+	audit     *audit.Log
 	metrics   *daemon.Metrics
 }
 
@@ -128,6 +131,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
 	n.told = buckets["webhooks"]
+	n.audit = audit.NewLog(n.broker, c.clock.Now)
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
@@ -162,7 +166,7 @@ func (n *node) access(ctx context.Context, tenant, host string) (kit.Access, err
 
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
 func (n *node) api(ctx context.Context, lis, web net.Listener) error {
-	c := edge.Config{Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
+	c := edge.Config{Audit: n.audit, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
 	if n.c.tls != nil {
 		c.TLS = n.c.tls.Config()
 	}
@@ -225,10 +229,15 @@ func (n *node) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	told := &rotator.Teller{Tasks: n.broker, To: n.audit}
 	r := rotator.New(rotator.Config{
 		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited,
 		Engine: rollover.NewEngine(rollover.Config{
-			Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64, Done: n.metrics.Step,
+			Store: told, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64,
+			Done: func(k rollover.Task, s rollover.Step, took time.Duration, err error) {
+				told.Tried(k, s, took, err)
+				n.metrics.Step(k, s, took, err)
+			},
 			Blocks: n.blocks, Archive: n.certs.Vault(),
 		}),
 	})
@@ -250,7 +259,7 @@ const leaseTime = 5 * time.Second
 func (n *node) conduct(ctx context.Context) error {
 	owner := leader()
 	return conductor.New(conductor.Config{
-		Store: n.broker, Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Gates: n.gates, Now: n.c.clock.Now, Log: n.c.log,
+		Store: conductor.Telling(n.broker, n.audit), Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Gates: n.gates, Now: n.c.clock.Now, Log: n.c.log,
 		Retention: n.c.retention, Deleted: n.metrics.Deleted,
 		Status: func(s conductor.Status) { n.metrics.Conducting(s.Urgent, s.Bulk, s.Slowed, s.Open, s.Pace) },
 		Elect: func(ctx context.Context, lead func(context.Context)) error {

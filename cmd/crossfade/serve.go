@@ -14,6 +14,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rights"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/secrets"
 	"github.com/crossfade-project/crossfade/services/edge"
 )
 
@@ -168,6 +169,7 @@ func (n *node) group(workers bool) *daemon.Group {
 	g.OnStop("broker", n.close)
 	g.Add("mirror", n.mirror.Run)
 	g.Add("conductor", n.conduct)
+	g.Add("audit", n.keepAudit)
 	if workers {
 		g.Add("workers", n.work)
 	}
@@ -215,7 +217,7 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates, webhooks: c.Webhooks,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
-		origins: c.Web.List(), reflection: c.Reflection, log: log, registry: daemon.NewRegistry(),
+		origins: c.Web.List(), reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), log: log, registry: daemon.NewRegistry(),
 	}
 	n.jet.Name = "crossfade"
 	if c.Embedded() {

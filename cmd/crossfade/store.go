@@ -58,25 +58,9 @@ its broker is embedded.`,
 }
 
 func (a *app) storeBackup(ctx context.Context, f storeFlags, out string) (err error) {
-	c, jc, err := f.load()
+	b, err := a.openStore(ctx, f)
 	if err != nil {
 		return err
-	}
-	jc.Log = daemon.NewLogger(daemon.Log{Format: "text", Level: "error"}, a.errOut)
-	if c.Embedded() {
-		used, err := jet.InUse(c.Data)
-		switch {
-		case err != nil:
-			return usage("data: %w", err)
-		case used: // Through the socket of the process that has it.
-			jc.URL, jc.Dir, jc.Local = "nats://127.0.0.1:4222", "", jet.LocalSocket(c.Data)
-		case !jet.Stored(c.Data):
-			return usage("data: there is no store in %s", c.Data)
-		}
-	}
-	b, err := jet.Dial(ctx, jc)
-	if err != nil {
-		return fmt.Errorf("opening the store: %w", err)
 	}
 	defer func() { err = errors.Join(err, b.Close(context.WithoutCancel(ctx))) }()
 	m, err := backup.Write(ctx, out, b, time.Now())
@@ -85,6 +69,32 @@ func (a *app) storeBackup(ctx context.Context, f storeFlags, out string) (err er
 	}
 	a.showManifest("backup", out, m)
 	return nil
+}
+
+// openStore opens the store that a configuration names, to read it: also while a process
+// of the service runs.
+func (a *app) openStore(ctx context.Context, f storeFlags) (*jet.Broker, error) {
+	c, jc, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	jc.Log = daemon.NewLogger(daemon.Log{Format: "text", Level: "error"}, a.errOut)
+	if c.Embedded() {
+		used, err := jet.InUse(c.Data)
+		switch {
+		case err != nil:
+			return nil, usage("data: %w", err)
+		case used: // Through the socket of the process that has it.
+			jc.URL, jc.Dir, jc.Local = "nats://127.0.0.1:4222", "", jet.LocalSocket(c.Data)
+		case !jet.Stored(c.Data):
+			return nil, usage("data: there is no store in %s", c.Data)
+		}
+	}
+	b, err := jet.Dial(ctx, jc)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	return b, nil
 }
 
 func (a *app) storeRestoreCommand() *cobra.Command {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/crossfade-project/crossfade/internal/secrets"
 )
 
 // checker collects what is wrong with a configuration.
@@ -30,6 +32,9 @@ func (c Config) check() []Problem {
 	k.retention(c.Retention)
 	if len(c.Secrets.EnvPrefix) < 4 {
 		k.fail("secrets.env_prefix", "want at least 4 characters: shorter, and a tenants file could name any variable")
+	}
+	if _, err := secrets.ParseRef(c.Audit.Key); c.Audit.Key != "" && err != nil {
+		k.fail("audit.key", "%v", err)
 	}
 	if c.MemoryLimit != 0 && c.MemoryLimit < 128<<20 {
 		k.fail("memory_limit", "want at least 128MiB, or nothing: an idle process takes half of that")

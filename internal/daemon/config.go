@@ -30,6 +30,8 @@ type Config struct {
 	Identity Identity `yaml:"identity"`
 	// Approvals says when somebody else has to approve what a caller asks for.
 	Approvals Approvals `yaml:"approvals"`
+	// Audit says who signs the log of who did what.
+	Audit Audit `yaml:"audit"`
 	// Reflection lets gRPC callers ask for the contract, as grpcurl does. Default
 	// false: it tells strangers what there is.
 	Reflection bool `yaml:"reflection"`
@@ -126,6 +128,15 @@ type TLS struct {
 	// where, and whoever can write to it starts rotations; set it only where a
 	// proxy in the same trusted network speaks TLS with the callers.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
+}
+
+// Audit is the log of who did what.
+type Audit struct {
+	// Key is the reference (env: or file:) of the key that signs the log, as
+	// "crossfade audit key --new" makes it. Default: one that is made in data at the first
+	// start, which whoever can write to the store can use too; with nats.url none, and
+	// nothing is signed. All processes need the same.
+	Key string `yaml:"key"`
 }
 
 // NATS is the broker: embedded without a URL, somebody else's with one.

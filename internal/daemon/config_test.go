@@ -59,6 +59,7 @@ approvals:
   rules:
     large: {acts: start, min_targets: 100, approvers: 2}
 reflection: true
+audit: {key: "file:audit.key"}
 nats:
   url: tls://one:4222,tls://two:4222
   creds: nats.creds
@@ -120,7 +121,8 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	got.Drivers, got.Gates, got.Webhooks, got.Identity.Issuers, got.Approvals.Rules = nil, nil, nil, nil, nil
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Web: "0.0.0.0:3", Ops: "[::1]:2"}, Reflection: true,
-		Web: daemon.Web{Origins: "https://portal.example, http://localhost:3000"},
+		Web:   daemon.Web{Origins: "https://portal.example, http://localhost:3000"},
+		Audit: daemon.Audit{Key: "file:audit.key"},
 		TLS: daemon.TLS{
 			Cert: in("a.pem"), Key: "/etc/a.key", ClientCA: in("clients.pem"), ClientCRL: in("clients.crl"), AllowPlaintext: true,
 		},
@@ -282,6 +284,7 @@ func TestLoad_Refuses(t *testing.T) {
 		{"memory that is not enough", "memory_limit: 64MiB\n", "memory_limit"},
 		{"a level of its own", "log: {level: verbose}\n", "log.level"},
 		{"a form of its own", "log: {format: xml}\n", "log.format"},
+		{"an audit key that is no reference", "audit: {key: PRIVATE+KEY+x}\n", "audit.key"},
 		{"yes instead of true", "reflection: yes\n", "reflection"},
 	}
 	for _, c := range cases {
@@ -315,8 +318,9 @@ func TestConfig_WarnsOfWhatMayBeAMistake(t *testing.T) {
 		{"the defaults", "", 0},
 		{"plaintext beyond loopback", "listen: {grpc: '0.0.0.0:1'}\ntls: {allow_plaintext: true}\nidentity: {rights: r, issuers: {a: {url: 'https://a.example', audience: b}}}", 1},
 		{"metrics for everybody", "listen: {ops: ':9'}", 1},
-		{"a broker without TLS, one replica", "nats: {url: 'nats://broker:4222', replicas: 1}", 2},
-		{"a broker with TLS", "nats: {url: 'tls://broker:4222'}", 0},
+		{"a broker and nobody who signs", "nats: {url: 'tls://broker:4222'}", 1},
+		{"a broker without TLS, one replica", "audit: {key: 'file:k'}\nnats: {url: 'nats://broker:4222', replicas: 1}", 2},
+		{"a broker with TLS", "audit: {key: 'file:k'}\nnats: {url: 'tls://broker:4222'}", 0},
 		{"a test clock and an emulator", "clock: c.json\nnetwork: {dial: {'*.a.example': '127.0.0.1:9'}}", 2},
 		{"lazy sync", "nats: {lazy_sync: true}", 1},
 	}

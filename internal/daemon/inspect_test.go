@@ -43,6 +43,7 @@ secrets:
   dir: secrets
 network:
   ca_file: own/ca.pem
+audit: {key: "file:audit.key"}
 `
 	p.path = p.file("crossfade.yaml")
 	if err := os.WriteFile(p.path, []byte(text), 0o600); err != nil {

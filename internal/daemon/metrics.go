@@ -17,6 +17,7 @@ type Metrics struct {
 	calls *prometheus.HistogramVec
 	lanes lanes
 	gone  prometheus.Counter
+	audit auditing
 }
 
 // NewMetrics returns metrics registered with reg.
@@ -36,7 +37,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "crossfade_rotations_deleted_total", Help: "Ended rotations that this process deleted, as the retention says.",
 	})
 	reg.MustRegister(m.steps, m.calls, m.gone)
-	m.lanes = newLanes(reg)
+	m.lanes, m.audit = newLanes(reg), newAuditing(reg)
 	return m
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/emulator/dataverse"
 	"github.com/crossfade-project/crossfade/internal/emulator/entra"
 	"github.com/crossfade-project/crossfade/internal/emulator/fault"
+	"github.com/crossfade-project/crossfade/internal/emulator/issuer"
 )
 
 // Config of a [Cloud]. The zero value works.
@@ -116,6 +117,7 @@ type Cloud struct {
 	acs       *acs.Server
 	dataverse *dataverse.Server
 	entra     *entra.Server
+	issuer    *issuer.Server
 	latency   time.Duration
 
 	listener net.Listener
@@ -155,6 +157,10 @@ func build(c Config) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
+	portals, err := issuer.New(time.Now)
+	if err != nil {
+		return nil, err
+	}
 	orgs, err := dataverse.New(dataverse.Config{
 		Check: func(token, audience string) (dataverse.Caller, error) {
 			b, err := login.Check(token, audience)
@@ -170,7 +176,7 @@ func build(c Config) (*Cloud, error) {
 		Faults:   acs.Faults{Profile: c.Faults, Seed: c.Seed},
 		Switches: acs.Switches{AllowDuplicateNames: true}, // one tenant has two identities of one name
 	})
-	cloud := &Cloud{world: world, ca: ca, acs: namespaces, dataverse: orgs, entra: login, latency: c.Latency}
+	cloud := &Cloud{world: world, ca: ca, acs: namespaces, dataverse: orgs, entra: login, issuer: portals, latency: c.Latency}
 	return cloud, cloud.load()
 }
 
@@ -239,6 +245,9 @@ func (c *Cloud) Dataverse() *dataverse.Server { return c.dataverse }
 
 // Entra is the server of all logins.
 func (c *Cloud) Entra() *entra.Server { return c.entra }
+
+// Issuer is the provider of the tokens by which portals call Crossfade.
+func (c *Cloud) Issuer() *issuer.Server { return c.issuer }
 
 // World is what there is, and what a rotation should make of it.
 func (c *Cloud) World() *World { return c.world }

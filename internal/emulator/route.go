@@ -8,6 +8,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/emulator/acs"
 	"github.com/crossfade-project/crossfade/internal/emulator/fault"
+	"github.com/crossfade-project/crossfade/internal/emulator/issuer"
 )
 
 // acsSuffixes, crmSuffixes and loginHosts are the names behind which each
@@ -34,11 +35,12 @@ func (c *Cloud) Dial() map[string]string {
 	for _, host := range loginHosts() {
 		dial[host] = c.Addr()
 	}
+	dial[issuer.Host] = c.Addr()
 	return dial
 }
 
 // ServeHTTP sends a call to the server that the Host header names. A host that
-// is none of Microsoft's is answered 404, and one other than the name that TLS
+// is none of theirs is answered 404, and one other than the name that TLS
 // was for 421: it would hide a client that mixes up its hosts.
 func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := fault.HostOf(r)
@@ -55,6 +57,8 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		to = c.dataverse
 	case slices.Contains(loginHosts(), host):
 		to = c.entra
+	case host == issuer.Host:
+		to = c.issuer
 	default:
 		http.NotFound(w, r)
 		return

@@ -48,10 +48,11 @@ type Broker struct {
 	closed chan struct{}  // closed when nc is
 	once   sync.Once      // of Close
 
-	commits commits
-	chunks  *lru.Cache[string, []rollover.Item]
-	certs   *lru.Cache[string, rollover.Credential]
-	plans   *lru.Cache[string, int]
+	commits  commits
+	tellings chan *telling // audit records waiting to be written
+	chunks   *lru.Cache[string, []rollover.Item]
+	certs    *lru.Cache[string, rollover.Credential]
+	plans    *lru.Cache[string, int]
 
 	selections *lru.Cache[string, []string]
 
@@ -109,6 +110,7 @@ func open(ctx context.Context, c Config, ready func(*Broker, context.Context) er
 		return nil, err
 	}
 	b.startCommits()
+	b.startAudit()
 	return b, nil
 }
 

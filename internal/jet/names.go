@@ -12,11 +12,13 @@ import (
 
 // The streams.
 const (
-	streamRotations = "ROT"   // r.<shard>.<rot>, sel.<shard>.<rot>.<n>, m.<shard>.<rot>.<n>
-	streamState     = "STATE" // s.<shard>.<rot>.<ord>, f.<shard>.<rot>.<ord>, d.<shard>.<rot>.<n>
-	streamWork      = "WORK"  // w.t.<host>, w.p.<tenant>, w.c.<rot>/<n>
-	streamLeases    = "LEASE" // l.<key>
-	bucketPrefix    = "B_"    // stream of a bucket; subjects b.<bucket>.<key>
+	streamRotations   = "ROT"    // r.<shard>.<rot>, sel.<shard>.<rot>.<n>, m.<shard>.<rot>.<n>
+	streamState       = "STATE"  // s.<shard>.<rot>.<ord>, f.<shard>.<rot>.<ord>, d.<shard>.<rot>.<n>
+	streamWork        = "WORK"   // w.t.<host>, w.p.<tenant>, w.c.<rot>/<n>
+	streamLeases      = "LEASE"  // l.<key>
+	streamAudit       = "AUDIT"  // a.r: who did what, in order
+	streamCheckpoints = "AUDITC" // a.c: signed checkpoints of AUDIT
+	bucketPrefix      = "B_"     // stream of a bucket; subjects b.<bucket>.<key>
 )
 
 // The first tokens of subjects.
@@ -31,6 +33,12 @@ const (
 	leasePrefix     = "l"
 	keyPrefix       = "b"
 	beatPrefix      = "hands" // of what workers say of themselves
+)
+
+// The subjects of the audit log.
+const (
+	auditRecord     = "a.r"
+	auditCheckpoint = "a.c"
 )
 
 // The headers that we write ourselves.

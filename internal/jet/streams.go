@@ -34,7 +34,7 @@ const webhooksTTL = 90 * 24 * time.Hour
 // shares says which part of MaxStore, in thousandths, each stream may fill.
 func shares() map[string]int64 {
 	return map[string]int64{
-		streamRotations: 300, streamState: 450,
+		streamRotations: 270, streamState: 380, streamAudit: 90, streamCheckpoints: 10,
 		bucketStream("tenants"): 60, bucketStream("endpoints"): 120,
 		bucketStream("certificates"): 15, bucketStream("requests"): 20, bucketStream("webhooks"): 10,
 		bucketStream("blocks"): 5, bucketStream("targetsets"): 5, bucketStream("targetrows"): 15,
@@ -57,6 +57,16 @@ func (b *Broker) lasting() []jetstream.StreamConfig {
 		}
 		out = append(out, c)
 	}
+	// The checkpoints come before what they are of: a back-up has all records that its
+	// checkpoints were signed for, and perhaps some more.
+	for _, c := range []jetstream.StreamConfig{
+		{Name: streamCheckpoints, Subjects: []string{auditCheckpoint}},
+		{Name: streamAudit, Subjects: []string{auditRecord}, AllowAtomicPublish: true, Duplicates: auditWindow},
+	} {
+		// Nothing of it is ever taken away or written over, not even by us.
+		c.MaxMsgsPerSubject, c.DenyDelete, c.DenyPurge = -1, true, true
+		out = append(out, c)
+	}
 	for i := range out {
 		out[i].Retention = jetstream.LimitsPolicy
 		out[i].Storage = jetstream.FileStorage
@@ -64,7 +74,9 @@ func (b *Broker) lasting() []jetstream.StreamConfig {
 		// to append to blocks that it had compressed. Every replica then held a file
 		// that none could read, and the stream stood still for good.
 		out[i].Compression = jetstream.NoCompression
-		out[i].MaxMsgsPerSubject = 1
+		if out[i].MaxMsgsPerSubject == 0 {
+			out[i].MaxMsgsPerSubject = 1
+		}
 		out[i].Discard = jetstream.DiscardNew
 		out[i].MaxBytes = max(1, b.maxStore()/1000*shares()[out[i].Name]+b.maxStore()%1000*shares()[out[i].Name]/1000)
 	}

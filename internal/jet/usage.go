@@ -13,12 +13,12 @@ type Usage struct {
 	Max   int64 // what it may hold; 0 or below: as much as the server has
 }
 
-// Usage returns what rotations and the states of tasks take, by stream.
+// Usage returns what rotations, the states of tasks and the audit log take, by stream.
 func (b *Broker) Usage(ctx context.Context) (map[string]Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, callBudget)
 	defer cancel()
 	out := map[string]Usage{}
-	for _, name := range []string{streamRotations, streamState} {
+	for _, name := range []string{streamRotations, streamState, streamAudit} {
 		err := again(ctx, func(ctx context.Context) error {
 			s, err := b.js.Stream(ctx, name)
 			if err != nil {
@@ -35,7 +35,7 @@ func (b *Broker) Usage(ctx context.Context) (map[string]Usage, error) {
 	return out, nil
 }
 
-// reserve is the part of the two streams of rotations, in percent, that new
+// reserve is the part of the streams of rotations and of the audit log, in percent, that new
 // rotations never take: what was begun is finished in it.
 const reserve = 10
 

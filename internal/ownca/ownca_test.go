@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -85,5 +86,48 @@ func TestWrite_CallersHaveNamesOfTheirOwn(t *testing.T) {
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("Write for caller %q left %v, %v, want nothing", name, left, err)
 		}
+	}
+}
+
+func TestRevoke_NamesWhoIsOutAndNobodyElse(t *testing.T) {
+	dir := t.TempDir()
+	if err := ownca.Write(dir, ownca.Config{Callers: []string{"jane", "mallory"}, Life: time.Hour, Now: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ownca.Revoke(dir, []string{"mallory"}, time.Now(), time.Hour); err != nil {
+		t.Fatalf("Revoke = %v", err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, ownca.RevokedFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(b)
+	list, err := x509.ParseRevocationList(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := func(name string) *x509.Certificate {
+		b, err := os.ReadFile(filepath.Join(dir, name+".pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(b)
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if err := list.CheckSignatureFrom(cert(ownca.Callers)); err != nil {
+		t.Errorf("the list is not the authority's: %v", err)
+	}
+	if n := len(list.RevokedCertificateEntries); n != 1 || list.RevokedCertificateEntries[0].SerialNumber.Cmp(cert("mallory").SerialNumber) != 0 {
+		t.Errorf("%d are revoked, want mallory alone", n)
+	}
+	if err := ownca.Revoke(dir, []string{"../jane"}, time.Now(), time.Hour); err == nil {
+		t.Error("Revoke of a path = nil, want an error")
+	}
+	if err := ownca.Revoke(dir, []string{"nobody"}, time.Now(), time.Hour); err == nil {
+		t.Error("Revoke of nobody = nil, want an error")
 	}
 }

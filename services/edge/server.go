@@ -36,6 +36,9 @@ type Config struct {
 	// Identity says how callers prove who they are, and what they may do. Default: nobody
 	// is asked, names are claimed, and everything is allowed; for loopback only.
 	Identity *Identity
+	// Audit is told of every call that changes something, and of everybody who is refused.
+	// Default: nobody is told.
+	Audit Auditor
 	// Health says whether store and broker can be used now. It is asked every
 	// HealthEvery with a deadline of two seconds, and readiness follows it.
 	Health func(ctx context.Context) error
@@ -106,6 +109,9 @@ func NewServer(c Config) *Server {
 	// Outermost first. Recovery is inside logging, or a panic would leave no
 	// line; tell is inside recovery, so that all see the final status.
 	logOpts, g := logOptions(), newGuard(c.Identity)
+	t := newTeller(c.Audit, func(ctx context.Context, err error) {
+		c.Log.ErrorContext(ctx, "the audit log was not told what came of a call", "request", RequestOf(ctx), "err", err)
+	})
 	recovered := recovery.WithRecoveryHandlerContext(s.recovered)
 	opts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(
@@ -113,14 +119,14 @@ func NewServer(c Config) *Server {
 			nameCall, callingUnary,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
-			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), g.unary, validateUnary,
+			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, t.innerUnary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			s.metrics.StreamServerInterceptor(),
 			nameStream, callingStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, g.stream, validateStream,
+			tellStream, s.gate.stream, t.outerStream, g.stream, t.innerStream, validateStream,
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.

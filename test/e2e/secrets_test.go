@@ -27,41 +27,42 @@ func (f *fleet) needles() map[string][]byte {
 		f.t.Fatal(err)
 	}
 	out := map[string][]byte{}
-	add := func(s string) {
-		if len(s) < 12 {
-			return // Too short to be found by chance only.
-		}
-		out[s] = []byte(s)
-		out["escaped "+s] = []byte(url.QueryEscape(s))
-		out["base64 "+s] = []byte(base64.StdEncoding.EncodeToString([]byte(s)))
-	}
 	for _, s := range secrets {
-		text := string(s)
-		if block, _ := pem.Decode([]byte(text)); block == nil {
-			add(text)
-			continue
-		}
-		// Of a key in PEM each line is a needle, and the bytes within.
-		for rest := []byte(text); ; {
-			var block *pem.Block
-			if block, rest = pem.Decode(rest); block == nil {
-				break
-			}
-			if !strings.Contains(block.Type, "PRIVATE KEY") {
-				continue
-			}
-			half := block.Bytes[len(block.Bytes)/2:]
-			out["key bytes"+string(half[:8])] = half[:32]
-			for i := range 3 { // base64 of a part depends on where it begins
-				enc := base64.StdEncoding.EncodeToString(half[i : i+30])
-				out["key base64 "+enc] = []byte(enc[4:36])
-			}
-		}
+		forms(string(s), out)
 	}
 	if len(out) < 100 {
 		f.t.Fatalf("%d needles: the test looks for little", len(out))
 	}
 	return out
+}
+
+// forms adds to out a secret in each form in which it could be found.
+func forms(text string, out map[string][]byte) {
+	if block, _ := pem.Decode([]byte(text)); block == nil {
+		if len(text) >= 12 { // Shorter ones are found by chance.
+			out[text] = []byte(text)
+			out["escaped "+text] = []byte(url.QueryEscape(text))
+			out["base64 "+text] = []byte(base64.StdEncoding.EncodeToString([]byte(text)))
+		}
+		return
+	}
+	// Of a key in PEM the bytes within, and their base64.
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return
+		}
+		if !strings.Contains(block.Type, "PRIVATE KEY") {
+			continue
+		}
+		half := block.Bytes[len(block.Bytes)/2:]
+		n := min(len(half), 32)
+		out["key bytes"+string(half[:8])] = half[:n]
+		for i := range 3 { // base64 of a part depends on where it begins
+			enc := base64.StdEncoding.EncodeToString(half[i:n])
+			out["key base64 "+enc] = []byte(enc[4 : len(enc)-8])
+		}
+	}
 }
 
 // Nothing that NATS stores, nothing that is logged and nothing that is answered
@@ -84,7 +85,7 @@ func TestSecrets_AreNowhere(t *testing.T) {
 		"the report":  []byte(f.ok("--json", "rotation", "report", name)),
 		"the tenants": []byte(f.ok("--json", "tenants", "list")),
 	}
-	messages := f.stored(broker, hay)
+	messages := stored(t, broker, hay)
 	if messages < 100 {
 		t.Fatalf("the broker holds %d messages: the test looks at little", messages)
 	}
@@ -125,18 +126,18 @@ func (f *fleet) firstSecret() string {
 
 // stored puts every message of every stream into hay, as the server
 // reads it.
-func (f *fleet) stored(broker string, hay map[string][]byte) int {
-	f.t.Helper()
+func stored(t *testing.T, broker string, hay map[string][]byte) int {
+	t.Helper()
 	nc, err := nats.Connect("nats://" + broker)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	messages := 0
 	streams := js.ListStreams(ctx)
@@ -144,7 +145,7 @@ func (f *fleet) stored(broker string, hay map[string][]byte) int {
 		var all bytes.Buffer
 		s, err := js.Stream(ctx, info.Config.Name)
 		if err != nil {
-			f.t.Fatal(err)
+			t.Fatal(err)
 		}
 		for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
 			m, err := s.GetMsg(ctx, seq)
@@ -161,7 +162,7 @@ func (f *fleet) stored(broker string, hay map[string][]byte) int {
 		hay["stream "+info.Config.Name] = all.Bytes()
 	}
 	if err := streams.Err(); err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return messages
 }

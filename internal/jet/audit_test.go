@@ -1,0 +1,105 @@
+package jet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/jet"
+	"github.com/crossfade-project/crossfade/internal/rollover"
+)
+
+func auditOf(t *testing.T, b *jet.Broker) map[uint64]string {
+	t.Helper()
+	got := map[uint64]string{}
+	err := b.AuditRecords(t.Context(), func(seq uint64, data []byte) error {
+		got[seq] = string(data)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// Many tellers at once: each record is there once, and their sequences have no gap.
+func TestAudit_ManyTellersAndNoGap(t *testing.T) {
+	b := open(t, jet.Config{Dir: t.TempDir()})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	const n = 500
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			for range 2 { // Told twice, as after a lost answer.
+				if err := b.AppendAudit(ctx, fmt.Sprint("id-", i), []byte(fmt.Sprint("record ", i))); err != nil {
+					t.Errorf("AppendAudit %d = %v", i, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	got := auditOf(t, b)
+	if len(got) != n {
+		t.Fatalf("%d records are there, want %d", len(got), n)
+	}
+	texts := map[string]bool{}
+	for seq := uint64(1); seq <= n; seq++ {
+		if got[seq] == "" || texts[got[seq]] {
+			t.Fatalf("at sequence %d stands %q, want each record once and no gap", seq, got[seq])
+		}
+		texts[got[seq]] = true
+	}
+}
+
+func TestAudit_CheckpointsFollowEachOther(t *testing.T) {
+	b := open(t, jet.Config{Dir: t.TempDir()})
+	one, err := b.AppendCheckpoint(t.Context(), 0, []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.AppendCheckpoint(t.Context(), 0, []byte("beside")); !errors.Is(err, rollover.ErrConflict) {
+		t.Errorf("a second first checkpoint = %v, want ErrConflict", err)
+	}
+	if _, err := b.AppendCheckpoint(t.Context(), one, []byte("two")); err != nil {
+		t.Errorf("the next checkpoint = %v", err)
+	}
+	var got []string
+	err = b.AuditCheckpoints(t.Context(), func(_ uint64, data []byte) error {
+		got = append(got, string(data))
+		return nil
+	})
+	if err != nil || fmt.Sprint(got) != "[one two]" {
+		t.Errorf("AuditCheckpoints = %q, %v", got, err)
+	}
+}
+
+// A log goes on where it was after a restart, and what is behind a sequence is read
+// alone.
+func TestAudit_GoesOnAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, jet.Config{Dir: dir})
+	for i := range 3 {
+		if err := b.AppendAudit(t.Context(), fmt.Sprint(i), []byte{byte('a' + i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, jet.Config{Dir: dir})
+	if err := b.AppendAudit(t.Context(), "3", []byte("d")); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	err := b.AuditRecordsAfter(t.Context(), 2, func(seq uint64, data []byte) error {
+		got += fmt.Sprint(seq, string(data), " ")
+		return nil
+	})
+	if err != nil || got != "3c 4d " {
+		t.Errorf("records behind 2 = %q, %v", got, err)
+	}
+}
