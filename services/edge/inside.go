@@ -31,7 +31,7 @@ func (s *Server) Dial(from Origin) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.inside.dial(ctx, from) }),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithNoProxy(),
-		grpc.WithReadBufferSize(insideBuffer), grpc.WithWriteBufferSize(insideBuffer), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(insideBuffer), grpc.WithWriteBufferSize(insideBuffer),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("making a client inside: %w", err)

@@ -134,7 +134,7 @@ func TestWeb_AWatchGoesOnAfterAKillWithoutGapOrRepeat(t *testing.T) {
 	f.setUp()
 	name := between(t, f.ok(f.rotateFlags("--plan-only")...), "plan of ", ":")
 	client := f.webClient("operator")
-	get := func(last string) *http.Response {
+	get := func(last string) io.Reader {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		t.Cleanup(cancel)
@@ -156,12 +156,12 @@ func TestWeb_AWatchGoesOnAfterAKillWithoutGapOrRepeat(t *testing.T) {
 			b, _ := io.ReadAll(resp.Body)
 			t.Fatalf("watching: status %d, %s", resp.StatusCode, b)
 		}
-		return resp
+		return resp.Body
 	}
 	p := &page{t: t, revisions: map[string]int64{}, outcomes: map[string]string{}}
 	first := get("")
 	started := false
-	enough := events(first.Body, func(e event) bool {
+	enough := events(first, func(e event) bool {
 		p.see(e)
 		if !started && p.snapshots > 0 && len(p.revisions) > 0 {
 			started = true
@@ -174,11 +174,11 @@ func TestWeb_AWatchGoesOnAfterAKillWithoutGapOrRepeat(t *testing.T) {
 	}
 	served.kill()
 	// What was on its way when the service died may still come.
-	events(first.Body, func(e event) bool { p.see(e); return false })
+	events(first, func(e event) bool { p.see(e); return false })
 	before := p.told
 	f.serve("--config", config)
 	f.advance(switchAt.Sub(f.clock.Now()) + 10*time.Minute)
-	events(get(p.cursor).Body, func(e event) bool { p.see(e); return p.ended })
+	events(get(p.cursor), func(e event) bool { p.see(e); return p.ended })
 	if !p.ended || p.state != "STATE_SUCCEEDED" || p.snapshots != 1 || p.told <= before {
 		t.Errorf("the watch ended: %v, in %s, after %d snapshots and %d+%d changes", p.ended, p.state, p.snapshots, before, p.told-before)
 	}
