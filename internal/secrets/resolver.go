@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 	"unicode/utf8"
 )
 
@@ -45,12 +46,25 @@ type Config struct {
 	// MaxBytes bounds the size of a secret, in bytes; 0 or less means
 	// [DefaultMaxBytes]. A longer one is an error, never cut.
 	MaxBytes int64
+	// Stores keep the secrets of the schemes azkv and vault; a reference of a scheme
+	// without one is refused.
+	Stores map[string]Store
+	// CacheFor is for how long what a store said is used without asking again; 0 means
+	// [DefaultCacheFor].
+	CacheFor time.Duration
+	// Now is the machine's time; nil means time.Now.
+	Now func() time.Time
+	// Looked is told of every question to a store: its scheme, and "found", "missing",
+	// "forbidden" or "unreachable". nil: nobody is told.
+	Looked func(scheme, result string)
 }
 
-// Resolver finds secrets by reference. It keeps none: each call reads anew, so
-// that a changed file or mount is seen at once. It is safe for concurrent use.
+// Resolver finds secrets by reference. Of files and variables it keeps none: each call
+// reads anew, so that a changed file or mount is seen at once. What a store said it keeps
+// in memory for CacheFor. It is safe for concurrent use.
 type Resolver struct {
-	cfg Config
+	cfg   Config
+	cache *cache
 }
 
 // New returns a resolver. It opens nothing: a folder that does not exist shows
@@ -62,7 +76,48 @@ func New(cfg Config) *Resolver {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = DefaultMaxBytes
 	}
-	return &Resolver{cfg: cfg}
+	if cfg.CacheFor <= 0 {
+		cfg.CacheFor = DefaultCacheFor
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Looked == nil {
+		cfg.Looked = func(string, string) {}
+	}
+	return &Resolver{cfg: cfg, cache: newCache(cfg.CacheFor, cfg.Now, cfg.Looked)}
+}
+
+// store returns where a reference's secret is kept, nil for variables and files.
+func (r *Resolver) store(ref Ref) (Store, error) {
+	scheme, _ := ref.split()
+	if scheme == schemeEnv || scheme == schemeFile {
+		return nil, nil
+	}
+	s := r.cfg.Stores[scheme]
+	if s == nil {
+		return nil, fmt.Errorf("reading secret %s: no store of %s: references is configured: %w", ref, scheme, ErrForbidden)
+	}
+	return s, nil
+}
+
+// Anew is for a secret that was refused where it was used: it reads past what is
+// remembered, and reports whether there is another value now. A store is asked for one
+// secret at most every half minute. Errors are those of Secret.
+func (r *Resolver) Anew(ctx context.Context, ref Ref, refused Secret) (Secret, bool, error) {
+	if _, err := ParseRef(string(ref)); err != nil {
+		return Secret{}, false, fmt.Errorf("reading a secret: %w", err)
+	}
+	s, err := r.store(ref)
+	if err != nil {
+		return Secret{}, false, err
+	}
+	if s != nil {
+		v, other, err := r.cache.anew(ctx, s, ref, refused)
+		return v, other, err
+	}
+	v, err := r.Secret(ctx, ref)
+	return v, err == nil && v.Reveal() != refused.Reveal(), err
 }
 
 // Secret reads the secret behind ref; of a text, without the line end at its end. Its
@@ -76,8 +131,14 @@ func (r *Resolver) Secret(ctx context.Context, ref Ref) (Secret, error) {
 	if _, err := ParseRef(string(ref)); err != nil {
 		return Secret{}, fmt.Errorf("reading a secret: %w", err)
 	}
+	s, err := r.store(ref)
+	if err != nil {
+		return Secret{}, err
+	}
+	if s != nil {
+		return r.cache.get(ctx, s, ref)
+	}
 	var value string
-	var err error
 	switch scheme, rest := ref.split(); scheme {
 	case schemeEnv:
 		value, err = r.fromEnv(rest)

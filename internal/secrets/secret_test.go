@@ -122,8 +122,10 @@ func TestSecret_ZeroIsEmpty(t *testing.T) {
 	}
 }
 
-func TestParseRef_TakesBothSchemes(t *testing.T) {
-	for _, in := range []string{"env:CROSSFADE_SECRET_A1", "env:_X", "file:a", "file:a/b.c/d-e", "file:.hidden", "file:..a"} {
+func TestParseRef_TakesAllSchemes(t *testing.T) {
+	for _, in := range []string{"env:CROSSFADE_SECRET_A1", "env:_X", "file:a", "file:a/b.c/d-e", "file:.hidden", "file:..a",
+		"azkv://contoso.vault.azure.net/acs-key", "azkv://contoso.vault.azure.net/a/0123456789abcdef0123456789abcdef",
+		"vault://kv/crossfade/contoso#acs_key", "vault://secret/a#b.c"} {
 		if got, err := secrets.ParseRef(in); err != nil || string(got) != in || !got.Valid() {
 			t.Errorf("ParseRef(%q) = %q, %v, want it as it is", in, got, err)
 		}
@@ -134,7 +136,8 @@ func TestParseRef_RefusesTheRestAndDoesNotRepeatIt(t *testing.T) {
 	for _, in := range []string{
 		"", "hunter2", "hunter2:x", "Zm9vYmFyaHVudGVyMg==", "vault:hunter2", "ENV:HUNTER2", "env:", "env:hunter2", "env:1HUNTER2", "env:HUNTER-2", "file:",
 		"file:/etc/hunter2", "file:../hunter2", "file:a/../hunter2", "file:a//hunter2", "file:./hunter2", "file:hunter2/", "file:.", "file:..",
-		`file:a\hunter2`, "file:C:hunter2", "file:hunter2\x00", "file:hunter2\n", "file:" + strings.Repeat("hunter2", 100),
+		`file:a\hunter2`, "file:C:hunter2", "file:hunter2\x00", "file:hunter2\n", "azkv:hunter2", "azkv://hunter2/a", "azkv://HUNTER2.vault.azure.net/a", "azkv://v.azure.net/hunter2_x", "azkv://v.azure.net/a/hunter2",
+		"azkv://u:hunter2@v.azure.net/a", "azkv://v.azure.net:443/hunter2", "vault://kv/hunter2", "vault://kv/../hunter2#f", "vault://kv/a//hunter2#f", "vault:///hunter2#f", "vault://kv/hunter2#", "vault://kv/hunter2?#f", "file:" + strings.Repeat("hunter2", 100),
 	} {
 		got, err := secrets.ParseRef(in)
 		if !errors.Is(err, secrets.ErrRef) || got != "" || secrets.Ref(in).Valid() {
@@ -145,7 +148,7 @@ func TestParseRef_RefusesTheRestAndDoesNotRepeatIt(t *testing.T) {
 			t.Errorf("ParseRef(%q) repeats what it was given: %v", in, err)
 		}
 	}
-	if _, err := secrets.ParseRef("vault:x"); err == nil || !strings.Contains(err.Error(), "env:") || !strings.Contains(err.Error(), "file:") {
-		t.Errorf("ParseRef(vault:x) = %v, want the known schemes named", err)
+	if _, err := secrets.ParseRef("keepass:x"); err == nil || !strings.Contains(err.Error(), "env:") || !strings.Contains(err.Error(), "vault:") {
+		t.Errorf("ParseRef(keepass:x) = %v, want the known schemes named", err)
 	}
 }

@@ -1,0 +1,283 @@
+package vault_test
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/secrets/vault"
+)
+
+// vaultServer answers as Vault does: KV version 2 at kv/, AppRole, tokens that end.
+type vaultServer struct {
+	t    *testing.T
+	tls  *httptest.Server
+	ca   string
+	role string
+	key  string
+
+	mu      sync.Mutex
+	tokens  map[string]bool // those that are good
+	issued  int
+	logins  int
+	renewed int
+	reads   int
+	lease   int // seconds
+	status  int // answered to every read; 0: as usual
+	data    map[string]map[string]any
+}
+
+func newVault(t *testing.T) *vaultServer {
+	t.Helper()
+	v := &vaultServer{t: t, role: "role-1", key: "secret-id-4711", tokens: map[string]bool{}, lease: 3600, data: map[string]map[string]any{
+		"crossfade/contoso": {"acs_key": "the-management-key", "number": 7, "empty": ""},
+	}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/kv/data/{path...}", v.read)
+	mux.HandleFunc("PUT /v1/auth/approle/login", v.login)
+	mux.HandleFunc("POST /v1/auth/approle/login", v.login)
+	mux.HandleFunc("PUT /v1/auth/token/renew-self", v.renew)
+	v.tls = httptest.NewTLSServer(mux)
+	t.Cleanup(v.tls.Close)
+	v.ca = filepath.Join(t.TempDir(), "ca.pem")
+	b := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: v.tls.Certificate().Raw})
+	if err := os.WriteFile(v.ca, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func refuse(w http.ResponseWriter, status int, text string) {
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{text}})
+}
+
+func (v *vaultServer) read(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.reads++
+	switch d, ok := v.data[r.PathValue("path")]; {
+	case v.status != 0:
+		refuse(w, v.status, "the-management-key may be quoted here")
+	case !v.tokens[r.Header.Get("X-Vault-Token")]:
+		refuse(w, http.StatusForbidden, "permission denied")
+	case r.PathValue("path") == "crossfade/deleted":
+		w.WriteHeader(http.StatusNotFound)
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"data": nil, "metadata": map[string]any{"version": 2, "deletion_time": "2026-11-01T00:00:00Z", "destroyed": false, "created_time": "2026-10-01T00:00:00Z"}}})
+	case !ok:
+		w.WriteHeader(http.StatusNotFound)
+		_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{}})
+	default:
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"data": d, "metadata": map[string]any{"version": 1, "created_time": "2026-10-01T00:00:00Z"}}})
+	}
+}
+
+func (v *vaultServer) login(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.logins++
+	var body struct {
+		Role   string `json:"role_id"`
+		Secret string `json:"secret_id"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Role != v.role || body.Secret != v.key {
+		refuse(w, http.StatusBadRequest, "invalid role or secret ID "+body.Secret)
+		return
+	}
+	v.grant(w)
+}
+
+func (v *vaultServer) grant(w http.ResponseWriter) {
+	v.issued++
+	token := fmt.Sprintf("hvs.token-%d", v.issued)
+	v.tokens[token] = true
+	_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": v.lease, "renewable": true}})
+}
+
+func (v *vaultServer) renew(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	token := r.Header.Get("X-Vault-Token")
+	if !v.tokens[token] {
+		refuse(w, http.StatusForbidden, "permission denied")
+		return
+	}
+	v.renewed++
+	_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": v.lease, "renewable": true}})
+}
+
+func value(text string) func(context.Context) (secrets.Secret, error) {
+	return func(context.Context) (secrets.Secret, error) { return secrets.NewSecret(text), nil }
+}
+
+func (v *vaultServer) store(adjust func(*vault.Config)) *vault.Store {
+	v.t.Helper()
+	c := vault.Config{Address: v.tls.URL, CAFile: v.ca, RoleID: value(v.role), SecretID: value(v.key)}
+	if adjust != nil {
+		adjust(&c)
+	}
+	s, err := vault.New(c)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return s
+}
+
+const contoso = secrets.Ref("vault://kv/crossfade/contoso#acs_key")
+
+func TestGet_ByAppRole(t *testing.T) {
+	v := newVault(t)
+	s := v.store(nil)
+	for range 3 {
+		got, err := s.Get(t.Context(), contoso)
+		if err != nil || got.Reveal() != "the-management-key" {
+			t.Fatalf("Get = %v, %v", got, err)
+		}
+	}
+	if v.logins != 1 {
+		t.Errorf("it signed in %d times, want once", v.logins)
+	}
+}
+
+func TestGet_ByTokenThatIsReadEachTime(t *testing.T) {
+	v := newVault(t)
+	v.tokens["hvs.one"] = true
+	now := "hvs.one"
+	s := v.store(func(c *vault.Config) {
+		c.RoleID, c.SecretID = nil, nil
+		c.Token = func(context.Context) (secrets.Secret, error) { return secrets.NewSecret(now), nil }
+	})
+	if _, err := s.Get(t.Context(), contoso); err != nil {
+		t.Fatal(err)
+	}
+	v.tokens = map[string]bool{"hvs.two": true} // An agent has renewed it in its file.
+	now = "hvs.two"
+	if _, err := s.Get(t.Context(), contoso); err != nil {
+		t.Errorf("with the new token: %v", err)
+	}
+}
+
+// A token that was revoked is taken for a new one once; a policy that forbids is not
+// stormed.
+func TestGet_SignsInAgainOnce(t *testing.T) {
+	v := newVault(t)
+	s := v.store(nil)
+	if _, err := s.Get(t.Context(), contoso); err != nil {
+		t.Fatal(err)
+	}
+	v.mu.Lock()
+	v.tokens = map[string]bool{}
+	v.mu.Unlock()
+	if _, err := s.Get(t.Context(), contoso); err != nil || v.logins != 2 {
+		t.Errorf("after the token was revoked: %v, %d log-ins, want 2", err, v.logins)
+	}
+	v.status = http.StatusForbidden
+	reads := v.reads
+	if _, err := s.Get(t.Context(), contoso); !errors.Is(err, secrets.ErrForbidden) || v.reads != reads+2 {
+		t.Errorf("where the policy forbids: %v after %d reads, want ErrForbidden after 2", err, v.reads-reads)
+	}
+}
+
+func TestGet_RenewsItsTokenBeforeItEnds(t *testing.T) {
+	v := newVault(t)
+	now := time.Now()
+	s := v.store(func(c *vault.Config) { c.Now = func() time.Time { return now } })
+	if _, err := s.Get(t.Context(), contoso); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(50 * time.Minute)
+	if _, err := s.Get(t.Context(), contoso); err != nil || v.renewed != 1 || v.logins != 1 {
+		t.Errorf("Get = %v with %d renewals and %d log-ins, want one each", err, v.renewed, v.logins)
+	}
+	v.mu.Lock()
+	v.tokens = map[string]bool{} // It cannot be renewed any more.
+	v.mu.Unlock()
+	now = now.Add(50 * time.Minute)
+	if _, err := s.Get(t.Context(), contoso); err != nil || v.logins != 2 {
+		t.Errorf("Get = %v with %d log-ins, want a second one", err, v.logins)
+	}
+}
+
+func TestGet_SaysWhatIsWrongAndNoMore(t *testing.T) {
+	v := newVault(t)
+	for name, c := range map[string]struct {
+		ref    secrets.Ref
+		status int
+		want   error
+		mounts []string
+	}{
+		"no such secret": {"vault://kv/crossfade/nobody#acs_key", 0, secrets.ErrMissing, nil},
+		"deleted":        {"vault://kv/crossfade/deleted#acs_key", 0, secrets.ErrMissing, nil},
+		"no such field":  {"vault://kv/crossfade/contoso#nothing", 0, secrets.ErrMissing, nil},
+		"no text":        {"vault://kv/crossfade/contoso#number", 0, secrets.ErrMissing, nil},
+		"empty":          {"vault://kv/crossfade/contoso#empty", 0, secrets.ErrMissing, nil},
+		"another mount":  {contoso, 0, secrets.ErrForbidden, []string{"other"}},
+		"sealed":         {contoso, http.StatusServiceUnavailable, nil, nil},
+		"throttled":      {contoso, http.StatusTooManyRequests, nil, nil},
+		"another scheme": {"env:X", 0, secrets.ErrRef, nil},
+	} {
+		v.mu.Lock()
+		v.status = c.status
+		v.mu.Unlock()
+		got, err := v.store(func(cfg *vault.Config) { cfg.Mounts = c.mounts }).Get(t.Context(), c.ref)
+		if err == nil || !got.IsZero() || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+			continue
+		}
+		if c.want == nil && (errors.Is(err, secrets.ErrMissing) || errors.Is(err, secrets.ErrForbidden)) {
+			t.Errorf("%s: %v, want an error that asking again may mend", name, err)
+		}
+		for _, secret := range []string{"the-management-key", v.key, "hvs."} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: the error tells a secret: %v", name, err)
+			}
+		}
+	}
+	wrong := v.store(func(c *vault.Config) { c.SecretID = value("another-secret-id") })
+	v.mu.Lock()
+	v.status = 0
+	v.mu.Unlock()
+	if _, err := wrong.Get(t.Context(), contoso); !errors.Is(err, secrets.ErrForbidden) || strings.Contains(err.Error(), "another-secret-id") {
+		t.Errorf("with a wrong secret id: %v, want ErrForbidden without it", err)
+	}
+	v.tls.Close()
+	if _, err := v.store(nil).Get(t.Context(), contoso); err == nil || errors.Is(err, secrets.ErrForbidden) || errors.Is(err, secrets.ErrMissing) {
+		t.Errorf("of a server that is away: %v, want an error that asking again may mend", err)
+	}
+}
+
+func TestGet_TrustsOnlyItsAuthorities(t *testing.T) {
+	v := newVault(t)
+	s := v.store(func(c *vault.Config) { c.CAFile = "" })
+	if _, err := s.Get(t.Context(), contoso); err == nil || v.logins != 0 {
+		t.Errorf("Get = %v with %d log-ins, want that a stranger's certificate is refused", err, v.logins)
+	}
+}
+
+func TestNew_RefusesWhatCannotBeMeant(t *testing.T) {
+	one := value("x")
+	for name, c := range map[string]vault.Config{
+		"no address":     {Token: one},
+		"http":           {Address: "http://vault.example", Token: one},
+		"a password":     {Address: "https://u:p@vault.example", Token: one},
+		"nobody":         {Address: "https://vault.example"},
+		"both":           {Address: "https://vault.example", Token: one, RoleID: one, SecretID: one},
+		"half a role":    {Address: "https://vault.example", RoleID: one},
+		"no authorities": {Address: "https://vault.example", Token: one, CAFile: "/nowhere"},
+	} {
+		if _, err := vault.New(c); err == nil {
+			t.Errorf("%s: New = nil, want an error", name)
+		}
+	}
+}
