@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/crossfade-project/crossfade/internal/audit"
+	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/secrets"
 )
 
@@ -81,7 +82,15 @@ func (f *auditFlags) signer(ctx context.Context) (signer, verifier string, err e
 	}
 	switch {
 	case c.Audit.Key != "":
-		s, err := secrets.New(c.Resolver()).Secret(ctx, secrets.Ref(c.Audit.Key))
+		client, err := outbound.New(c.Outbound())
+		if err != nil {
+			return "", "", usage("network: %w", err)
+		}
+		resolver, err := resolverOf(c, client)
+		if err != nil {
+			return "", "", usage("%w", err)
+		}
+		s, err := resolver.Secret(ctx, secrets.Ref(c.Audit.Key))
 		if err != nil {
 			return "", "", usage("audit.key: %w", err)
 		}

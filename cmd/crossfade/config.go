@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -124,7 +125,10 @@ func parts(ctx context.Context, c daemon.Config) []daemon.Found {
 	if err != nil {
 		return wrong("network", err)
 	}
-	resolver := secrets.New(c.Resolver())
+	resolver, err := resolverOf(c, client)
+	if err != nil {
+		return wrong("secrets", err)
+	}
 	_, err = drivers.Open(c.Drivers, kit.Kit{
 		HTTP: client, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Access:  func(context.Context, string, string) (kit.Access, error) { return kit.Access{}, kit.ErrNoAccess },
@@ -165,6 +169,16 @@ func parts(ctx context.Context, c daemon.Config) []daemon.Found {
 		}
 	}
 	return out
+}
+
+// resolverOf returns what finds secrets, as a process of the service would.
+func resolverOf(c daemon.Config, client *http.Client) (*secrets.Resolver, error) {
+	cfg := c.Resolver()
+	var err error
+	if cfg.Stores, err = c.Stores(client); err != nil {
+		return nil, err
+	}
+	return secrets.New(cfg), nil
 }
 
 // reachable asks the broker whether it is one that can be used.

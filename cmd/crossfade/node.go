@@ -45,6 +45,7 @@ type nodeConfig struct {
 	jet       jet.Config // Certificate and Log are filled in
 	clock     *clock.Clock
 	secrets   secrets.Config
+	stores    func(*http.Client) (map[string]secrets.Store, error) // of secrets; nil: none
 	outbound  outbound.Config
 	authority string // Entra; empty: by the organisation's cloud
 	// discovery says whether the log-in asks Microsoft which authorities there
@@ -96,10 +97,17 @@ type node struct {
 // openNode connects, or starts the embedded broker, and opens everything that
 // stands on it.
 func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
-	n := &node{c: c, secrets: secrets.New(c.secrets), metrics: daemon.NewMetrics(c.registry)}
+	n := &node{c: c, metrics: daemon.NewMetrics(c.registry)}
 	if n.http, err = outbound.New(c.outbound); err != nil {
 		return nil, fmt.Errorf("making the HTTP client: %w", err)
 	}
+	c.secrets.Looked = n.metrics.SecretLooked
+	if c.stores != nil {
+		if c.secrets.Stores, err = c.stores(n.http); err != nil {
+			return nil, err
+		}
+	}
+	n.secrets = secrets.New(c.secrets)
 	if n.gates, err = gates.Open(gates.Config{Checks: c.gates, HTTP: n.http, Secrets: n.secrets}); err != nil {
 		return nil, fmt.Errorf("opening the gates: %w", err)
 	}
@@ -135,7 +143,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
-		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access,
+		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access, Renew: n.renew,
 		Pace: guard.Pace(kit.NewPacer(c.hostRate, c.hostBurst).Wait),
 		Observe: func(host, op string, status int, took time.Duration) {
 			guard.Observe(host, status)
@@ -162,6 +170,17 @@ func (n *node) access(ctx context.Context, tenant, host string) (kit.Access, err
 		return kit.Access{}, fmt.Errorf("%w: %w", kit.ErrNoAccess, err)
 	}
 	return kit.Access{Account: account, Secret: s}, err
+}
+
+// renew looks past what is remembered for a secret that a host refused, and reports
+// whether there is another one now.
+func (n *node) renew(ctx context.Context, tenant, host string, refused secrets.Secret) (kit.Access, bool, error) {
+	account, ref, err := n.inventory.Access(ctx, tenant, host)
+	if err != nil {
+		return kit.Access{}, false, err
+	}
+	s, other, err := n.secrets.Anew(ctx, ref, refused)
+	return kit.Access{Account: account, Secret: s}, other, err
 }
 
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.

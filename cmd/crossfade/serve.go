@@ -213,7 +213,7 @@ func (p ports) close() {
 // newNodeConfig makes a process's parts of its configuration file.
 func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) {
 	n = nodeConfig{
-		jet: c.Broker(), secrets: c.Resolver(), outbound: c.Outbound(),
+		jet: c.Broker(), secrets: c.Resolver(), stores: c.Stores, outbound: c.Outbound(),
 		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates, webhooks: c.Webhooks,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),

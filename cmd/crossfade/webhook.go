@@ -13,7 +13,6 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/outbound"
-	"github.com/crossfade-project/crossfade/internal/secrets"
 	"github.com/crossfade-project/crossfade/internal/webhooks"
 )
 
@@ -88,11 +87,15 @@ func (a *app) webhookTest(ctx context.Context, config, name string) error {
 		return usage("network: %w", err)
 	}
 	defer client.CloseIdleConnections()
+	resolver, err := resolverOf(c, client)
+	if err != nil {
+		return usage("%w", err)
+	}
 	body, err := json.Marshal(map[string]any{"type": webhooks.Test, "timestamp": time.Now().UTC(), "data": map[string]any{}})
 	if err != nil {
 		return fmt.Errorf("encoding the event: %w", err)
 	}
-	s := webhooks.Sender{HTTP: client, Secrets: secrets.New(c.Resolver()), Now: time.Now}
+	s := webhooks.Sender{HTTP: client, Secrets: resolver, Now: time.Now}
 	id := "msg_" + rand.Text()
 	if err := s.Send(ctx, hooks[i], id, body); err != nil {
 		return fmt.Errorf("webhook %s: %w", name, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/secrets"
 )
 
 // Config is the configuration of one process, all of one YAML file. [Load] reads
@@ -209,6 +210,14 @@ type Secrets struct {
 	// tenants file have any variable of this process sent to a host of its choice,
 	// so at least 4 characters are needed.
 	EnvPrefix string `yaml:"env_prefix"`
+	// CacheFor is for how long a secret of a store is used without asking again, 1s to
+	// 1h. Default 5m. One that is refused where it is used is asked for anew at once, at
+	// most every half minute.
+	CacheFor time.Duration `yaml:"cache_for"`
+	// Vault keeps secrets: vault: references.
+	Vault Vault `yaml:"vault"`
+	// Azure keeps secrets: azkv: references.
+	Azure Azure `yaml:"azure"`
 }
 
 // Network says how other people's servers are reached.
@@ -257,7 +266,7 @@ func Default() Config {
 		Drift:     Drift{MaxRate: 50},
 		// A year's audit, and a month more to begin it.
 		Retention: Retention{For: 400 * 24 * time.Hour, Max: 10_000},
-		Secrets:   Secrets{EnvPrefix: "CROSSFADE_SECRET_"},
+		Secrets:   Secrets{EnvPrefix: "CROSSFADE_SECRET_", CacheFor: secrets.DefaultCacheFor},
 		Log:       Log{Format: "text", Level: "info"},
 	}
 }

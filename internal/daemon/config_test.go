@@ -76,7 +76,12 @@ workers:
   ack_wait: 45s
 drift: {every: 12h, for: 720h, max_rate: 7.5}
 retention: {for: 48h, max: 12}
-secrets: {dir: secrets, env_prefix: OUR_}
+secrets:
+  dir: secrets
+  env_prefix: OUR_
+  cache_for: 90s
+  vault: {address: "https://vault.example:8200", namespace: ns, ca: v.pem, mounts: "kv other", role_id: "file:role", secret_id: "env:OUR_ID"}
+  azure: {vaults: "a.vault.azure.net", credential: certificate, tenant: t, client_id: c, secret: "file:s", certificate: "file:c"}
 network:
   ca_file: roots.pem
   dial:
@@ -135,7 +140,10 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 		Workers:   daemon.Workers{PlanSlots: 3, TaskSlots: 4, PerHostRate: 2.5, PerHostBurst: 6, AckWait: 45 * time.Second},
 		Drift:     daemon.Drift{Every: 12 * time.Hour, For: 720 * time.Hour, MaxRate: 7.5},
 		Retention: daemon.Retention{For: 48 * time.Hour, Max: 12},
-		Secrets:   daemon.Secrets{Dir: in("secrets"), EnvPrefix: "OUR_"},
+		Secrets: daemon.Secrets{Dir: in("secrets"), EnvPrefix: "OUR_", CacheFor: 90 * time.Second,
+			Vault: daemon.Vault{Address: "https://vault.example:8200", Namespace: "ns", CA: in("v.pem"), Mounts: "kv other", RoleID: "file:role", SecretID: "env:OUR_ID"},
+			Azure: daemon.Azure{Vaults: "a.vault.azure.net", Credential: "certificate", Tenant: "t", ClientID: "c", Secret: "file:s", Certificate: "file:c"},
+		},
 		Network: daemon.Network{CAFile: in("roots.pem"), Dial: map[string]string{
 			"*.accesscontrol.windows.net": "127.0.0.1:9443", "login.microsoftonline.com": "127.0.0.1:9443",
 		}},
@@ -157,14 +165,15 @@ func TestLoad_NoFieldIsForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	embeddedOnly := map[string]bool{"nats.listen": true, "nats.lazy_sync": true}
+	// Of the embedded broker, and what stands in place of role_id and secret_id.
+	apart := map[string]bool{"nats.listen": true, "nats.lazy_sync": true, "secrets.vault.token": true}
 	var walk func(v, d reflect.Value, at string)
 	walk = func(v, d reflect.Value, at string) {
 		for i := range v.NumField() {
 			path := strings.TrimPrefix(at+"."+v.Type().Field(i).Tag.Get("yaml"), ".")
 			if v.Field(i).Kind() == reflect.Struct {
 				walk(v.Field(i), d.Field(i), path)
-			} else if reflect.DeepEqual(v.Field(i).Interface(), d.Field(i).Interface()) != embeddedOnly[path] {
+			} else if reflect.DeepEqual(v.Field(i).Interface(), d.Field(i).Interface()) != apart[path] {
 				t.Errorf("%s = %v, want another value than the default's", path, v.Field(i).Interface())
 			}
 		}
@@ -285,6 +294,16 @@ func TestLoad_Refuses(t *testing.T) {
 		{"a level of its own", "log: {level: verbose}\n", "log.level"},
 		{"a form of its own", "log: {format: xml}\n", "log.format"},
 		{"an audit key that is no reference", "audit: {key: PRIVATE+KEY+x}\n", "audit.key"},
+		{"a secret that is used for ever", "secrets: {cache_for: 24h}\n", "secrets.cache_for"},
+		{"a Vault without an address", "secrets: {vault: {token: 'file:t'}}\n", "secrets.vault.address"},
+		{"a Vault in plaintext", "secrets: {vault: {address: 'http://v', token: 'file:t'}}\n", "secrets.vault.address"},
+		{"a Vault for nobody", "secrets: {vault: {address: 'https://v'}}\n", "secrets.vault.token"},
+		{"half an AppRole", "secrets: {vault: {address: 'https://v', role_id: 'file:r'}}\n", "secrets.vault.secret_id"},
+		{"a Vault that opens itself", "secrets: {vault: {address: 'https://v', token: 'vault://kv/a#b'}}\n", "secrets.vault.token"},
+		{"Azure without vaults", "secrets: {azure: {credential: managed_identity}}\n", "secrets.azure.vaults"},
+		{"a vault that is no host", "secrets: {azure: {vaults: 'https://a.vault.azure.net', credential: managed_identity}}\n", "secrets.azure.vaults"},
+		{"nobody in Azure", "secrets: {azure: {vaults: a.vault.azure.net}}\n", "secrets.azure.credential"},
+		{"an application without its secret", "secrets: {azure: {vaults: a.vault.azure.net, credential: secret, tenant: t, client_id: c}}\n", "secrets.azure.secret"},
 		{"yes instead of true", "reflection: yes\n", "reflection"},
 	}
 	for _, c := range cases {

@@ -18,6 +18,8 @@ type Metrics struct {
 	lanes lanes
 	gone  prometheus.Counter
 	audit auditing
+
+	lookups *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics registered with reg.
@@ -38,6 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	})
 	reg.MustRegister(m.steps, m.calls, m.gone)
 	m.lanes, m.audit = newLanes(reg), newAuditing(reg)
+	m.lookups = newLookups(reg)
 	return m
 }
 

@@ -41,7 +41,7 @@ func (c Config) Memory(log *slog.Logger) Memory {
 
 // Resolver is where references to secrets lead.
 func (c Config) Resolver() secrets.Config {
-	return secrets.Config{Dir: c.Secrets.Dir, EnvPrefix: c.Secrets.EnvPrefix}
+	return secrets.Config{Dir: c.Secrets.Dir, EnvPrefix: c.Secrets.EnvPrefix, CacheFor: c.Secrets.CacheFor}
 }
 
 // OpenClock returns the machine's clock, or the test clock that c names.

@@ -82,10 +82,11 @@ func (p *Planner) list(ctx context.Context, t tenants.Tenant) (dataverse.Org, er
 	ctx, cancel := context.WithTimeout(ctx, p.c.ListTimeout)
 	defer cancel()
 	l := dataverse.Login{Organization: t.Organization, EntraTenant: t.EntraTenant, ClientID: t.Login.ClientID}
-	for _, s := range []struct {
+	parts := []struct {
 		ref  secrets.Ref
 		into *secrets.Secret
-	}{{t.Login.Secret, &l.Secret}, {t.Login.Certificate, &l.Certificate}} {
+	}{{t.Login.Secret, &l.Secret}, {t.Login.Certificate, &l.Certificate}}
+	for _, s := range parts {
 		if s.ref == "" {
 			continue
 		}
@@ -93,6 +94,24 @@ func (p *Planner) list(ctx context.Context, t tenants.Tenant) (dataverse.Org, er
 		if *s.into, err = p.c.Secrets.Secret(ctx, s.ref); err != nil {
 			return dataverse.Org{}, missing(fmt.Errorf("finding the login of the organisation: %w", err))
 		}
+	}
+	org, err := p.c.Organisations.Organisation(ctx, l)
+	if s := ended(err); s == nil || s.Reason != rollover.NoAccess {
+		return org, err
+	}
+	// The login was refused. It may have been changed where it is kept: once with what
+	// stands there now.
+	changed := false
+	for _, s := range parts {
+		if s.ref == "" {
+			continue
+		}
+		if v, other, aerr := p.c.Secrets.Anew(ctx, s.ref, *s.into); aerr == nil && other {
+			*s.into, changed = v, true
+		}
+	}
+	if !changed {
+		return org, err
 	}
 	return p.c.Organisations.Organisation(ctx, l)
 }

@@ -35,6 +35,7 @@ type house struct {
 	logins    []dataverse.Login
 	list      func(ctx context.Context) (dataverse.Org, error)
 	secret    func(ref secrets.Ref) (secrets.Secret, error)
+	anew      func(ref secrets.Ref, refused secrets.Secret) (secrets.Secret, bool, error)
 	looked    map[string]int // host → observations
 	look      func(ctx context.Context, w rollover.Work) (rollover.Observation, error)
 }
@@ -170,6 +171,14 @@ func (h *house) Endpoints(_ context.Context, tenant string) ([]tenants.Seen, err
 
 func (h *house) Secret(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	return h.secret(ref)
+}
+
+// Anew says that there is another secret if a test has one.
+func (h *house) Anew(_ context.Context, ref secrets.Ref, refused secrets.Secret) (secrets.Secret, bool, error) {
+	if h.anew == nil {
+		return secrets.Secret{}, false, nil
+	}
+	return h.anew(ref, refused)
 }
 
 func (h *house) Organisation(ctx context.Context, l dataverse.Login) (dataverse.Org, error) {

@@ -47,6 +47,7 @@ type sets interface {
 // resolver finds secrets by reference.
 type resolver interface {
 	Secret(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
+	Anew(ctx context.Context, ref secrets.Ref, refused secrets.Secret) (secrets.Secret, bool, error)
 }
 
 // organisations reads CRM organisations, with errors marked as

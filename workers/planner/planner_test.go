@@ -133,6 +133,14 @@ func TestPlan_TellsOfTenantsWithoutTargets(t *testing.T) {
 				return dataverse.Org{}, fmt.Errorf("reading: %w", rollover.HandOver(rollover.NoAccess, errors.New("AADSTS700016")))
 			}
 		}, "handed_over/no_access", 1},
+		{"login refused, and another secret refused too", func(h *house) {
+			h.list = func(context.Context) (dataverse.Org, error) {
+				return dataverse.Org{}, fmt.Errorf("reading: %w", rollover.HandOver(rollover.NoAccess, errors.New("AADSTS700016")))
+			}
+			h.anew = func(secrets.Ref, secrets.Secret) (secrets.Secret, bool, error) {
+				return secrets.NewSecret("x"), true, nil
+			}
+		}, "handed_over/no_access", 2},
 		{"unreadable", func(h *house) {
 			h.list = func(context.Context) (dataverse.Org, error) {
 				return dataverse.Org{}, rollover.Permanent(rollover.InventoryUnreadable, errors.New("answer 405"))

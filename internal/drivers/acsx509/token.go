@@ -117,25 +117,51 @@ func (a *api) fetch(ctx context.Context, at At, k *token) error {
 	if access.Account == "" {
 		access.Account = a.cfg.account(at.Host)
 	}
-	var swt string
-	var life time.Duration
+	swt, life, err := a.signIn(ctx, at, k, access)
+	if refusedIn(err) {
+		// It may have been changed where it is kept: once with what stands there now.
+		again, other, rerr := a.kit.Renew(ctx, at.Tenant, at.Host, access.Secret)
+		if rerr == nil && other && !again.Secret.IsZero() {
+			if again.Account == "" {
+				again.Account = a.cfg.account(at.Host)
+			}
+			swt, life, err = a.signIn(ctx, at, k, again)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	k.value, k.until = secrets.NewSecret(swt), a.usableUntil(swt, life)
+	return nil
+}
+
+// refusedIn reports whether an error of signIn says that the credentials are wrong.
+func refusedIn(err error) bool {
+	switch statusOf(err) {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		return true
+	}
+	return false
+}
+
+// signIn asks for a token by OAuth, and by WRAP where the host does not speak that.
+func (a *api) signIn(ctx context.Context, at At, k *token, access kit.Access) (swt string, life time.Duration, err error) {
 	oauthErr := errNoProtocol
 	if !k.wrap {
 		swt, life, oauthErr = a.byOAuth(ctx, at.Host, access)
 	}
 	if errors.Is(oauthErr, errNoProtocol) {
 		if swt, life, err = a.byWRAP(ctx, at.Host, access); err != nil {
-			return markToken(err)
+			return "", 0, markToken(err)
 		}
 		if !k.wrap {
 			a.kit.Log.InfoContext(ctx, "host speaks WRAP and no OAuth", "tenant", at.Tenant, "host", at.Host)
 		}
 		k.wrap = true
 	} else if oauthErr != nil {
-		return markToken(oauthErr)
+		return "", 0, markToken(oauthErr)
 	}
-	k.value, k.until = secrets.NewSecret(swt), a.usableUntil(swt, life)
-	return nil
+	return swt, life, nil
 }
 
 // markToken says what a refusal at a token endpoint means. ACS answered wrong

@@ -44,6 +44,10 @@ type Kit struct {
 	// is none it returns an error that is [ErrNoAccess]; any other error means
 	// that it could not be found out now.
 	Access func(ctx context.Context, tenant, host string) (Access, error)
+	// Renew is for a secret that Access returned and the host refused: it looks past what
+	// is remembered, and reports whether there is another one now. Nil means that there
+	// never is.
+	Renew func(ctx context.Context, tenant, host string, refused secrets.Secret) (Access, bool, error)
 	// Pace waits until the host may be called again, or until ctx ends. Nil means
 	// no pace. See [Pacer].
 	Pace func(ctx context.Context, host string) error
@@ -72,6 +76,11 @@ func (k Kit) Check() (Kit, error) {
 	}
 	if k.Log == nil {
 		k.Log = slog.New(slog.DiscardHandler)
+	}
+	if k.Renew == nil {
+		k.Renew = func(context.Context, string, string, secrets.Secret) (Access, bool, error) {
+			return Access{}, false, nil
+		}
 	}
 	if k.Pace == nil {
 		k.Pace = func(context.Context, string) error { return nil }

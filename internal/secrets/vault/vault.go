@@ -252,15 +252,15 @@ func statusOf(err error) int {
 // explain says what an error of Vault means, without what it quotes.
 func explain(err error) error {
 	if errors.Is(err, api.ErrSecretNotFound) {
-		return fmt.Errorf("Vault has no such secret: %w", secrets.ErrMissing)
+		return fmt.Errorf("the vault has no such secret: %w", secrets.ErrMissing)
 	}
 	switch status := statusOf(err); {
 	case status == http.StatusNotFound:
-		return fmt.Errorf("Vault has no such secret: %w", secrets.ErrMissing)
+		return fmt.Errorf("the vault has no such secret: %w", secrets.ErrMissing)
 	case status == http.StatusForbidden || status == http.StatusUnauthorized || status == http.StatusBadRequest:
-		return fmt.Errorf("Vault refuses it with %d: %w", status, secrets.ErrForbidden)
+		return fmt.Errorf("the vault refuses it with %d: %w", status, secrets.ErrForbidden)
 	case status != 0:
-		return fmt.Errorf("Vault answers %d", status)
+		return fmt.Errorf("the vault answers %d", status)
 	case errors.Is(err, secrets.ErrMissing), errors.Is(err, secrets.ErrForbidden), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return err
 	}
@@ -268,5 +268,5 @@ func explain(err error) error {
 	if len(text) > maxDescription {
 		text = text[:maxDescription] + "…"
 	}
-	return fmt.Errorf("Vault cannot be reached: %s", text)
+	return fmt.Errorf("the vault cannot be reached: %s", text)
 }
