@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -307,10 +308,18 @@ func objects(t *testing.T, out string) []map[string]any {
 // freePort returns a loopback address that nobody listens at now.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	// Below the ports that systems give to callers (32768 and up on Linux, 49152 and up
+	// elsewhere): whoever calls a server again and again that is about to come back may be
+	// given its very port, and then talks to itself and keeps the server out.
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		_ = l.Close() // It was to see that nobody has it.
+		return addr
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no port is free between 12000 and 32000")
+	return ""
 }
