@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/crossfade-project/crossfade/internal/spans"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -50,6 +51,8 @@ func (a *app) dial() (*client, error) {
 		return nil, err
 	}
 	opts = append(opts, hearing(a.heard)...)
+	// Pipelines that are traced say so to what they call.
+	opts = append(opts, saying(spans.Header, os.Getenv("TRACEPARENT"))...)
 	conn, err := grpc.NewClient(a.address, append(opts, grpc.WithTransportCredentials(creds))...)
 	if err != nil {
 		return nil, usage("--address %q: %w", a.address, err)

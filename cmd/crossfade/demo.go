@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crossfade-project/crossfade/internal/clock"
+	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/emulator"
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/outbound"
@@ -143,6 +144,12 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 		defer func() { _ = heard.Close() }() // It is for looking at.
 		d.heard = heard
+		spans, err := os.OpenFile(d.path("traces.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return fmt.Errorf("opening the traces: %w", err)
+		}
+		defer func() { _ = spans.Close() }() // It is for looking at.
+		d.secure.spans = spans
 		if nc, err = d.secure.nodeConfig(log); err != nil {
 			return err
 		}
@@ -210,7 +217,7 @@ func (d *demo) log() (*slog.Logger, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the log: %w", err)
 	}
-	return slog.New(slog.NewJSONHandler(f, nil)), func() { _ = f.Close() }, nil
+	return slog.New(daemon.Traced(slog.NewJSONHandler(f, nil))), func() { _ = f.Close() }, nil
 }
 
 // nodeConfig is the embedded defaults, pointed at the emulated cloud.

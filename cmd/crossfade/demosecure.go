@@ -16,11 +16,14 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/emulator/issuer"
 	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/ownca"
+	"github.com/crossfade-project/crossfade/internal/secrets"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -42,6 +45,7 @@ type secureDemo struct {
 	*demo
 	first  string // the tenant that demoLimited may rotate
 	tokens map[string]string
+	spans  io.Writer // where traces are written down
 
 	refused    int      // calls that were refused as they should be
 	told       int      // of them that the audit log must tell
@@ -123,9 +127,19 @@ func (s *secureDemo) nodeConfig(log *slog.Logger) (nodeConfig, error) {
 	if err != nil {
 		return n, err
 	}
+	n.traces, n.ratio = s.traces, 1
 	n.clock = s.clock
 	n.outbound = outbound.Config{CAPEM: s.cloud.CAPEM(), Dial: s.cloud.Dial()}
 	return n, nil
+}
+
+// traces writes spans down instead of sending them.
+func (s *secureDemo) traces(*secrets.Resolver) (sdktrace.SpanExporter, error) {
+	to, err := stdouttrace.New(stdouttrace.WithWriter(s.spans))
+	if err != nil {
+		return nil, fmt.Errorf("opening the traces: %w", err)
+	}
+	return to, nil
 }
 
 // signIn has a portal log in at the issuer, as portals do, and keeps its token.

@@ -165,6 +165,6 @@ func (s demoSummary) table(d *demo) {
 	}
 	fmt.Fprintf(d.out, "log:    %s\n", d.path("service.log"))
 	if d.secure != nil {
-		fmt.Fprintf(d.out, "what callers were answered: %s\nmetrics at the end:         %s\n", d.path("answers.jsonl"), d.path("metrics.txt"))
+		fmt.Fprintf(d.out, "what callers were answered: %s\ntraces of it all:           %s\nmetrics at the end:         %s\n", d.path("answers.jsonl"), d.path("traces.jsonl"), d.path("metrics.txt"))
 	}
 }

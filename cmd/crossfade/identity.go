@@ -115,20 +115,20 @@ func (a *app) calling(secure bool) ([]grpc.DialOption, error) {
 		return a.proof.options(secure)
 	}
 	who, err := a.caller()
-	return callingAs(who), err
+	return saying(edge.CallerHeader, who), err
 }
 
-// callingAs adds the name of the caller to every call.
-func callingAs(name string) []grpc.DialOption {
-	if name == "" {
+// saying adds a header to every call; none where there is nothing to say.
+func saying(header, value string) []grpc.DialOption {
+	if value == "" {
 		return nil
 	}
 	return []grpc.DialOption{
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			return invoke(metadata.AppendToOutgoingContext(ctx, edge.CallerHeader, name), method, req, reply, cc, opts...)
+			return invoke(metadata.AppendToOutgoingContext(ctx, header, value), method, req, reply, cc, opts...)
 		}),
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-			return open(metadata.AppendToOutgoingContext(ctx, edge.CallerHeader, name), d, cc, method, opts...)
+			return open(metadata.AppendToOutgoingContext(ctx, header, value), d, cc, method, opts...)
 		}),
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/certs"
@@ -25,6 +27,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/spans"
 	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	"github.com/crossfade-project/crossfade/internal/webhooks"
@@ -45,7 +48,9 @@ type nodeConfig struct {
 	jet       jet.Config // Certificate and Log are filled in
 	clock     *clock.Clock
 	secrets   secrets.Config
-	stores    func(*http.Client) (map[string]secrets.Store, error) // of secrets; nil: none
+	traces    func(*secrets.Resolver) (sdktrace.SpanExporter, error) // nil: no spans
+	ratio     float64                                                // of calls that only read
+	stores    func(*http.Client) (map[string]secrets.Store, error)   // of secrets; nil: none
 	outbound  outbound.Config
 	authority string // Entra; empty: by the organisation's cloud
 	// discovery says whether the log-in asks Microsoft which authorities there
@@ -92,6 +97,9 @@ type node struct {
 	told      *jet.Bucket // to webhooks
 	audit     *audit.Log
 	metrics   *daemon.Metrics
+	provider  trace.TracerProvider // of spans; nil: none are made
+	tracer    *spans.Tracer        // as well
+	flush     func(context.Context) error
 }
 
 // openNode connects, or starts the embedded broker, and opens everything that
@@ -108,6 +116,9 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 		}
 	}
 	n.secrets = secrets.New(c.secrets)
+	if err := n.openTraces(); err != nil {
+		return nil, err
+	}
 	if n.gates, err = gates.Open(gates.Config{Checks: c.gates, HTTP: n.http, Secrets: n.secrets}); err != nil {
 		return nil, fmt.Errorf("opening the gates: %w", err)
 	}
@@ -185,7 +196,7 @@ func (n *node) renew(ctx context.Context, tenant, host string, refused secrets.S
 
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
 func (n *node) api(ctx context.Context, lis, web net.Listener) error {
-	c := edge.Config{Audit: n.audit, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
+	c := edge.Config{Audit: n.audit, Traces: n.provider, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
 	if n.c.tls != nil {
 		c.TLS = n.c.tls.Config()
 	}
@@ -237,22 +248,23 @@ func (n *node) work(ctx context.Context) error {
 	}
 	p, err := planner.New(planner.Config{
 		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
-		Drifts: n.broker, Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64,
+		Drifts: n.broker, Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64, Tracer: n.tracer,
 	})
 	if err != nil {
 		return err
 	}
 	k, err := checker.New(checker.Config{
-		Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Log: n.c.log, Rate: n.c.checkRate,
+		Store: n.broker, Driver: n.drivers.Driver, Now: n.c.clock.Now, Log: n.c.log, Rate: n.c.checkRate, Tracer: n.tracer,
 	})
 	if err != nil {
 		return err
 	}
 	told := &rotator.Teller{Tasks: n.broker, To: n.audit}
 	r := rotator.New(rotator.Config{
-		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited,
+		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited, Tracer: n.tracer,
 		Engine: rollover.NewEngine(rollover.Config{
 			Store: told, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64,
+			Begin: n.beginStep,
 			Done: func(k rollover.Task, s rollover.Step, took time.Duration, err error) {
 				told.Tried(k, s, took, err)
 				n.metrics.Step(k, s, took, err)
@@ -290,7 +302,15 @@ func (n *node) conduct(ctx context.Context) error {
 // close ends what stands on the broker, and the broker.
 func (n *node) close(ctx context.Context) error {
 	n.http.CloseIdleConnections()
-	return n.broker.Close(ctx)
+	err := n.broker.Close(ctx)
+	if n.flush != nil {
+		fctx, cancel := context.WithTimeout(ctx, flushTimeout)
+		defer cancel()
+		if ferr := n.flush(fctx); ferr != nil {
+			n.c.log.WarnContext(ctx, "the last traces were not sent", "err", ferr)
+		}
+	}
+	return err
 }
 
 // all runs every f until ctx ends or one of them fails, waits for all, and

@@ -219,6 +219,7 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
 		origins: c.Web.List(), reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), log: log, registry: daemon.NewRegistry(),
 	}
+	n.traces, n.ratio = tracesOf(c), c.Traces.Ratio
 	n.jet.Name = "crossfade"
 	if c.Embedded() {
 		n.jet.Local = jet.LocalSocket(c.Data)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // Store keeps records.
@@ -27,8 +29,8 @@ type Log struct {
 // NewLog returns a log. now is the service's clock.
 func NewLog(store Store, now func() time.Time) *Log { return &Log{store, now} }
 
-// Tell stores records, in order, and returns when all are on the disk. At and ID are
-// filled in. After an error some may be stored all the same.
+// Tell stores records, in order, and returns when all are on the disk. At, ID and Trace
+// are filled in. After an error some may be stored all the same.
 func (l *Log) Tell(ctx context.Context, records ...Record) error {
 	// What happened is told also where whoever asked for it has gone.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
@@ -36,6 +38,9 @@ func (l *Log) Tell(ctx context.Context, records ...Record) error {
 	for _, r := range records {
 		if r.At.IsZero() {
 			r.At = l.now()
+		}
+		if r.Trace == "" {
+			r.Trace = spans.ID(ctx)
 		}
 		if r.ID == "" {
 			id, err := uuid.NewV7()

@@ -78,6 +78,8 @@ type Config struct {
 	// it. Give 80 % of what a container may take. The environment's GOMEMLIMIT
 	// wins over both.
 	MemoryLimit Bytes `yaml:"memory_limit"`
+	// Traces says where traces are sent.
+	Traces Traces `yaml:"traces"`
 	// Log says what is logged, to standard error.
 	Log Log `yaml:"log"`
 }
@@ -267,6 +269,7 @@ func Default() Config {
 		// A year's audit, and a month more to begin it.
 		Retention: Retention{For: 400 * 24 * time.Hour, Max: 10_000},
 		Secrets:   Secrets{EnvPrefix: "CROSSFADE_SECRET_", CacheFor: secrets.DefaultCacheFor},
+		Traces:    Traces{Ratio: 0.01},
 		Log:       Log{Format: "text", Level: "info"},
 	}
 }

@@ -100,6 +100,7 @@ webhooks:
     url: https://portal.example/
 clock: clock.json
 memory_limit: 700MiB
+traces: {endpoint: "https://collector.example:4318", ca: otel.pem, authorization: "env:OUR_OTEL", ratio: 0.5}
 log: {format: json, level: warn}
 `
 
@@ -148,7 +149,9 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 			"*.accesscontrol.windows.net": "127.0.0.1:9443", "login.microsoftonline.com": "127.0.0.1:9443",
 		}},
 		Entra: daemon.Entra{Authority: "https://login.example/", DisableInstanceDiscovery: true},
-		Clock: in("clock.json"), MemoryLimit: 700 << 20, Log: daemon.Log{Format: "json", Level: "warn"},
+		Clock: in("clock.json"), MemoryLimit: 700 << 20,
+		Traces: daemon.Traces{Endpoint: "https://collector.example:4318", CA: in("otel.pem"), Authorization: "env:OUR_OTEL", Ratio: 0.5},
+		Log:    daemon.Log{Format: "json", Level: "warn"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)

@@ -57,6 +57,7 @@ func Inspect(path string, c Config, now time.Time) []Found {
 	k.lists(c.TLS.ClientCRL, k.authorities("tls.client_ca", c.TLS.ClientCA))
 	k.authorities("nats.ca", c.NATS.CA)
 	k.authorities("network.ca_file", c.Network.CAFile)
+	k.authorities("traces.ca", c.Traces.CA)
 	k.creds(c.NATS.Creds)
 	if c.Embedded() {
 		k.data(c.Data)

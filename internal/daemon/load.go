@@ -111,6 +111,6 @@ func (c Config) Check() error {
 func (c *Config) paths() []*string {
 	return []*string{
 		&c.Data, &c.TLS.Cert, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.Identity.Rights, &c.NATS.Creds, &c.NATS.CA, &c.NATS.Cert, &c.NATS.Key,
-		&c.Secrets.Dir, &c.Secrets.Vault.CA, &c.Network.CAFile, &c.Clock,
+		&c.Secrets.Dir, &c.Secrets.Vault.CA, &c.Network.CAFile, &c.Traces.CA, &c.Clock,
 	}
 }

@@ -20,6 +20,7 @@ type Metrics struct {
 	audit auditing
 
 	lookups *prometheus.CounterVec
+	spans   *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics registered with reg.
@@ -41,6 +42,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	reg.MustRegister(m.steps, m.calls, m.gone)
 	m.lanes, m.audit = newLanes(reg), newAuditing(reg)
 	m.lookups = newLookups(reg)
+	m.spans = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "crossfade_trace_spans_total", Help: "Spans that ended and are to be sent, that were sent, and that could not be sent.",
+	}, []string{"result"})
+	reg.MustRegister(m.spans)
 	return m
 }
 

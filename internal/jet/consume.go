@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // pullExpiry is how long one pull request stands at the server.
@@ -86,7 +87,8 @@ func (d *Delivery) Drop() error {
 //
 // While handle runs its nudge is kept from others. The context of handle ends
 // when that could not be renewed for two thirds of AckWait: it must not write any
-// more, because another worker may be about to. It also ends with ctx.
+// more, because another worker may be about to. It also ends with ctx. It is of the
+// trace that the nudge was sent in.
 func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ctx context.Context, d *Delivery)) error {
 	if !q.valid() || slots < 1 {
 		return fmt.Errorf("consuming queue %q with %d slots: not possible", q, slots)
@@ -243,7 +245,7 @@ func (w *worker) run(ctx context.Context, m jetstream.Msg) {
 		_ = d.Drop()
 		return
 	}
-	hctx, cancel := context.WithCancelCause(ctx)
+	hctx, cancel := context.WithCancelCause(spans.In(ctx, m.Headers().Get(spans.Header)))
 	// Asked to end, the handle may need a moment, and its nudge stays with it as
 	// long as that lasts. So keeping goes on after ctx has ended.
 	kctx, stop := context.WithCancel(context.WithoutCancel(ctx))

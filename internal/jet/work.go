@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // ErrBusy says that a slot has a nudge that is not settled yet, or that a lease
@@ -27,7 +28,7 @@ type nudgeRecord struct {
 // NudgeTask puts a nudge into the slot of an ACS host. While the slot has one
 // that is not settled, of whichever rotation, it is [ErrBusy]: the server lets no
 // two workers be nudged for one host. After any other error the nudge may be
-// there all the same.
+// there all the same. The nudge is of the trace of ctx, and so is who takes it.
 func (b *Broker) NudgeTask(ctx context.Context, host string, n rollover.Nudge) error {
 	return b.nudge(ctx, Tasks, host, n)
 }
@@ -51,6 +52,9 @@ func (b *Broker) nudge(ctx context.Context, q Queue, key string, n rollover.Nudg
 	// it somebody else's. Only a queue that is not there is made, once.
 	for made := false; ; made = true {
 		m := &nats.Msg{Subject: slot(q, key), Data: data, Header: nats.Header{jetstream.ExpectedStreamHeader: {streamWork}}}
+		if trace := spans.Text(ctx); trace != "" {
+			m.Header[spans.Header] = []string{trace}
+		}
 		_, err := b.publish(ctx, m)
 		if made || !errors.Is(err, nats.ErrNoResponders) {
 			if err != nil {

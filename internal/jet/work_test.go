@@ -11,6 +11,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 const host = "contoso-sb.accesscontrol.windows.net"
@@ -283,5 +284,30 @@ func TestConsume_GoesOnWhenTheServerLostItsQueue(t *testing.T) {
 	}
 	if s := wait(t, got, "the second nudge"); s != "two" {
 		t.Errorf("slot = %q, want two", s)
+	}
+}
+
+// A nudge is of the trace of whoever sent it, and so is who takes it.
+func TestNudge_CarriesItsTrace(t *testing.T) {
+	b := open(t, listening(t))
+	got := make(chan string, 2)
+	consuming(t, b, 2, func(ctx context.Context, d *jet.Delivery) {
+		got <- spans.ID(ctx)
+		if err := d.Done(context.WithoutCancel(ctx)); err != nil {
+			t.Errorf("Done = %v", err)
+		}
+	})
+	ctx := spans.In(t.Context(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	if err := b.NudgeTask(ctx, host, rollover.Nudge{Rotation: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	if id := wait(t, got, "a nudge"); id != "4bf92f3577b34da6a3ce929d0e0e4736" {
+		t.Errorf("the nudge is of trace %q", id)
+	}
+	if err := b.NudgeTask(t.Context(), "other-"+host, rollover.Nudge{Rotation: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	if id := wait(t, got, "a nudge"); id != "" {
+		t.Errorf("a nudge of no trace is of %q", id)
 	}
 }

@@ -29,6 +29,9 @@ type Config struct {
 	// Archive keeps what is retired. Nil: nothing is kept, and what was retired
 	// cannot be undone.
 	Archive Vault
+	// Begin is told of every step before it is done, and returns the context to do it
+	// in and what to call with what came of it, for traces. It may be nil.
+	Begin func(ctx context.Context, k Task, s Step) (context.Context, func(error))
 	// Done is told of every step, for metrics. It may be nil.
 	Done func(k Task, s Step, took time.Duration, err error)
 }
@@ -87,7 +90,12 @@ func (e *Engine) try(ctx context.Context, k Task, step Step) (Task, error) {
 	sctx, cancel := context.WithTimeout(ctx, e.c.StepTimeout)
 	defer cancel()
 	begun := e.c.Now()
+	end := func(error) {}
+	if e.c.Begin != nil {
+		sctx, end = e.c.Begin(sctx, k, step)
+	}
 	next, err := e.do(sctx, k, step)
+	end(err)
 	now := e.c.Now()
 	if e.c.Done != nil {
 		e.c.Done(k, step, now.Sub(begun), err)

@@ -111,6 +111,7 @@ type Rotation struct {
 	Digest      string            `json:"digest,omitempty"` // of the frozen plan; lower-case hex of SHA-256
 	Tasks       int               `json:"tasks,omitempty"`  // items in the frozen plan
 	Creator     string            `json:"creator,omitempty"`
+	Trace       string            `json:"trace,omitempty"` // W3C traceparent of the creating call; work on it is of that trace
 	RequestID   string            `json:"request_id,omitempty"`
 	RequestHash string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id
 	Exceeded    bool              `json:"exceeded,omitempty"`     // paused because too much failed

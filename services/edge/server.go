@@ -14,6 +14,7 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/health"
@@ -36,6 +37,9 @@ type Config struct {
 	// Identity says how callers prove who they are, and what they may do. Default: nobody
 	// is asked, names are claimed, and everything is allowed; for loopback only.
 	Identity *Identity
+	// Traces makes a span of every call but those of health, within the caller's trace
+	// where there is one. Default: no spans; work is still of the caller's trace.
+	Traces trace.TracerProvider
 	// Audit is told of every call that changes something, and of everybody who is refused.
 	// Default: nobody is told.
 	Audit Auditor
@@ -113,16 +117,18 @@ func NewServer(c Config) *Server {
 		c.Log.ErrorContext(ctx, "the audit log was not told what came of a call", "request", RequestOf(ctx), "err", err)
 	})
 	recovered := recovery.WithRecoveryHandlerContext(s.recovered)
+	traceUnary, traceStream := tracing(c.Traces)
 	opts := []grpc.ServerOption{
+		statsOf(c.Traces),
 		grpc.ChainUnaryInterceptor(
-			s.metrics.UnaryServerInterceptor(),
+			traceUnary, s.metrics.UnaryServerInterceptor(),
 			nameCall, callingUnary,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
 			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, t.innerUnary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
-			s.metrics.StreamServerInterceptor(),
+			traceStream, s.metrics.StreamServerInterceptor(),
 			nameStream, callingStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),

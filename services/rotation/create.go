@@ -14,6 +14,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/certs"
 	"github.com/crossfade-project/crossfade/internal/rights"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 	"github.com/crossfade-project/crossfade/services/edge"
 )
@@ -156,7 +157,7 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	}
 	return rollover.Rotation{
 		V: rollover.RecordVersion, DisplayName: req.GetRotation().GetDisplayName(), Labels: req.GetRotation().GetLabels(),
-		Spec: spec, State: rollover.StatePlanning, Tenants: len(selected), Creator: edge.Caller(ctx),
+		Spec: spec, State: rollover.StatePlanning, Tenants: len(selected), Creator: edge.Caller(ctx), Trace: spans.Text(ctx),
 		CreatedAt: now, UpdatedAt: now,
 	}, selected, nil
 }

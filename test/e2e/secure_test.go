@@ -111,7 +111,7 @@ func TestSecure_ADemoLeavesNoSecretAnywhere(t *testing.T) {
 	if len(needles) < 100 {
 		t.Fatalf("%d needles: the test looks for little", len(needles))
 	}
-	for _, want := range []string{"service.log", "answers.jsonl", "metrics.txt", filepath.Join("report", "report.md")} {
+	for _, want := range []string{"service.log", "answers.jsonl", "traces.jsonl", "metrics.txt", filepath.Join("report", "report.md")} {
 		if len(hay[want]) == 0 {
 			t.Errorf("the demo left no %s to look at", want)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // store is what checking needs of the store.
@@ -35,6 +36,8 @@ type Config struct {
 	Driver func(kind string) (rollover.Driver, error) // unknown kinds are an error
 	Now    func() time.Time
 	Log    *slog.Logger // default: nothing is logged
+	// Tracer makes a span of each nudge. It may be nil.
+	Tracer *spans.Tracer
 	// Rate is how many targets this process begins to read a second. Default 50:
 	// a check is in no hurry, and the hosts have rotations to serve.
 	Rate float64
@@ -112,7 +115,9 @@ const patience = 4
 
 // handle checks the part of one nudge and settles it.
 func (k *Checker) handle(ctx context.Context, d *jet.Delivery) {
+	ctx, end := k.c.Tracer.Take(ctx, "check part", spans.Rotation(d.Nudge.Rotation), spans.Ord(d.Nudge.Ord), spans.Tries(d.Delivered))
 	err := k.Check(ctx, d.Nudge)
+	end(err)
 	ctx = context.WithoutCancel(ctx)
 	log := k.c.Log.With(slog.String("rotation", d.Nudge.Rotation), slog.Int("part", d.Nudge.Ord))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // CheckQueue takes nudges for parts of checks. It returns [jet.ErrBusy] while the
@@ -79,7 +80,7 @@ func (t *turn) check(ctx context.Context, v mirror.View, window, sharers int) er
 		if t.parts.out(id) {
 			continue
 		}
-		err := t.Checks.NudgeCheck(ctx, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord})
+		err := t.Checks.NudgeCheck(spans.Part(ctx, r.Trace, part), rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord})
 		if err := t.parts.note(id, sent{seq: uint64(r.Check.Number)}, err); err != nil { //nolint:gosec // Counted from 1.
 			return fmt.Errorf("nudging part %d of the check: %w", part, err)
 		}

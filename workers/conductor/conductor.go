@@ -18,6 +18,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // Store is what the conductor needs of the store.
@@ -342,8 +343,8 @@ func (t *turn) plan(ctx context.Context, v mirror.View, l *load, room int) (n in
 		if t.plans.out(id) {
 			continue
 		}
-		s := sent{tenant: tenants[ord], urgent: r.Spec.Lane == rollover.Urgent}
-		err := t.Queue.NudgePlan(ctx, tenants[ord], rollover.Nudge{Rotation: r.ID, Ord: ord, Urgent: s.urgent})
+		s := sent{tenant: tenants[ord], urgent: r.Spec.Lane == rollover.Urgent, trace: r.Trace}
+		err := t.Queue.NudgePlan(spans.Part(ctx, r.Trace, ord), tenants[ord], rollover.Nudge{Rotation: r.ID, Ord: ord, Urgent: s.urgent})
 		if err := t.plans.note(id, s, err); err != nil {
 			return n, false, fmt.Errorf("nudging tenant %s: %w", tenants[ord], err)
 		}

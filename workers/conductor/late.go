@@ -7,6 +7,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // late are nudges that had no effect in time.
@@ -36,14 +37,14 @@ func (t *turn) remind(ctx context.Context, l late, running, planning []mirror.Vi
 		v, err := t.Mirror.Rotation(ctx, id.Rotation)
 		return err == nil && t.due(v, t.Mirror.Row(id))
 	}, among(running), func(id rollover.TaskID, s sent) error {
-		return t.Queue.NudgeTask(ctx, s.host, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
+		return t.Queue.NudgeTask(spans.Part(ctx, s.trace, id.Ord), s.host, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
 	})
 	t.once(ctx, "", "late nudges are not sent again; trying on", err)
 	err = t.plans.remind(l.plans, func(id rollover.TaskID) bool {
 		v, err := t.Mirror.Rotation(ctx, id.Rotation)
 		return err == nil && v.Rotation.State == rollover.StatePlanning
 	}, among(planning), func(id rollover.TaskID, s sent) error {
-		return t.Queue.NudgePlan(ctx, s.tenant, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
+		return t.Queue.NudgePlan(spans.Part(ctx, s.trace, id.Ord), s.tenant, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
 	})
 	t.once(ctx, "*", "late nudges of planning are not sent again; trying on", err)
 }

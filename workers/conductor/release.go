@@ -9,6 +9,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // Queue is what the conductor needs of the queue. Both nudges return
@@ -30,6 +31,7 @@ type sent struct {
 
 	host, tenant string // of a task
 	urgent       bool   // its rotation's lane
+	trace        string // its rotation's
 }
 
 // outbox holds the nudges that are out, by what they name.
@@ -257,7 +259,7 @@ func (t *turn) release(ctx context.Context, r rollover.Rotation, l *load, room i
 	}
 	for _, c := range chosen {
 		nudge := rollover.Nudge{Rotation: c.id.Rotation, Ord: c.id.Ord, Urgent: c.urgent}
-		err := t.Queue.NudgeTask(ctx, c.host, nudge)
+		err := t.Queue.NudgeTask(spans.Part(ctx, c.trace, c.id.Ord), c.host, nudge)
 		if err := t.tasks.note(c.id, c.sent, err); err != nil {
 			return n, false, fmt.Errorf("nudging task %s: %w", c.id, err)
 		}
@@ -341,7 +343,7 @@ func (t *turn) able(ctx context.Context, r rollover.Rotation, l *load, due []int
 		}
 		taken[host] = true
 		out = append(out, chosen{id, sent{
-			seq: t.Mirror.Row(id).Seq, host: host, tenant: it.Tenant, urgent: r.Spec.Lane == rollover.Urgent,
+			seq: t.Mirror.Row(id).Seq, host: host, tenant: it.Tenant, urgent: r.Spec.Lane == rollover.Urgent, trace: r.Trace,
 		}})
 		if len(out) == most {
 			break

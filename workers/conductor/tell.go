@@ -11,6 +11,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // Auditor takes audit records.
@@ -108,7 +109,7 @@ func (t *telling) tell(ctx context.Context, r rollover.Rotation) error {
 	if last, ok := t.told.Get(r.ID); ok && last == text {
 		return nil
 	}
-	err := t.to.Tell(ctx, audit.Record{
+	err := t.to.Tell(spans.In(ctx, r.Trace), audit.Record{
 		Who: "service", By: "service", Act: "rotation", Object: "rotations/" + r.ID, Outcome: Decided, Detail: d,
 	})
 	if err != nil {

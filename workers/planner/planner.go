@@ -16,6 +16,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/dataverse"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/spans"
 	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 )
@@ -79,6 +80,8 @@ type Config struct {
 	// Drifts says which targets of a rotation drifted. Default: nobody does, and
 	// rotations over drifted targets are not planned.
 	Drifts drifts
+	// Tracer makes a span of each nudge. It may be nil.
+	Tracer *spans.Tracer
 	// Log is told of tenants that end other than well. Default: nothing.
 	Log *slog.Logger
 	// Parallel is how many targets of one tenant are read at once. Default 4:
@@ -171,6 +174,7 @@ func (p *Planner) Plan(ctx context.Context, n rollover.Nudge) error {
 	if err != nil || tenant == "" {
 		return err
 	}
+	spans.Note(ctx, spans.Tenant(tenant))
 	f, err := p.find(ctx, r, tenant, a)
 	if err != nil {
 		p.hold(a, err)

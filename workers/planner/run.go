@@ -9,6 +9,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
 // queue is where planning nudges come from.
@@ -29,7 +30,9 @@ func (p *Planner) Run(ctx context.Context, q queue, slots int) error {
 // again later is settled as done: the conductor nudges whatever has no finding
 // yet, and a nudge that waited here would hold the queue's place meanwhile.
 func (p *Planner) handle(ctx context.Context, d *jet.Delivery) {
+	ctx, end := p.c.Tracer.Take(ctx, "plan tenant", spans.Rotation(d.Nudge.Rotation), spans.Ord(d.Nudge.Ord), spans.Tries(d.Delivered))
 	err := p.plan(ctx, d.Nudge)
+	end(err)
 	log := p.c.Log.With(slog.String("rotation", d.Nudge.Rotation), slog.Int("tenant", d.Nudge.Ord))
 	ctx = context.WithoutCancel(ctx)
 	var later *rollover.StepError

@@ -11,9 +11,10 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
+	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
-// Config is what a Rotator is made of. All fields but Waited are required.
+// Config is what a Rotator is made of. All fields but Waited and Tracer are required.
 type Config struct {
 	Engine interface {
 		Advance(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
@@ -27,6 +28,8 @@ type Config struct {
 	// Waited is told how long each nudge waited for a hand, for metrics. It may be
 	// nil.
 	Waited func(urgent bool, d time.Duration)
+	// Tracer makes a span of each nudge. It may be nil.
+	Tracer *spans.Tracer
 }
 
 // Rotator works on tasks.
@@ -51,7 +54,12 @@ func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
 	if r.c.Waited != nil {
 		r.c.Waited(d.Nudge.Urgent, d.Waited)
 	}
+	ctx, end := r.c.Tracer.Take(ctx, "task", spans.Rotation(id.Rotation), spans.Ord(id.Ord), spans.Tries(d.Delivered))
 	k, err := r.advance(ctx, id, d.Delivered > 1)
+	if err == nil {
+		spans.Note(ctx, spans.Tenant(k.Item.Tenant), spans.Kind(k.Item.Target.Kind), spans.Host(k.Item.Target.Host), spans.Outcome(outcomeText(k)))
+	}
+	end(err)
 	v := settle(err, d.Delivered)
 	if err != nil {
 		r.c.Log.WarnContext(ctx, "task not advanced", "rotation", id.Rotation, "task", id.Ord, "delivered", d.Delivered, "err", err)
@@ -73,6 +81,14 @@ func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
 	if err != nil {
 		r.c.Log.WarnContext(ctx, "nudge not settled; it will come back", "rotation", id.Rotation, "task", id.Ord, "err", err)
 	}
+}
+
+// outcomeText is how a task ended, or how far it has come.
+func outcomeText(k rollover.Task) string {
+	if k.Outcome != rollover.Open {
+		return string(k.Outcome)
+	}
+	return string(k.Phase)
 }
 
 // advance calls the engine, telling it where another had the nudge before, and turns a panic of a driver into an error: one
