@@ -119,7 +119,10 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	if err := n.openTraces(); err != nil {
 		return nil, err
 	}
-	if n.gates, err = gates.Open(gates.Config{Checks: c.gates, HTTP: n.http, Secrets: n.secrets}); err != nil {
+	if n.gates, err = gates.Open(gates.Config{
+		Checks: c.gates, HTTP: n.http, Secrets: n.secrets,
+		Answered: func(check string, r rollover.GateResult) { n.metrics.Checked(check, string(r)) },
+	}); err != nil {
 		return nil, fmt.Errorf("opening the gates: %w", err)
 	}
 	if n.hooks, err = webhooks.Parse(c.webhooks); err != nil {
@@ -150,7 +153,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
 	n.told = buckets["webhooks"]
-	n.audit = audit.NewLog(n.broker, c.clock.Now)
+	n.audit = audit.NewLog(n.broker, c.clock.Now, n.metrics.Told)
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
@@ -248,7 +251,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 	p, err := planner.New(planner.Config{
 		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
-		Drifts: n.broker, Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64, Tracer: n.tracer,
+		Drifts: n.broker, Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64, Tracer: n.tracer, Tried: n.metrics.Planned,
 	})
 	if err != nil {
 		return err
@@ -261,7 +264,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 	told := &rotator.Teller{Tasks: n.broker, To: n.audit}
 	r := rotator.New(rotator.Config{
-		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited, Tracer: n.tracer,
+		Queue: n.broker, Slots: n.c.taskSlots, Log: n.c.log, Waited: n.metrics.Waited, TakenOver: n.metrics.TakenOver, Tracer: n.tracer,
 		Engine: rollover.NewEngine(rollover.Config{
 			Store: told, Driver: n.drivers.Driver, Now: n.c.clock.Now, Jitter: rand.Float64,
 			Begin: n.beginStep,
@@ -292,7 +295,8 @@ func (n *node) conduct(ctx context.Context) error {
 	return conductor.New(conductor.Config{
 		Store: conductor.Telling(n.broker, n.audit), Mirror: n.mirror, Queue: n.broker, Checks: n.broker, Gates: n.gates, Now: n.c.clock.Now, Log: n.c.log,
 		Retention: n.c.retention, Deleted: n.metrics.Deleted,
-		Status: func(s conductor.Status) { n.metrics.Conducting(s.Urgent, s.Bulk, s.Slowed, s.Open, s.Pace) },
+		Status:   func(s conductor.Status) { n.metrics.Conducting(daemon.Conducting(s)) },
+		Repeated: n.metrics.Repeated,
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return n.broker.Elect(ctx, "conductor", owner, leaseTime, lead)
 		},

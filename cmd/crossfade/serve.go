@@ -111,7 +111,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		ports.close()
 		return err
 	}
-	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings), daemon.NewIncidents(n.incidents))
+	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings), daemon.NewIncidents(n.incidents), daemon.NewQueues(n.broker.Gauges, n.mirror.Folded))
 	for _, w := range c.Warnings() {
 		nc.log.Warn(w)
 	}
@@ -144,10 +144,28 @@ func (n *node) standings() []daemon.Standing {
 		out[i] = daemon.Standing{
 			Kind: v.Rotation.Spec.Kind, State: v.Rotation.State, Counts: v.Counts,
 			AtRisk:   !v.Rotation.AtRiskSince.IsZero() && !v.Rotation.State.Ended(),
+			Held:     heldBy(v.Rotation),
 			Checking: v.Rotation.Check.State == rollover.CheckRunning,
 		}
 	}
 	return out
+}
+
+// heldBy says why a rotation is paused.
+func heldBy(r rollover.Rotation) string {
+	switch {
+	case r.State != rollover.StatePaused:
+		return ""
+	case r.TenantHeld:
+		return "tenant_tolerance"
+	case r.Exceeded:
+		return "tolerance"
+	case r.Gate.Result == rollover.GateFail:
+		return "gate_failed"
+	case r.Gate.Result == rollover.GateInconclusive:
+		return "gate_inconclusive"
+	}
+	return "person"
 }
 
 // incidents is how the incidents stand, the latest first, for the metrics.

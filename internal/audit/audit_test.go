@@ -80,7 +80,7 @@ func key(t fataler) (note.Signer, note.Verifier) {
 // signed tells n records and signs them after each of some, with a new keeper each time.
 func signed(t fataler, sg note.Signer, v note.Verifier, n, every int) *shelf {
 	s := &shelf{}
-	log := audit.NewLog(s, func() time.Time { return time.Date(2016, 11, 4, 1, 0, 0, 0, time.UTC) })
+	log := audit.NewLog(s, func() time.Time { return time.Date(2016, 11, 4, 1, 0, 0, 0, time.UTC) }, nil)
 	for i := range n {
 		r := audit.Record{Who: "cert:jane", By: "certificate", Act: "task", Object: "rotations/r1/tasks/" + string(rune('a'+i%26)), Outcome: audit.Done}
 		if err := log.Tell(context.Background(), r.About("t"+string(rune('0'+i%3)))); err != nil {
@@ -229,7 +229,7 @@ func TestKeeper_SignsNoGap(t *testing.T) {
 func TestEvidence_ProvesATenantsRecordsAndNamesNobodyElse(t *testing.T) {
 	sg, v := key(t)
 	s := signed(t, sg, v, 20, 20)
-	log := audit.NewLog(s, time.Now)
+	log := audit.NewLog(s, time.Now, nil)
 	if err := log.Tell(t.Context(), audit.Record{Act: "task", Object: "rotations/r1/tasks/9", Outcome: audit.Done}.About("t1", "t2")); err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestKey_IsMadeOnceAndReadAgain(t *testing.T) {
 
 func TestRecord_IsOneLineAndBounded(t *testing.T) {
 	s := &shelf{}
-	log := audit.NewLog(s, func() time.Time { return time.Date(2016, 11, 4, 1, 0, 0, 0, time.UTC) })
+	log := audit.NewLog(s, func() time.Time { return time.Date(2016, 11, 4, 1, 0, 0, 0, time.UTC) }, nil)
 	long := strings.Repeat("é\n<&>", 4000)
 	if err := log.Tell(t.Context(), audit.Record{Act: "task", Why: long, Detail: map[string]string{"x": long}, Outcome: audit.Done}); err != nil {
 		t.Fatal(err)

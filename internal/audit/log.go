@@ -24,10 +24,17 @@ const appendTimeout = 15 * time.Second
 type Log struct {
 	store Store
 	now   func() time.Time
+	told  func(error)
 }
 
-// NewLog returns a log. now is the service's clock.
-func NewLog(store Store, now func() time.Time) *Log { return &Log{store, now} }
+// NewLog returns a log. now is the service's clock. told is told of each record whether it
+// was stored, for metrics, and may be nil.
+func NewLog(store Store, now func() time.Time, told func(error)) *Log {
+	if told == nil {
+		told = func(error) {}
+	}
+	return &Log{store, now, told}
+}
 
 // Tell stores records, in order, and returns when all are on the disk. At, ID and Trace
 // are filled in. After an error some may be stored all the same.
@@ -53,7 +60,9 @@ func (l *Log) Tell(ctx context.Context, records ...Record) error {
 		if err != nil {
 			return err
 		}
-		if err := l.store.AppendAudit(ctx, r.ID, data); err != nil {
+		err = l.store.AppendAudit(ctx, r.ID, data)
+		l.told(err)
+		if err != nil {
 			return fmt.Errorf("writing the audit log: %w", err)
 		}
 	}

@@ -46,12 +46,20 @@ func (m *Metrics) Waited(urgent bool, d time.Duration) {
 	m.lanes.waits.WithLabelValues(lane(urgent)).Observe(d.Seconds())
 }
 
-// Conducting takes in how things stand with the process that conducts: tasks out by
-// lane, hosts that are throttled, hosts with an open breaker, and the pace.
-func (m *Metrics) Conducting(urgent, bulk, slowed, open int, pace float64) {
-	m.lanes.out.WithLabelValues(lane(true)).Set(float64(urgent))
-	m.lanes.out.WithLabelValues(lane(false)).Set(float64(bulk))
-	m.lanes.hosts.WithLabelValues("throttled").Set(float64(slowed))
-	m.lanes.hosts.WithLabelValues("breaker").Set(float64(open))
-	m.lanes.pace.Set(pace)
+// Conducting is how things stand with a process that conducts.
+type Conducting struct {
+	Leads        bool    // it conducts
+	Urgent, Bulk int     // tasks out, by lane
+	Slowed, Open int     // hosts that are throttled, and with an open breaker
+	Pace         float64 // share of full speed
+}
+
+// Conducting takes in how things stand.
+func (m *Metrics) Conducting(c Conducting) {
+	m.promises.leads.Set(oneIf(c.Leads))
+	m.lanes.out.WithLabelValues(lane(true)).Set(float64(c.Urgent))
+	m.lanes.out.WithLabelValues(lane(false)).Set(float64(c.Bulk))
+	m.lanes.hosts.WithLabelValues("throttled").Set(float64(c.Slowed))
+	m.lanes.hosts.WithLabelValues("breaker").Set(float64(c.Open))
+	m.lanes.pace.Set(c.Pace)
 }

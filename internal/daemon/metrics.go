@@ -19,8 +19,9 @@ type Metrics struct {
 	gone  prometheus.Counter
 	audit auditing
 
-	lookups *prometheus.CounterVec
-	spans   *prometheus.CounterVec
+	promises promises
+	lookups  *prometheus.CounterVec
+	spans    *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics registered with reg.
@@ -41,7 +42,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	})
 	reg.MustRegister(m.steps, m.calls, m.gone)
 	m.lanes, m.audit = newLanes(reg), newAuditing(reg)
-	m.lookups = newLookups(reg)
+	m.lookups, m.promises = newLookups(reg), newPromises(reg)
 	m.spans = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "crossfade_trace_spans_total", Help: "Spans that ended and are to be sent, that were sent, and that could not be sent.",
 	}, []string{"result"})
@@ -51,6 +52,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 // Step takes in one step of a task; it fits [rollover.Config].
 func (m *Metrics) Step(k rollover.Task, s rollover.Step, took time.Duration, err error) {
+	m.promises.guard(err)
 	result := "done"
 	var e *rollover.StepError
 	switch {

@@ -109,7 +109,7 @@ func TestMetrics_CountByWhatCameOfIt(t *testing.T) {
 	m.Step(k, rollover.StepStage, time.Second, rollover.Throttled(rollover.ByHost, 0, errors.New("429")))
 	m.Call("contoso.example", "list", 200, time.Second)
 	m.Waited(true, time.Millisecond)
-	m.Conducting(1, 30, 4, 2, 0.5)
+	m.Conducting(daemon.Conducting{Leads: true, Urgent: 1, Bulk: 30, Slowed: 4, Open: 2, Pace: 0.5})
 	url := serveOps(t, daemon.Ops{Metrics: r, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }}, "127.0.0.1")
 	_, text := get(t, url+"/metrics")
 	for _, want := range []string{

@@ -46,11 +46,13 @@ type resolver interface {
 	Secret(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
 }
 
-// Config is what a [Set] is made of. All fields are required.
+// Config is what a [Set] is made of. The first three fields are required.
 type Config struct {
 	Checks  map[string][]byte // each one's YAML, by name
 	HTTP    *http.Client      // as of package outbound: https only, bounded, no redirects of a POST
 	Secrets resolver
+	// Answered is told what each check answered, for metrics. It may be nil.
+	Answered func(check string, r rollover.GateResult)
 }
 
 // Set holds the checks. It is safe for concurrent use.
@@ -107,7 +109,10 @@ func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.checks)) }
 func (s *Set) Ask(ctx context.Context, name string, q rollover.GateQuestion) (rollover.GateResult, string) {
 	result, reason, err := s.ask(ctx, name, q)
 	if err != nil {
-		return rollover.GateInconclusive, err.Error()
+		result, reason = rollover.GateInconclusive, err.Error()
+	}
+	if _, known := s.checks[name]; known && s.c.Answered != nil {
+		s.c.Answered(name, result)
 	}
 	return result, reason
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -53,6 +54,7 @@ type Mirror struct {
 	seed      maphash.Seed           // of their hashes
 	gone      map[string]time.Time   // rotations that were deleted, and when
 	changed   chan struct{}
+	folded    atomic.Uint64
 	unread    map[string]error // plans that could not be read, by rotation
 }
 
@@ -151,11 +153,18 @@ func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
 		m.findings[c.Finding.Rotation].known[c.Finding.Tenant] = true
 		m.mu.Unlock()
 	}
+	if c.Rotation == nil && !c.CaughtUp {
+		m.folded.Store(c.Seq)
+	}
 	select {
 	case m.changed <- struct{}{}:
 	default:
 	}
 }
+
+// Folded returns the version of the state of a task, finding or check that was taken in
+// last.
+func (m *Mirror) Folded() uint64 { return m.folded.Load() }
 
 // foldRotation takes in a record, and reads the plan the first time that the
 // record says there is one. The plan is immutable and was stored with it.

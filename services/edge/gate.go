@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -28,10 +29,36 @@ type gate struct {
 	watches chan struct{}   // a slot for each open watch
 	ctx     context.Context //nolint:containedctx // Its end is the signal that all streams wait for.
 	drain   context.CancelFunc
+	ended   *prometheus.CounterVec // watches, by why
 }
+
+// The whys for which watches end.
+const (
+	endDone    = "done"    // all was told that there was to tell
+	endLeft    = "left"    // the reader went away
+	endDrained = "drained" // this server stops
+	endAged    = "aged"    // it was open for long
+	endSlow    = "slow"    // nothing was read for too long
+	endFailed  = "failed"
+	endRefused = "refused" // it was never opened: there are too many
+)
 
 func newGate(c Config) *gate {
 	g := &gate{age: c.MaxStreamAge, watches: make(chan struct{}, c.MaxWatches)}
+	g.ended = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "crossfade_watches_ended_total", Help: "Watches that ended, by why.",
+	}, []string{"why"})
+	for _, why := range []string{endDone, endLeft, endDrained, endAged, endSlow, endFailed, endRefused} {
+		g.ended.WithLabelValues(why)
+	}
+	if c.Metrics != nil {
+		c.Metrics.MustRegister(g.ended,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "crossfade_watches_open", Help: "Watches that are open in this process."},
+				func() float64 { return float64(len(g.watches)) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "crossfade_watches_max", Help: "Watches that may be open in this process."},
+				func() float64 { return float64(cap(g.watches)) }),
+		)
+	}
 	g.ctx, g.drain = context.WithCancel(context.Background())
 	return g
 }
@@ -54,6 +81,7 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h
 		case g.watches <- struct{}{}:
 			defer func() { <-g.watches }()
 		default:
+			g.ended.WithLabelValues(endRefused).Inc()
 			return g.full()
 		}
 	}
@@ -64,6 +92,9 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h
 	defer aged.Stop()
 
 	err := h(srv, &withContext{ss, ctx})
+	if !quiet(i.FullMethod) {
+		g.ended.WithLabelValues(why(err, context.Cause(ctx))).Inc()
+	}
 	switch cause := context.Cause(ctx); {
 	case err == nil: // It told all that there was to tell.
 		return nil
@@ -77,6 +108,24 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h
 	default:
 		return err
 	}
+}
+
+// why says why a watch ended with err, whose context ended for cause.
+func why(err, cause error) string {
+	var p *Problem
+	switch {
+	case err == nil:
+		return endDone
+	case errors.Is(cause, errDrained):
+		return endDrained
+	case errors.Is(cause, errAged):
+		return endAged
+	case errors.As(err, &p) && p.Reason == pb.ErrorReason_ERROR_REASON_SLOW_CONSUMER:
+		return endSlow
+	case cause != nil:
+		return endLeft
+	}
+	return endFailed
 }
 
 func (g *gate) full() error {

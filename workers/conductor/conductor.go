@@ -58,6 +58,9 @@ type Config struct {
 	PlanWindow int
 	// Status is told how things stand, once a tick. Nil: nobody is told.
 	Status func(Status)
+	// Repeated is told how many nudges of tasks and plans had no effect in time and were
+	// sent again, for metrics. It may be nil.
+	Repeated func(tasks, plans int)
 	// Retention says which ended rotations are deleted. The zero one keeps all.
 	Retention rollover.Retention
 	// Deleted is told after rotations were deleted, how many. Nil: nobody is told.
@@ -262,7 +265,7 @@ func (t *turn) report(now time.Time, l *load) {
 	t.told = now
 	slowed, open := t.hosts.sweep(t.Now())
 	if t.Config.Status != nil {
-		t.Config.Status(Status{Urgent: l.urgent, Bulk: l.bulk, Slowed: slowed, Open: open, Pace: t.Mirror.Pace()})
+		t.Config.Status(Status{Leads: true, Urgent: l.urgent, Bulk: l.bulk, Slowed: slowed, Open: open, Pace: t.Mirror.Pace()})
 	}
 }
 

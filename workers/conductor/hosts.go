@@ -13,6 +13,7 @@ import (
 
 // Status is what a conductor knows of the moment, for metrics.
 type Status struct {
+	Leads        bool    // this process conducts
 	Urgent, Bulk int     // tasks out, by lane
 	Slowed       int     // hosts worked on at less than full pace, by their own wish
 	Open         int     // hosts with an open breaker

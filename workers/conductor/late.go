@@ -33,10 +33,15 @@ func (t *turn) remind(ctx context.Context, l late, running, planning []mirror.Vi
 			return slices.ContainsFunc(views, func(v mirror.View) bool { return v.Rotation.ID == id.Rotation })
 		}
 	}
+	repeatedTasks, repeatedPlans := 0, 0
+	if t.Repeated != nil {
+		defer func() { t.Repeated(repeatedTasks, repeatedPlans) }()
+	}
 	err := t.tasks.remind(l.tasks, func(id rollover.TaskID) bool {
 		v, err := t.Mirror.Rotation(ctx, id.Rotation)
 		return err == nil && t.due(v, t.Mirror.Row(id))
 	}, among(running), func(id rollover.TaskID, s sent) error {
+		repeatedTasks++
 		return t.Queue.NudgeTask(spans.Part(ctx, s.trace, id.Ord), s.host, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
 	})
 	t.once(ctx, "", "late nudges are not sent again; trying on", err)
@@ -44,6 +49,7 @@ func (t *turn) remind(ctx context.Context, l late, running, planning []mirror.Vi
 		v, err := t.Mirror.Rotation(ctx, id.Rotation)
 		return err == nil && v.Rotation.State == rollover.StatePlanning
 	}, among(planning), func(id rollover.TaskID, s sent) error {
+		repeatedPlans++
 		return t.Queue.NudgePlan(spans.Part(ctx, s.trace, id.Ord), s.tenant, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
 	})
 	t.once(ctx, "*", "late nudges of planning are not sent again; trying on", err)

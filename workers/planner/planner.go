@@ -80,6 +80,9 @@ type Config struct {
 	// Drifts says which targets of a rotation drifted. Default: nobody does, and
 	// rotations over drifted targets are not planned.
 	Drifts drifts
+	// Tried is told of each try of a tenant: how long it took, and whether it is "done",
+	// "later" or "failed". It may be nil.
+	Tried func(took time.Duration, result string)
 	// Tracer makes a span of each nudge. It may be nil.
 	Tracer *spans.Tracer
 	// Log is told of tenants that end other than well. Default: nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -31,8 +32,12 @@ func (p *Planner) Run(ctx context.Context, q queue, slots int) error {
 // yet, and a nudge that waited here would hold the queue's place meanwhile.
 func (p *Planner) handle(ctx context.Context, d *jet.Delivery) {
 	ctx, end := p.c.Tracer.Take(ctx, "plan tenant", spans.Rotation(d.Nudge.Rotation), spans.Ord(d.Nudge.Ord), spans.Tries(d.Delivered))
+	begun := time.Now()
 	err := p.plan(ctx, d.Nudge)
 	end(err)
+	if p.c.Tried != nil {
+		p.c.Tried(time.Since(begun), resultOf(err))
+	}
 	log := p.c.Log.With(slog.String("rotation", d.Nudge.Rotation), slog.Int("tenant", d.Nudge.Ord))
 	ctx = context.WithoutCancel(ctx)
 	var later *rollover.StepError
@@ -52,6 +57,18 @@ func (p *Planner) handle(ctx context.Context, d *jet.Delivery) {
 	if settle != nil {
 		log.WarnContext(ctx, "nudge not settled; it will come back", "err", settle)
 	}
+}
+
+// resultOf names what came of a try.
+func resultOf(err error) string {
+	var later *rollover.StepError
+	switch {
+	case err == nil:
+		return "done"
+	case errors.As(err, &later):
+		return "later"
+	}
+	return "failed"
 }
 
 // plan calls Plan, and turns a panic into an error: one poisonous answer must

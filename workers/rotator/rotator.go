@@ -14,7 +14,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/spans"
 )
 
-// Config is what a Rotator is made of. All fields but Waited and Tracer are required.
+// Config is what a Rotator is made of. All fields but the last three are required.
 type Config struct {
 	Engine interface {
 		Advance(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
@@ -28,6 +28,8 @@ type Config struct {
 	// Waited is told how long each nudge waited for a hand, for metrics. It may be
 	// nil.
 	Waited func(urgent bool, d time.Duration)
+	// TakenOver is told of each nudge that another worker had and was lost with. It may be nil.
+	TakenOver func()
 	// Tracer makes a span of each nudge. It may be nil.
 	Tracer *spans.Tracer
 }
@@ -53,6 +55,9 @@ func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
 	id := rollover.TaskID{Rotation: d.Nudge.Rotation, Ord: d.Nudge.Ord}
 	if r.c.Waited != nil {
 		r.c.Waited(d.Nudge.Urgent, d.Waited)
+	}
+	if d.Delivered > 1 && r.c.TakenOver != nil {
+		r.c.TakenOver()
 	}
 	ctx, end := r.c.Tracer.Take(ctx, "task", spans.Rotation(id.Rotation), spans.Ord(id.Ord), spans.Tries(d.Delivered))
 	k, err := r.advance(ctx, id, d.Delivered > 1)

@@ -1,0 +1,106 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/crossfade-project/crossfade/internal/jet"
+)
+
+// The broker is asked at most once in gaugesEvery, however many scrape, and is given
+// gaugesTimeout to answer.
+const (
+	gaugesEvery   = 5 * time.Second
+	gaugesTimeout = 2 * time.Second
+)
+
+// NewQueues returns gauges of what the broker holds, asked for by each scrape:
+//
+//	crossfade_broker_up                     0 while it does not answer; then the rest is not there
+//	crossfade_stream_bytes{stream}          and crossfade_stream_max_bytes, crossfade_stream_messages
+//	crossfade_queue_waiting{queue}          nudges that no worker has
+//	crossfade_queue_in_hand{queue}          nudges with workers
+//	crossfade_queue_redelivered{queue}      of those, how many another worker had before
+//	crossfade_mirror_behind_changes         changes of states that this process has not taken in
+//
+// folded returns the version of the state that this process took in last. All but the
+// last are the same in every process, so take the greatest and not the sum.
+func NewQueues(read func(context.Context) (jet.Gauges, error), folded func() uint64) prometheus.Collector {
+	gauge := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &queueGauges{
+		read: read, folded: folded,
+		up:          gauge("crossfade_broker_up", "1 if the broker answers this process."),
+		bytes:       gauge("crossfade_stream_bytes", "What a stream holds, in bytes.", "stream"),
+		most:        gauge("crossfade_stream_max_bytes", "What a stream may hold, in bytes; it is not there where nothing bounds it.", "stream"),
+		messages:    gauge("crossfade_stream_messages", "Messages that a stream holds.", "stream"),
+		waiting:     gauge("crossfade_queue_waiting", "Nudges that no worker has, by queue.", "queue"),
+		inHand:      gauge("crossfade_queue_in_hand", "Nudges that workers have in hand, by queue.", "queue"),
+		redelivered: gauge("crossfade_queue_redelivered", "Nudges in hand that another worker had before, by queue.", "queue"),
+		behind:      gauge("crossfade_mirror_behind_changes", "Changes of states that this process has not taken in yet."),
+	}
+}
+
+type queueGauges struct {
+	read   func(context.Context) (jet.Gauges, error)
+	folded func() uint64
+
+	up, bytes, most, messages, waiting, inHand, redelivered, behind *prometheus.Desc
+
+	mu   sync.Mutex
+	at   time.Time
+	last jet.Gauges
+	err  error
+}
+
+// Describe sends what there is to measure.
+func (g *queueGauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.up, g.bytes, g.most, g.messages, g.waiting, g.inHand, g.redelivered, g.behind} {
+		ch <- d
+	}
+}
+
+// ask returns what the broker said last, or says now.
+func (g *queueGauges) ask() (jet.Gauges, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.at.IsZero() || time.Since(g.at) >= gaugesEvery {
+		ctx, cancel := context.WithTimeout(context.Background(), gaugesTimeout)
+		defer cancel()
+		g.last, g.err = g.read(ctx)
+		g.at = time.Now()
+	}
+	return g.last, g.err
+}
+
+// Collect sends what the broker says.
+func (g *queueGauges) Collect(ch chan<- prometheus.Metric) {
+	send := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	folded := g.folded() // Before the broker is asked: behind is never more than it was.
+	now, err := g.ask()
+	send(g.up, oneIf(err == nil))
+	if err != nil {
+		return
+	}
+	for name, s := range now.Streams {
+		send(g.bytes, float64(s.Bytes), name)
+		send(g.messages, float64(s.Messages), name)
+		if s.Max > 0 {
+			send(g.most, float64(s.Max), name)
+		}
+		if name == jet.States {
+			send(g.behind, float64(s.Last-min(s.Last, folded)))
+		}
+	}
+	for name, q := range now.Queues {
+		send(g.waiting, float64(q.Waiting), name)
+		send(g.inHand, float64(q.InHand), name)
+		send(g.redelivered, float64(q.Redelivered), name)
+	}
+}
