@@ -46,6 +46,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.spans = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "crossfade_trace_spans_total", Help: "Spans that ended and are to be sent, that were sent, and that could not be sent.",
 	}, []string{"result"})
+	for _, result := range []string{"ended", "sent", "failed"} {
+		m.spans.WithLabelValues(result)
+	}
 	reg.MustRegister(m.spans)
 	return m
 }

@@ -153,18 +153,8 @@ func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
 		m.findings[c.Finding.Rotation].known[c.Finding.Tenant] = true
 		m.mu.Unlock()
 	}
-	if c.Rotation == nil && !c.CaughtUp {
-		m.folded.Store(c.Seq)
-	}
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
+	m.tookIn(c)
 }
-
-// Folded returns the version of the state of a task, finding or check that was taken in
-// last.
-func (m *Mirror) Folded() uint64 { return m.folded.Load() }
 
 // foldRotation takes in a record, and reads the plan the first time that the
 // record says there is one. The plan is immutable and was stored with it.

@@ -354,3 +354,18 @@ func (w *Watch) withItems(ctx context.Context, b Batch) (Batch, error) {
 	}
 	return b, nil
 }
+
+// Folded returns the version of the state of a task, finding or check that was taken in
+// last.
+func (m *Mirror) Folded() uint64 { return m.folded.Load() }
+
+// tookIn notes that a change was folded, and says so to the reader of Changed.
+func (m *Mirror) tookIn(c rollover.Change) {
+	if c.Rotation == nil && !c.CaughtUp {
+		m.folded.Store(c.Seq)
+	}
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -347,6 +349,7 @@ func TestServer_WatchEndsAtItsAge(t *testing.T) {
 	h := serve(t, func(c *edge.Config) { c.MaxStreamAge = 30 * time.Millisecond })
 	_, err := h.open(t).Recv()
 	checkInfo(t, err, codes.Unavailable, "STREAM_TOO_OLD")
+	h.counted(t, `crossfade_watches_ended_total{why="aged"} 1`)
 }
 
 func TestServer_WatchesAreBounded(t *testing.T) {
@@ -358,6 +361,23 @@ func TestServer_WatchesAreBounded(t *testing.T) {
 	}
 	_, err = w.Recv()
 	checkInfo(t, err, codes.ResourceExhausted, "TOO_MANY_WATCHES")
+	h.counted(t, `crossfade_watches_ended_total{why="refused"} 1`)
+	h.counted(t, `crossfade_watches_open 1`)
+	h.counted(t, `crossfade_watches_max 1`)
+}
+
+// counted wants a line among the metrics. What was counted before the answer was sent is
+// there when the answer is.
+func (h *house) counted(t *testing.T, line string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "metrics")
+	if err := prometheus.WriteToTextfile(file, h.metrics); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(b), line+"\n") {
+		t.Errorf("the metrics have no %q: %v", line, err)
+	}
 }
 
 func TestServer_StreamRequestsAreChecked(t *testing.T) {
