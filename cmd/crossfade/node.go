@@ -68,6 +68,7 @@ type nodeConfig struct {
 	retention            rollover.Retention   // of rotations that have ended
 	checkRate            float64              // targets a second that checks read; 0: the default
 
+	limits     daemon.Limits // of one caller
 	reflection bool
 	tls        *daemon.ServerTLS // nil: plaintext
 	origins    []string          // of pages that may call by HTTP
@@ -200,6 +201,7 @@ func (n *node) renew(ctx context.Context, tenant, host string, refused secrets.S
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
 func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	c := edge.Config{Audit: n.audit, Traces: n.provider, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
+	c.Quota = edge.Quota{CallsPerSecond: n.c.limits.CallsPerSecond, Watches: n.c.limits.Watches}
 	if n.c.tls != nil {
 		c.TLS = n.c.tls.Config()
 	}
@@ -213,7 +215,7 @@ func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	rotation.New(rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
 		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift, Checks: n.gates.Names(),
-		Approvals: n.c.approvals,
+		Approvals: n.c.approvals, LiveRotations: n.c.limits.Rotations,
 	}).Register(s)
 	inventory.New(n.inventory).Register(s)
 	certificate.New(certificate.Config{

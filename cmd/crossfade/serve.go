@@ -235,7 +235,7 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates, webhooks: c.Webhooks,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
-		origins: c.Web.List(), reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), log: log, registry: daemon.NewRegistry(),
+		origins: c.Web.List(), limits: c.Limits, reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), log: log, registry: daemon.NewRegistry(),
 	}
 	n.traces, n.ratio = tracesOf(c), c.Traces.Ratio
 	n.jet.Name = "crossfade"

@@ -32,6 +32,7 @@ func (c Config) check() []Problem {
 	k.retention(c.Retention)
 	k.stores(c)
 	k.traces(c.Traces)
+	k.limits(c.Limits)
 	if len(c.Secrets.EnvPrefix) < 4 {
 		k.fail("secrets.env_prefix", "want at least 4 characters: shorter, and a tenants file could name any variable")
 	}

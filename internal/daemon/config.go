@@ -78,6 +78,8 @@ type Config struct {
 	// it. Give 80 % of what a container may take. The environment's GOMEMLIMIT
 	// wins over both.
 	MemoryLimit Bytes `yaml:"memory_limit"`
+	// Limits says what one caller may take.
+	Limits Limits `yaml:"limits"`
 	// Traces says where traces are sent.
 	Traces Traces `yaml:"traces"`
 	// Log says what is logged, to standard error.
@@ -269,6 +271,7 @@ func Default() Config {
 		// A year's audit, and a month more to begin it.
 		Retention: Retention{For: 400 * 24 * time.Hour, Max: 10_000},
 		Secrets:   Secrets{EnvPrefix: "CROSSFADE_SECRET_", CacheFor: secrets.DefaultCacheFor},
+		Limits:    Limits{CallsPerSecond: 200, Watches: 64, Rotations: 100},
 		Traces:    Traces{Ratio: 0.01},
 		Log:       Log{Format: "text", Level: "info"},
 	}

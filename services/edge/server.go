@@ -57,6 +57,8 @@ type Config struct {
 	// MaxStreamAge ends a watch; its reader comes back with its cursor. Default
 	// 1 h.
 	MaxStreamAge time.Duration
+	// Quota is what one caller may take of this server. Default: whatever there is.
+	Quota Quota
 	// MaxWatches bounds the streams that are open at once, at 16 KB each.
 	// Default 4096.
 	MaxWatches int
@@ -113,6 +115,7 @@ func NewServer(c Config) *Server {
 	// Outermost first. Recovery is inside logging, or a panic would leave no
 	// line; tell is inside recovery, so that all see the final status.
 	logOpts, g := logOptions(), newGuard(c.Identity)
+	q := newQuotas(c.Quota)
 	t := newTeller(c.Audit, func(ctx context.Context, err error) {
 		c.Log.ErrorContext(ctx, "the audit log was not told what came of a call", "request", RequestOf(ctx), "err", err)
 	})
@@ -125,14 +128,14 @@ func NewServer(c Config) *Server {
 			nameCall, callingUnary,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
-			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, t.innerUnary, validateUnary,
+			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, q.unary, t.innerUnary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			traceStream, s.metrics.StreamServerInterceptor(),
 			nameStream, callingStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, t.outerStream, g.stream, t.innerStream, validateStream,
+			tellStream, s.gate.stream, t.outerStream, g.stream, q.stream, t.innerStream, validateStream,
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.

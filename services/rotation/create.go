@@ -49,6 +49,9 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 	if err != nil {
 		return nil, err
 	}
+	if err := s.room(ctx); err != nil {
+		return nil, err
+	}
 	if req.GetValidateOnly() {
 		return rotationProto(r, rollover.Counts{}), nil
 	}

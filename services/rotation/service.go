@@ -83,6 +83,9 @@ type Config struct {
 	// Drift is how often rotations are checked for drift that say nothing of it.
 	// Default: never.
 	Drift rollover.DriftPolicy
+	// LiveRotations is how many rotations that have not ended one caller may have asked
+	// for. With several servers there may be a few more. Default: as many as they like.
+	LiveRotations int
 	// Checkpoint is how often a watch without news says that it is alive.
 	// Default 15 s, below the minute after which proxies cut idle streams.
 	Checkpoint time.Duration

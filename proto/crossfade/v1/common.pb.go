@@ -75,8 +75,15 @@ const (
 	// RESOURCE_EXHAUSTED: the reader of a watch did not keep up. Watch again from
 	// the last cursor.
 	ErrorReason_ERROR_REASON_SLOW_CONSUMER ErrorReason = 19
-	// RESOURCE_EXHAUSTED: too many watches are open in this server.
+	// RESOURCE_EXHAUSTED: too many watches are open in this server, by this caller or
+	// by all; google.rpc.QuotaFailure says which.
 	ErrorReason_ERROR_REASON_TOO_MANY_WATCHES ErrorReason = 20
+	// RESOURCE_EXHAUSTED: the caller makes more calls than one may. google.rpc.RetryInfo
+	// says when there is room for one.
+	ErrorReason_ERROR_REASON_TOO_MANY_CALLS ErrorReason = 65
+	// RESOURCE_EXHAUSTED: the caller has more rotations under way than one may.
+	// metadata.live says how many.
+	ErrorReason_ERROR_REASON_TOO_MANY_ROTATIONS ErrorReason = 66
 	// UNAVAILABLE: the server is stopping. Ask another, or again.
 	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 21
 	// UNAVAILABLE: the storage cannot be reached now.
@@ -159,6 +166,8 @@ var (
 		18: "ERROR_REASON_STORAGE_FULL",
 		19: "ERROR_REASON_SLOW_CONSUMER",
 		20: "ERROR_REASON_TOO_MANY_WATCHES",
+		65: "ERROR_REASON_TOO_MANY_CALLS",
+		66: "ERROR_REASON_TOO_MANY_ROTATIONS",
 		21: "ERROR_REASON_DRAINING",
 		22: "ERROR_REASON_STORAGE_UNAVAILABLE",
 		23: "ERROR_REASON_DEADLINE",
@@ -204,6 +213,8 @@ var (
 		"ERROR_REASON_STORAGE_FULL":           18,
 		"ERROR_REASON_SLOW_CONSUMER":          19,
 		"ERROR_REASON_TOO_MANY_WATCHES":       20,
+		"ERROR_REASON_TOO_MANY_CALLS":         65,
+		"ERROR_REASON_TOO_MANY_ROTATIONS":     66,
 		"ERROR_REASON_DRAINING":               21,
 		"ERROR_REASON_STORAGE_UNAVAILABLE":    22,
 		"ERROR_REASON_DEADLINE":               23,
@@ -318,7 +329,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xae\v\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xf4\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -341,7 +352,9 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x15ERROR_REASON_CONFLICT\x10\x11\x12\x1d\n" +
 	"\x19ERROR_REASON_STORAGE_FULL\x10\x12\x12\x1e\n" +
 	"\x1aERROR_REASON_SLOW_CONSUMER\x10\x13\x12!\n" +
-	"\x1dERROR_REASON_TOO_MANY_WATCHES\x10\x14\x12\x19\n" +
+	"\x1dERROR_REASON_TOO_MANY_WATCHES\x10\x14\x12\x1f\n" +
+	"\x1bERROR_REASON_TOO_MANY_CALLS\x10A\x12#\n" +
+	"\x1fERROR_REASON_TOO_MANY_ROTATIONS\x10B\x12\x19\n" +
 	"\x15ERROR_REASON_DRAINING\x10\x15\x12$\n" +
 	" ERROR_REASON_STORAGE_UNAVAILABLE\x10\x16\x12\x19\n" +
 	"\x15ERROR_REASON_DEADLINE\x10\x17\x12\x1c\n" +
