@@ -325,14 +325,17 @@ func call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescr
 // mayCall says, written down once more and by hand, which methods each role may call.
 func mayCall() map[string][]string {
 	read := []string{
-		"GetRotation", "ListRotations", "ListRotationTasks", "GetRotationTask", "WatchRotation", "ListDrifts", "ListDeadLetters", "SummarizeDeadLetters",
+		"GetRotation", "ListRotations", "ListRotationTasks", "GetRotationTask", "WatchRotation", "WatchRotations", "ListDrifts", "ListDeadLetters", "SummarizeDeadLetters",
 		"GetTenant", "ListTenants", "ListEndpoints", "GetCertificate", "ListCertificates", "ListBlocks", "GetTargetSet", "ListTargetSets",
 	}
 	rotate := []string{
 		"CreateRotation", "StartRotation", "PauseRotation", "ResumeRotation", "CancelRotation", "RetireRotation", "CheckRotation", "RetryRotationTasks",
 		"UndoRotation", "DecideWave", "UploadCertificate", "CreateTargetSet", "AddTargets", "UploadTargets", "DeleteTargetSet",
 	}
-	manage := []string{"ImportTenants", "BlockCertificate", "UnblockCertificate"}
+	manage := []string{
+		"ImportTenants", "UpdateTenant", "DeleteTenant", "ImportInventory", "GetInventoryJob", "ListInventoryJobs", "ListInventoryJobErrors", "CancelInventoryJob",
+		"BlockCertificate", "UnblockCertificate",
+	}
 	return map[string][]string{
 		"viewers": read, "operators": slices.Concat(read, rotate), "approvers": append(slices.Clone(read), "ApproveRotation"),
 		"auditors": read, "admins": slices.Concat(read, rotate, manage), "nobody": nil,

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -96,6 +97,7 @@ type node struct {
 	gates     *gates.Set
 	hooks     []webhooks.Hook
 	told      *jet.Bucket // to webhooks
+	jobs      *jet.Bucket // of the inventory
 	audit     *audit.Log
 	metrics   *daemon.Metrics
 	provider  trace.TracerProvider // of spans; nil: none are made
@@ -153,7 +155,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
-	n.told = buckets["webhooks"]
+	n.told, n.jobs = buckets["webhooks"], buckets["jobs"]
 	n.audit = audit.NewLog(n.broker, c.clock.Now, n.metrics.Told)
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
@@ -198,6 +200,28 @@ func (n *node) renew(ctx context.Context, tenant, host string, refused secrets.S
 	return kit.Access{Account: account, Secret: s}, other, err
 }
 
+// rotates returns the id of a rotation that has not ended and is for a tenant, or "".
+func (n *node) rotates(ctx context.Context, tenant string) (string, error) {
+	select {
+	case <-n.mirror.Ready():
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	for _, v := range n.mirror.Rotations() {
+		if v.Rotation.State.Ended() {
+			continue
+		}
+		ids, err := n.broker.SelectedTenants(ctx, v.Rotation.ID)
+		if err != nil {
+			return "", fmt.Errorf("reading the selection of rotation %s: %w", v.Rotation.ID, err)
+		}
+		if slices.Contains(ids, tenant) {
+			return v.Rotation.ID, nil
+		}
+	}
+	return "", nil
+}
+
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
 func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	c := edge.Config{Audit: n.audit, Traces: n.provider, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
@@ -217,7 +241,9 @@ func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift, Checks: n.gates.Names(),
 		Approvals: n.c.approvals, LiveRotations: n.c.limits.Rotations,
 	}).Register(s)
-	inventory.New(n.inventory).Register(s)
+	inventory.New(inventory.Config{
+		Inventory: n.inventory, Jobs: n.jobs, InUse: n.rotates, Now: n.c.clock.Now, Log: n.c.log,
+	}).Register(s)
 	certificate.New(certificate.Config{
 		Store: n.certs, Blocks: n.blocks, Requests: n.requests, Now: n.c.clock.Now,
 	}).Register(s)

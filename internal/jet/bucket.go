@@ -139,6 +139,19 @@ func (k *Bucket) Delete(ctx context.Context, key string) error {
 	return err
 }
 
+// DeleteAt removes a value if rev is still the version that stands; else
+// [rollover.ErrConflict].
+func (k *Bucket) DeleteAt(ctx context.Context, key string, rev uint64) error {
+	if rev == 0 {
+		return fmt.Errorf("%s %q was never stored: %w", k.name, key, rollover.ErrConflict)
+	}
+	_, err := k.b.swap(ctx, write{stream: bucketStream(k.name), subject: bucketKey(k.name, key), expect: rev, gone: true})
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", k.name, key, err)
+	}
+	return nil
+}
+
 // All returns every value by key.
 func (k *Bucket) All(ctx context.Context) (map[string][]byte, error) {
 	out := map[string][]byte{}

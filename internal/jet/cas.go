@@ -38,6 +38,7 @@ type write struct {
 	expect  uint64 // the sequence that must be the subject's last; 0: none
 	parts   int    // of the value whose head this is; 0 or 1: it is whole
 	ttl     time.Duration
+	gone    bool // it says that there is no value any more
 }
 
 // msg returns the message to publish.
@@ -48,6 +49,9 @@ func (w write) msg() *nats.Msg {
 	}}
 	if w.parts > 1 {
 		m.Header.Set(headerParts, strconv.Itoa(w.parts))
+	}
+	if w.gone {
+		m.Header.Set(headerGone, "1")
 	}
 	if w.ttl > 0 {
 		m.Header.Set(jetstream.MsgTTLHeader, w.ttl.String())

@@ -31,11 +31,14 @@ const requestsTTL = 24 * time.Hour
 // rotation. Of one that nothing happened to for so long it is told from then on.
 const webhooksTTL = 90 * 24 * time.Hour
 
+// jobsTTL is how long it is remembered what became of an import.
+const jobsTTL = 30 * 24 * time.Hour
+
 // shares says which part of MaxStore, in thousandths, each stream may fill.
 func shares() map[string]int64 {
 	return map[string]int64{
 		streamRotations: 270, streamState: 380, streamAudit: 90, streamCheckpoints: 10,
-		bucketStream("tenants"): 60, bucketStream("endpoints"): 120,
+		bucketStream("tenants"): 60, bucketStream("endpoints"): 110, bucketStream("jobs"): 10,
 		bucketStream("certificates"): 15, bucketStream("requests"): 20, bucketStream("webhooks"): 10,
 		bucketStream("blocks"): 5, bucketStream("targetsets"): 5, bucketStream("targetrows"): 15,
 	}
@@ -54,6 +57,9 @@ func (b *Broker) lasting() []jetstream.StreamConfig {
 		}
 		if name == "webhooks" {
 			c.MaxAge = webhooksTTL
+		}
+		if name == "jobs" {
+			c.MaxAge = jobsTTL
 		}
 		out = append(out, c)
 	}

@@ -55,6 +55,7 @@ type Mirror struct {
 	gone      map[string]time.Time   // rotations that were deleted, and when
 	changed   chan struct{}
 	folded    atomic.Uint64
+	version   atomic.Uint64
 	unread    map[string]error // plans that could not be read, by rotation
 }
 

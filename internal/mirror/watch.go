@@ -359,8 +359,12 @@ func (w *Watch) withItems(ctx context.Context, b Batch) (Batch, error) {
 // last.
 func (m *Mirror) Folded() uint64 { return m.folded.Load() }
 
+// Version returns a number that changes whenever anything was taken in.
+func (m *Mirror) Version() uint64 { return m.version.Load() }
+
 // tookIn notes that a change was folded, and says so to the reader of Changed.
 func (m *Mirror) tookIn(c rollover.Change) {
+	m.version.Add(1)
 	if c.Rotation == nil && !c.CaughtUp {
 		m.folded.Store(c.Seq)
 	}

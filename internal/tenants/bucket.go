@@ -26,6 +26,8 @@ type Bucket interface {
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 	// Delete removes a value. One that is not there is no error.
 	Delete(ctx context.Context, key string) error
+	// DeleteAt removes the value of that revision, or returns [rollover.ErrConflict].
+	DeleteAt(ctx context.Context, key string, revision uint64) error
 	// All returns every key with its latest value, in one pass.
 	All(ctx context.Context) (map[string][]byte, error)
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,6 +78,98 @@ func (s shelf) set(ctx context.Context, key string, value []byte) (created, chan
 		return err == nil && rev == 0, err == nil && rev != 0, err
 	}
 	return false, false, fmt.Errorf("lost %d races: %w", maxRaces, rollover.ErrConflict)
+}
+
+// Change stores what rule makes of a tenant, or removes it where rule returns nil. old is
+// what is there, nil for none. Where it loses a race it begins anew with what is there
+// then, so rule may be called more than once and has no effect of its own. It returns
+// what is stored; nothing is written where that is what was there. A tenant that is not
+// valid gives an [InvalidError]; errors of rule are returned as they are.
+func (v *Inventory) Change(ctx context.Context, id string, rule func(old *Tenant) (*Tenant, error)) (*Tenant, error) {
+	if !ValidID(id) {
+		return nil, fmt.Errorf("changing a tenant: that is no tenant id: %w", rollover.ErrNotFound)
+	}
+	for range maxRaces {
+		stored, err := v.changeOnce(ctx, id, rule)
+		if !errors.Is(err, rollover.ErrConflict) && !errors.Is(err, rollover.ErrExists) {
+			return stored, err
+		}
+	}
+	return nil, fmt.Errorf("storing tenant %s: lost %d races: %w", id, maxRaces, rollover.ErrConflict)
+}
+
+func (v *Inventory) changeOnce(ctx context.Context, id string, rule func(old *Tenant) (*Tenant, error)) (*Tenant, error) {
+	var old *Tenant
+	b, rev, pieces, err := v.tenants.get(ctx, id)
+	switch {
+	case errors.Is(err, rollover.ErrNotFound):
+		rev, pieces = 0, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading tenant %s: %w", id, err)
+	default:
+		t, err := decodeTenant(id, b)
+		if err != nil {
+			return nil, err
+		}
+		old = &t
+	}
+	next, err := rule(old)
+	if err != nil {
+		return nil, err
+	}
+	if next == nil {
+		if old == nil {
+			return nil, nil
+		}
+		return nil, v.remove(ctx, id, rev, pieces)
+	}
+	if fields := next.Validate(); len(fields) > 0 {
+		return nil, &InvalidError{Tenant: next.ID, Fields: fields}
+	}
+	value, err := json.Marshal(tenantRecord{V: recordVersion, Tenant: *next})
+	if err != nil {
+		return nil, fmt.Errorf("encoding tenant %s: %w", id, err)
+	}
+	if bytes.Equal(value, b) {
+		return next, nil
+	}
+	if err := v.tenants.put(ctx, id, value, rev, pieces); err != nil {
+		return nil, fmt.Errorf("storing tenant %s: %w", id, err)
+	}
+	return next, nil
+}
+
+// remove takes away a tenant of that revision, and then what was found of it. Cut off in
+// between, that is left, and nobody asks for it.
+func (v *Inventory) remove(ctx context.Context, id string, rev uint64, pieces []string) error {
+	if err := v.tenants.bucket.DeleteAt(ctx, id, rev); err != nil {
+		return fmt.Errorf("removing tenant %s: %w", id, err)
+	}
+	for _, k := range pieces {
+		if err := v.tenants.bucket.Delete(ctx, k); err != nil {
+			return fmt.Errorf("removing tenant %s: %w", id, err)
+		}
+	}
+	_, _, pieces, err := v.endpoints.get(ctx, id)
+	if errors.Is(err, rollover.ErrNotFound) {
+		return nil
+	}
+	for _, k := range append([]string{id}, pieces...) {
+		if err == nil {
+			err = v.endpoints.bucket.Delete(ctx, k)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing the endpoints of %s: %w", id, err)
+	}
+	return nil
+}
+
+// Etag names the content of a tenant.
+func (t Tenant) Etag() string {
+	b, _ := json.Marshal(tenantRecord{V: recordVersion, Tenant: t}) // Texts and lists cannot fail.
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
 }
 
 // Tenant returns the tenant with that id, or [rollover.ErrNotFound].

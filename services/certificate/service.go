@@ -86,30 +86,51 @@ func (s *Service) GetCertificate(ctx context.Context, req *pb.GetCertificateRequ
 	return &pb.GetCertificateResponse{Certificate: certificateProto(c), Findings: findingsProto(findings)}, nil
 }
 
-// ListCertificates lists certificates by name.
+// listed are the fields by which certificates are filtered.
+func listed() edge.FilterFields {
+	return edge.FilterFields{
+		Strings: []string{"subject", "issuer", "sha1_thumbprint", "key_algorithm"}, Times: []string{"not_before_time", "not_after_time"},
+	}
+}
+
+func value(c certs.Certificate, field string) any {
+	switch p := certificateProto(c); field {
+	case "name":
+		return p.GetName()
+	case "subject":
+		return p.GetSubject()
+	case "issuer":
+		return p.GetIssuer()
+	case "sha1_thumbprint":
+		return p.GetSha1Thumbprint()
+	case "key_algorithm":
+		return p.GetKeyAlgorithm()
+	case "not_before_time":
+		return c.NotBefore
+	case "not_after_time":
+		return c.NotAfter
+	}
+	return nil
+}
+
+// ListCertificates lists certificates.
 func (s *Service) ListCertificates(ctx context.Context, req *pb.ListCertificatesRequest) (*pb.ListCertificatesResponse, error) {
-	const method = "ListCertificates"
-	after, err := edge.Position(req.GetPageToken(), method)
+	o, err := edge.ParseOrder(req.GetOrderBy(), "name", func(c certs.Certificate) string { return c.SHA256 }, value,
+		"name", "subject", "not_before_time", "not_after_time")
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.c.Store.List(ctx) // Sorted by SHA-256.
+	all, err := s.c.Store.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	size := edge.PageSize(req.GetPageSize(), 50, 500)
-	resp := &pb.ListCertificatesResponse{}
-	last := ""
-	for _, c := range all {
-		if c.SHA256 <= after {
-			continue
-		}
-		if len(resp.Certificates) == size {
-			resp.NextPageToken = edge.PageToken(last, method)
-			break
-		}
+	page, token, err := edge.List(req, o, listed(), 50, 500, edge.Each(all), "ListCertificates")
+	if err != nil {
+		return nil, err
+	}
+	resp := &pb.ListCertificatesResponse{NextPageToken: token}
+	for _, c := range page {
 		resp.Certificates = append(resp.Certificates, certificateProto(c))
-		last = c.SHA256
 	}
 	return resp, nil
 }

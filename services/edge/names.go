@@ -20,6 +20,7 @@ const (
 	certificates = "certificates"
 	blocks       = "blocks"
 	targetSets   = "targetSets"
+	jobs         = "inventoryJobs"
 )
 
 // RotationName returns rotations/{id}.
@@ -99,6 +100,15 @@ func ParseTargetSet(name string) (string, bool) {
 	return id, ok && tenant.ValidID(id)
 }
 
+// JobName returns inventoryJobs/{id}.
+func JobName(id string) string { return jobs + "/" + id }
+
+// ParseJob returns the id in inventoryJobs/{id}: a UUID in lower case.
+func ParseJob(name string) (string, bool) {
+	id, ok := strings.CutPrefix(name, jobs+"/")
+	return id, ok && isUUID(id)
+}
+
 // ParseEndpoint returns the tenant and the endpoint in
 // tenants/{tenant}/endpoints/{endpoint}: a GUID in lower case.
 func ParseEndpoint(name string) (of, id string, ok bool) {
@@ -143,6 +153,8 @@ func resourceType(name string) string {
 		return "crossfade/Block"
 	case parts[0] == targetSets:
 		return "crossfade/TargetSet"
+	case parts[0] == jobs:
+		return "crossfade/InventoryJob"
 	default:
 		return ""
 	}

@@ -14,10 +14,14 @@ func scopes() map[string]map[string]rights.Scope {
 			"CreateRotation": rotate, "StartRotation": rotate, "PauseRotation": rotate, "ResumeRotation": rotate, "CancelRotation": rotate,
 			"RetireRotation": rotate, "CheckRotation": rotate, "RetryRotationTasks": rotate, "UndoRotation": rotate, "DecideWave": rotate,
 			"ApproveRotation": rights.Approve,
-			"GetRotation":     read, "ListRotations": read, "ListRotationTasks": read, "GetRotationTask": read, "WatchRotation": read, "ListDrifts": read,
+			"GetRotation":     read, "ListRotations": read, "ListRotationTasks": read, "GetRotationTask": read, "WatchRotation": read, "WatchRotations": read, "ListDrifts": read,
 		},
-		"DeskService":      {"ListDeadLetters": read, "SummarizeDeadLetters": read},
-		"InventoryService": {"ImportTenants": rights.Inventory, "GetTenant": read, "ListTenants": read, "ListEndpoints": read},
+		"DeskService": {"ListDeadLetters": read, "SummarizeDeadLetters": read},
+		"InventoryService": {
+			"ImportTenants": rights.Inventory, "GetTenant": read, "ListTenants": read, "ListEndpoints": read,
+			"UpdateTenant": rights.Inventory, "DeleteTenant": rights.Inventory, "ImportInventory": rights.Inventory, "CancelInventoryJob": rights.Inventory,
+			"GetInventoryJob": rights.Inventory, "ListInventoryJobs": rights.Inventory, "ListInventoryJobErrors": rights.Inventory,
+		},
 		"CertificateService": {
 			// Public certificates, named by what they are: whoever rotates brings the new
 			// one along.

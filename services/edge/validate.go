@@ -103,6 +103,8 @@ func Validate(m proto.Message) []*Violation {
 		v.page(m)
 	case *pb.DeleteTargetSetRequest:
 		v.name("name", m.GetName(), isTargetSet)
+	default:
+		v.inventory(m)
 	}
 	return v
 }

@@ -34,6 +34,7 @@ func tenantProto(t tenants.Tenant) *pb.Tenant {
 	p := &pb.Tenant{
 		Name: edge.TenantName(t.ID), DisplayName: t.DisplayName, Labels: t.Labels, Disabled: t.Disabled,
 		Organization: t.Organization, EntraTenant: t.EntraTenant, Identity: t.Identity,
+		Etag:  t.Etag(),
 		Login: &pb.Login{ClientId: t.Login.ClientID, Secret: string(t.Login.Secret), Certificate: string(t.Login.Certificate)},
 	}
 	for _, n := range t.Namespaces {

@@ -24,6 +24,9 @@ func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsReques
 	if err != nil {
 		return nil, err
 	}
+	if req.GetOrderBy() != "" {
+		return s.orderedEndpoints(ctx, req)
+	}
 	args := []string{"ListEndpoints", req.GetParent()}
 	if req.GetFilter() != "" {
 		args = append(args, req.GetFilter())

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -25,17 +27,28 @@ type Inventory interface {
 	List(ctx context.Context) ([]tenants.Tenant, error)
 	Endpoints(ctx context.Context, tenant string) ([]tenants.Seen, error)
 	AllEndpoints(ctx context.Context) (map[string][]tenants.Seen, error)
+	Change(ctx context.Context, id string, rule func(old *tenants.Tenant) (*tenants.Tenant, error)) (*tenants.Tenant, error)
+}
+
+// Config is what a [Service] is made of. All fields are required.
+type Config struct {
+	Inventory Inventory
+	Jobs      JobBucket // forgets after 30 days
+	// InUse returns the id of a rotation that has not ended and is for a tenant, or "".
+	InUse func(ctx context.Context, tenant string) (string, error)
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 // Service answers the calls of InventoryService.
 type Service struct {
 	pb.UnimplementedInventoryServiceServer
+	c         Config
 	inventory Inventory
-	sights    *edge.Sights
 }
 
 // New returns the service.
-func New(v Inventory) *Service { return &Service{inventory: v, sights: edge.NewSights(v)} }
+func New(c Config) *Service { return &Service{c: c, inventory: c.Inventory} }
 
 // Register adds the service to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterInventoryServiceServer(r, s) }
@@ -59,11 +72,26 @@ type row struct {
 // ImportTenants stores tenants. A row that is wrong is reported, the others are
 // stored; if the store fails in between, the call fails and a repeat goes on.
 func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsRequest) (*pb.ImportTenantsResponse, error) {
-	rows := make([]row, len(req.GetTenants()))
-	seen := map[string]int{}
+	rows, err := s.take(ctx, req.GetTenants(), taking{validateOnly: req.GetValidateOnly(), seen: map[string]int{}})
+	if err != nil {
+		return nil, err
+	}
+	return summed(rows), nil
+}
+
+// taking is how rows are taken in.
+type taking struct {
+	validateOnly bool
+	first        int            // position of the first of them
+	seen         map[string]int // positions of the names before
+}
+
+// take takes rows in, and says what became of each.
+func (s *Service) take(ctx context.Context, of []*pb.Tenant, how taking) ([]row, error) {
+	rows := make([]row, len(of))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
-	for i, p := range req.GetTenants() {
+	for i, p := range of {
 		t, problems := checked(p)
 		if !edge.Reach(ctx).All() && len(problems) == 0 {
 			foreign, err := s.foreign(ctx, t)
@@ -72,19 +100,19 @@ func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsReques
 			}
 			problems = append(problems, foreign...)
 		}
-		if first, twice := seen[p.GetName()]; twice {
+		if first, twice := how.seen[p.GetName()]; twice {
 			problems = append(problems, tenants.FieldError{
 				Field: "name", Problem: fmt.Sprintf("is also that of row %d", first), Fix: "give each tenant once",
 			})
 		} else {
-			seen[p.GetName()] = i
+			how.seen[p.GetName()] = how.first + i
 		}
 		if len(problems) > 0 {
-			rows[i].errors = importErrors(i, p.GetName(), problems)
+			rows[i].errors = importErrors(how.first+i, p.GetName(), problems)
 			continue
 		}
 		g.Go(func() (err error) {
-			if req.GetValidateOnly() {
+			if how.validateOnly {
 				rows[i].created, rows[i].changed, err = s.compare(gctx, t)
 			} else {
 				rows[i].created, rows[i].changed, err = s.inventory.Put(gctx, t)
@@ -95,7 +123,7 @@ func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsReques
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("importing tenants: %w", err)
 	}
-	return summed(rows), nil
+	return rows, nil
 }
 
 // foreign says that the caller may not bring in a tenant, since it is, or would become,
@@ -148,7 +176,7 @@ func importErrors(i int, name string, problems []tenants.FieldError) []*pb.Impor
 	}
 	out := make([]*pb.ImportError, len(problems))
 	for j, f := range problems {
-		out[j] = &pb.ImportError{Row: int32(i), Tenant: name, Field: f.Field, Description: f.Problem + "; " + f.Fix} //nolint:gosec // Below 1,000.
+		out[j] = &pb.ImportError{Row: int32(i), Tenant: name, Field: f.Field, Description: f.Problem + "; " + f.Fix} //nolint:gosec // At most a million.
 	}
 	return out
 }
@@ -198,6 +226,9 @@ func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (
 	wanted, err := edge.ParseFilter(req.GetFilter(), filter.TenantFields())
 	if err != nil {
 		return nil, err
+	}
+	if req.GetOrderBy() != "" {
+		return s.orderedTenants(ctx, req, wanted)
 	}
 	args := []string{"ListTenants", req.GetFilter()}
 	after, err := edge.Position(req.GetPageToken(), args...)

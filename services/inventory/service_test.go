@@ -28,9 +28,20 @@ import (
 // open runs a server with an empty inventory until the test ends.
 func open(t *testing.T) (pb.InventoryServiceClient, *tenants.Inventory) {
 	t.Helper()
-	v := tenants.New(tenantstest.NewBucket(), tenantstest.NewBucket())
+	c, v, _ := openWith(t, func(*inventory.Config) {})
+	return c, v
+}
+
+// openWith is open with another configuration; it returns the jobs as well.
+func openWith(t *testing.T, adjust func(*inventory.Config)) (pb.InventoryServiceClient, *tenants.Inventory, *tenantstest.Bucket) {
+	t.Helper()
+	v, jobs := tenants.New(tenantstest.NewBucket(), tenantstest.NewBucket()), tenantstest.NewBucket()
+	conf := inventory.Config{
+		Inventory: v, Jobs: jobs, InUse: func(context.Context, string) (string, error) { return "", nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	}
+	adjust(&conf)
 	s := edge.NewServer(edge.Config{Log: slog.New(slog.DiscardHandler), Health: func(context.Context) error { return nil }})
-	inventory.New(v).Register(s)
+	inventory.New(conf).Register(s)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +60,7 @@ func open(t *testing.T) (pb.InventoryServiceClient, *tenants.Inventory) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return pb.NewInventoryServiceClient(conn), v
+	return pb.NewInventoryServiceClient(conn), v, jobs
 }
 
 func tenant(id string) *pb.Tenant {
@@ -82,6 +93,10 @@ func TestImportTenants_TwiceChangesNothing(t *testing.T) {
 		req.ValidateOnly = false
 	}
 	got, err := c.GetTenant(t.Context(), &pb.GetTenantRequest{Name: "tenants/contoso"})
+	if err == nil && got.GetTenant().GetEtag() == "" {
+		t.Error("the tenant has no etag")
+	}
+	got.GetTenant().Etag = ""
 	if err != nil || !proto.Equal(got.GetTenant(), req.GetTenants()[0]) {
 		t.Errorf("GetTenant = %v, %v\nwant what was imported, %v", got.GetTenant(), err, req.GetTenants()[0])
 	}

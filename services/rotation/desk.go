@@ -221,6 +221,9 @@ func (s *Service) search(ctx context.Context, filter string, all bool) (*search,
 
 // ListDeadLetters lists the tasks that need a person.
 func (d *desk) ListDeadLetters(ctx context.Context, req *pb.ListDeadLettersRequest) (*pb.ListDeadLettersResponse, error) {
+	if req.GetOrderBy() != "" {
+		return d.ordered(ctx, req)
+	}
 	args := []string{"ListDeadLetters", req.GetFilter(), strconv.FormatBool(req.GetIncludeSuperseded())}
 	token, err := edge.Position(req.GetPageToken(), args...)
 	if err != nil {

@@ -109,6 +109,9 @@ func (s *Service) ListDrifts(ctx context.Context, req *pb.ListDriftsRequest) (*p
 	if err != nil {
 		return nil, err
 	}
+	if req.GetOrderBy() != "" {
+		return s.orderedDrifts(ctx, req)
+	}
 	args := []string{"ListDrifts", req.GetParent(), req.GetFilter()}
 	token, err := edge.Position(req.GetPageToken(), args...)
 	if err != nil {

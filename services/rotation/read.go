@@ -77,6 +77,9 @@ func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsReques
 	if err != nil {
 		return nil, err
 	}
+	if req.GetOrderBy() != "" {
+		return s.orderedRotations(ctx, req)
+	}
 	args := []string{"ListRotations", req.GetFilter()}
 	before, err := edge.Position(req.GetPageToken(), args...)
 	if err != nil {
@@ -177,6 +180,9 @@ func (s *Service) ListRotationTasks(ctx context.Context, req *pb.ListRotationTas
 	filter, err := edge.ParseFilter(req.GetFilter(), taskFields())
 	if err != nil {
 		return nil, err
+	}
+	if req.GetOrderBy() != "" {
+		return s.orderedTasks(ctx, req)
 	}
 	args := []string{"ListRotationTasks", req.GetParent(), req.GetFilter()}
 	token, err := edge.Position(req.GetPageToken(), args...)

@@ -38,6 +38,8 @@ type Mirror interface {
 	Ready() <-chan struct{}
 	Rotation(ctx context.Context, id string) (mirror.View, error)
 	Rotations() []mirror.View
+	// Version returns a number that changes whenever anything was taken in.
+	Version() uint64
 	Tasks(ctx context.Context, id string, from, to int) ([]rollover.Task, error)
 	Drifts(id string) []mirror.Seen
 	NeedPerson(id string, from, limit int) []int
@@ -102,7 +104,9 @@ type Service struct {
 	shelf   *shelf
 	sights  *edge.Sights
 	extents *extents
-	needs   *lru.Cache[string, int32] // how many must approve the start of a rotation: only told, never decided by
+
+	panorama panorama
+	needs    *lru.Cache[string, int32] // how many must approve the start of a rotation: only told, never decided by
 }
 
 // cachedNeeds bounds how many planned rotations are remembered.

@@ -200,11 +200,11 @@ func (t *teller) send(ctx context.Context, at cursor, m *pb.WatchRotationRespons
 
 // outlet sends messages and gives up on a reader that takes none.
 type outlet struct {
-	stream   grpc.ServerStreamingServer[pb.WatchRotationResponse]
+	stream   grpc.ServerStream
 	patience time.Duration
 }
 
-func newOutlet(stream grpc.ServerStreamingServer[pb.WatchRotationResponse], patience time.Duration) *outlet {
+func newOutlet(stream grpc.ServerStream, patience time.Duration) *outlet {
 	return &outlet{stream, patience}
 }
 

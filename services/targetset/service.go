@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
@@ -107,29 +109,48 @@ func (s *Service) set(ctx context.Context, name string) (sets.Set, error) {
 	return set, nil
 }
 
-// ListTargetSets lists sets by name.
+// listed are the fields by which sets are filtered.
+func listed() edge.FilterFields {
+	return edge.FilterFields{
+		Strings: []string{"display_name", "creator"}, Times: []string{"create_time"},
+		Enums: map[string]protoreflect.EnumType{"state": pb.TargetSet_STATE_UNSPECIFIED.Type()},
+	}
+}
+
+func value(set sets.Set, field string) any {
+	switch field {
+	case "name":
+		return edge.TargetSetName(set.ID)
+	case "display_name":
+		return set.DisplayName
+	case "creator":
+		return set.By
+	case "create_time":
+		return set.At
+	case "state":
+		return setProto(set).GetState().String()
+	}
+	return nil
+}
+
+// ListTargetSets lists sets.
 func (s *Service) ListTargetSets(ctx context.Context, req *pb.ListTargetSetsRequest) (*pb.ListTargetSetsResponse, error) {
-	const method = "ListTargetSets"
-	after, err := edge.Position(req.GetPageToken(), method)
+	o, err := edge.ParseOrder(req.GetOrderBy(), "name", func(s sets.Set) string { return s.ID }, value, "name", "display_name", "create_time")
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.c.Store.List(ctx) // Sorted by id.
+	all, err := s.c.Store.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	size := edge.PageSize(req.GetPageSize(), 50, 500)
-	resp := &pb.ListTargetSetsResponse{}
-	last := ""
-	for _, set := range all {
-		if set.ID <= after || !theirs(ctx, set) {
-			continue
-		}
-		if len(resp.TargetSets) == size {
-			resp.NextPageToken = edge.PageToken(last, method)
-			break
-		}
-		resp.TargetSets, last = append(resp.TargetSets, setProto(set)), set.ID
+	all = slices.DeleteFunc(all, func(set sets.Set) bool { return !theirs(ctx, set) })
+	page, token, err := edge.List(req, o, listed(), 50, 500, edge.Each(all), "ListTargetSets")
+	if err != nil {
+		return nil, err
+	}
+	resp := &pb.ListTargetSetsResponse{NextPageToken: token}
+	for _, set := range page {
+		resp.TargetSets = append(resp.TargetSets, setProto(set))
 	}
 	return resp, nil
 }

@@ -82,6 +82,26 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	})
 }
 
+// Put stores a value whatever stands there.
+func (b *Bucket) Put(ctx context.Context, key string, bytes []byte) (rev uint64, err error) {
+	err = b.do(ctx, "Put", key, func() error {
+		rev = b.set(key, bytes)
+		return nil
+	})
+	return rev, err
+}
+
+// DeleteAt removes the value of that revision, or returns [rollover.ErrConflict].
+func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64) error {
+	return b.do(ctx, "DeleteAt", key, func() error {
+		if v, ok := b.values[key]; !ok || v.rev != revision {
+			return rollover.ErrConflict
+		}
+		delete(b.values, key)
+		return nil
+	})
+}
+
 // Keys returns all keys, sorted.
 func (b *Bucket) Keys(ctx context.Context) (keys []string, err error) {
 	err = b.do(ctx, "Keys", "", func() error {

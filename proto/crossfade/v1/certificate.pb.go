@@ -511,7 +511,14 @@ type ListCertificatesRequest struct {
 	// 0 to 500; absent: 50. Larger ones are cut to 500.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// An AIP-160 filter over subject, issuer, sha1_thumbprint, key_algorithm,
+	// not_before_time and not_after_time, such as
+	// `subject:"crm" AND not_after_time < "2017-01-01T00:00:00Z"`. Absent: all.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of name, subject, not_before_time and not_after_time, each with desc
+	// behind it or not, such as `not_after_time`. Absent: name.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,6 +563,20 @@ func (x *ListCertificatesRequest) GetPageSize() int32 {
 func (x *ListCertificatesRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
 	}
 	return ""
 }
@@ -1046,7 +1067,13 @@ type ListBlocksRequest struct {
 	// 0 to 500; absent: 50. Larger ones are cut to 500.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// An AIP-160 filter over name, creator, reason and create_time. Of reason and
+	// creator only whoever may see all tenants is told, and may ask. Absent: all.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of name and create_time, each with desc
+	// behind it or not, such as `create_time desc`. Absent: name.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1091,6 +1118,20 @@ func (x *ListBlocksRequest) GetPageSize() int32 {
 func (x *ListBlocksRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListBlocksRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListBlocksRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
 	}
 	return ""
 }
@@ -1189,11 +1230,13 @@ const file_crossfade_v1_certificate_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x93\x01\n" +
 	"\x16GetCertificateResponse\x12;\n" +
 	"\vcertificate\x18\x01 \x01(\v2\x19.crossfade.v1.CertificateR\vcertificate\x12<\n" +
-	"\bfindings\x18\x02 \x03(\v2 .crossfade.v1.CertificateFindingR\bfindings\"U\n" +
+	"\bfindings\x18\x02 \x03(\v2 .crossfade.v1.CertificateFindingR\bfindings\"\x88\x01\n" +
 	"\x17ListCertificatesRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"\x81\x01\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x04 \x01(\tR\aorderBy\"\x81\x01\n" +
 	"\x18ListCertificatesResponse\x12=\n" +
 	"\fcertificates\x18\x01 \x03(\v2\x19.crossfade.v1.CertificateR\fcertificates\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe2\x01\n" +
@@ -1223,11 +1266,13 @@ const file_crossfade_v1_certificate_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"G\n" +
 	"\x1aUnblockCertificateResponse\x12)\n" +
-	"\x05block\x18\x01 \x01(\v2\x13.crossfade.v1.BlockR\x05block\"O\n" +
+	"\x05block\x18\x01 \x01(\v2\x13.crossfade.v1.BlockR\x05block\"\x82\x01\n" +
 	"\x11ListBlocksRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"i\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x04 \x01(\tR\aorderBy\"i\n" +
 	"\x12ListBlocksResponse\x12+\n" +
 	"\x06blocks\x18\x01 \x03(\v2\x13.crossfade.v1.BlockR\x06blocks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd7\x04\n" +

@@ -579,7 +579,10 @@ type ListDriftsRequest struct {
 	// An AIP-160 filter over kind, tenant, host and identity, such as
 	// `kind = KIND_NEW_MISSING AND host:"contoso"`. tenant is tenants/{id}. Absent:
 	// all.
-	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of tenant, host and kind, each with desc
+	// behind it or not, such as `tenant, host`. Absent: newest rotation first, then as in the plan.
+	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -638,6 +641,13 @@ func (x *ListDriftsRequest) GetPageToken() string {
 func (x *ListDriftsRequest) GetFilter() string {
 	if x != nil {
 		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListDriftsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
 	}
 	return ""
 }
@@ -757,13 +767,14 @@ const file_crossfade_v1_drift_proto_rawDesc = "" +
 	"\x16KIND_OLD_MISSING_EARLY\x10\x04\x12\x16\n" +
 	"\x12KIND_FOREIGN_ADDED\x10\x05\x12\x17\n" +
 	"\x13KIND_OTHERS_CHANGED\x10\x06\x12\x13\n" +
-	"\x0fKIND_UNREADABLE\x10\a\"\x7f\n" +
+	"\x0fKIND_UNREADABLE\x10\a\"\x9a\x01\n" +
 	"\x11ListDriftsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
-	"\x06filter\x18\x04 \x01(\tR\x06filter\"i\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\"i\n" +
 	"\x12ListDriftsResponse\x12+\n" +
 	"\x06drifts\x18\x01 \x03(\v2\x13.crossfade.v1.DriftR\x06drifts\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageTokenBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"

@@ -9,6 +9,7 @@ package crossfadev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -21,6 +22,71 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// State is how far it has come.
+type InventoryJob_State int32
+
+const (
+	// Never sent.
+	InventoryJob_STATE_UNSPECIFIED InventoryJob_State = 0
+	// Rows come in.
+	InventoryJob_STATE_RUNNING InventoryJob_State = 1
+	// Every row was taken.
+	InventoryJob_STATE_SUCCEEDED InventoryJob_State = 2
+	// All rows came in, and some were wrong.
+	InventoryJob_STATE_PARTIALLY_SUCCEEDED InventoryJob_State = 3
+	// It was cut off, or has another number of rows than was said.
+	InventoryJob_STATE_FAILED InventoryJob_State = 4
+	// Someone cancelled it.
+	InventoryJob_STATE_CANCELLED InventoryJob_State = 5
+)
+
+// Enum value maps for InventoryJob_State.
+var (
+	InventoryJob_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_RUNNING",
+		2: "STATE_SUCCEEDED",
+		3: "STATE_PARTIALLY_SUCCEEDED",
+		4: "STATE_FAILED",
+		5: "STATE_CANCELLED",
+	}
+	InventoryJob_State_value = map[string]int32{
+		"STATE_UNSPECIFIED":         0,
+		"STATE_RUNNING":             1,
+		"STATE_SUCCEEDED":           2,
+		"STATE_PARTIALLY_SUCCEEDED": 3,
+		"STATE_FAILED":              4,
+		"STATE_CANCELLED":           5,
+	}
+)
+
+func (x InventoryJob_State) Enum() *InventoryJob_State {
+	p := new(InventoryJob_State)
+	*p = x
+	return p
+}
+
+func (x InventoryJob_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InventoryJob_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_crossfade_v1_inventory_proto_enumTypes[0].Descriptor()
+}
+
+func (InventoryJob_State) Type() protoreflect.EnumType {
+	return &file_crossfade_v1_inventory_proto_enumTypes[0]
+}
+
+func (x InventoryJob_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InventoryJob_State.Descriptor instead.
+func (InventoryJob_State) EnumDescriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{15, 0}
+}
 
 // Tenant is a customer: one CRM organisation and the namespaces it posts to.
 type Tenant struct {
@@ -47,7 +113,10 @@ type Tenant struct {
 	// bytes. Absent: the name of the organisation's region.
 	Identity string `protobuf:"bytes,8,opt,name=identity,proto3" json:"identity,omitempty"`
 	// Those that we have management access to; at most 10,000.
-	Namespaces    []*Namespace `protobuf:"bytes,9,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	Namespaces []*Namespace `protobuf:"bytes,9,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Names this content: UpdateTenant and DeleteTenant take it to be sure that nothing
+	// changed in between. Output only.
+	Etag          string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +212,13 @@ func (x *Tenant) GetNamespaces() []*Namespace {
 		return x.Namespaces
 	}
 	return nil
+}
+
+func (x *Tenant) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
 }
 
 // Login is how we sign in to a CRM organisation: as an application, with either a
@@ -683,7 +759,7 @@ func (x *ImportTenantsResponse) GetErrors() []*ImportError {
 // ImportError says what is wrong with one row.
 type ImportError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its position in the request, from 0.
+	// Its position in the request, or in the import, from 0.
 	Row int32 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
 	// The name that the row gave. Absent: none.
 	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -846,6 +922,1145 @@ func (x *GetTenantResponse) GetTenant() *Tenant {
 	return nil
 }
 
+// UpdateTenantRequest says what to change.
+type UpdateTenantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant, with its name. Required.
+	Tenant *Tenant `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The fields that are changed, such as "labels" or "login.secret"; "*" for all of
+	// them. A field that it names and tenant lacks is cleared. Absent: those that tenant
+	// has.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// Add it if there is none; the mask is then ignored.
+	AllowMissing bool `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	// Check everything and store nothing.
+	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Tenant.etag as it was read; another one is refused. Absent: any.
+	Etag          string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTenantRequest) Reset() {
+	*x = UpdateTenantRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTenantRequest) ProtoMessage() {}
+
+func (x *UpdateTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTenantRequest.ProtoReflect.Descriptor instead.
+func (*UpdateTenantRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *UpdateTenantRequest) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
+func (x *UpdateTenantRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateTenantRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *UpdateTenantRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *UpdateTenantRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// UpdateTenantResponse answers UpdateTenant.
+type UpdateTenantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant as it is now, or with validate_only would be.
+	Tenant *Tenant `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// There was none before.
+	Created       bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTenantResponse) Reset() {
+	*x = UpdateTenantResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTenantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTenantResponse) ProtoMessage() {}
+
+func (x *UpdateTenantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTenantResponse.ProtoReflect.Descriptor instead.
+func (*UpdateTenantResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UpdateTenantResponse) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
+func (x *UpdateTenantResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+// DeleteTenantRequest names a tenant.
+type DeleteTenantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{id}. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Tenant.etag as it was read; another one is refused. Absent: any.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Delete it also if planning saw endpoints of it. Without it that is refused, since
+	// what they sign in with will be rotated by nobody.
+	Force bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	// That there is none is no error.
+	AllowMissing bool `protobuf:"varint,4,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	// Check everything and delete nothing.
+	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTenantRequest) Reset() {
+	*x = DeleteTenantRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTenantRequest) ProtoMessage() {}
+
+func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTenantRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTenantRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DeleteTenantRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteTenantRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *DeleteTenantRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *DeleteTenantRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *DeleteTenantRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// DeleteTenantResponse answers DeleteTenant.
+type DeleteTenantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTenantResponse) Reset() {
+	*x = DeleteTenantResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTenantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTenantResponse) ProtoMessage() {}
+
+func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTenantResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTenantResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{14}
+}
+
+// InventoryJob is what became of an import.
+type InventoryJob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// inventoryJobs/{id}.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How far it has come.
+	State InventoryJob_State `protobuf:"varint,2,opt,name=state,proto3,enum=crossfade.v1.InventoryJob_State" json:"state,omitempty"`
+	// Nothing is stored by it.
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// How many rows came in.
+	RowCount int64 `protobuf:"varint,4,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
+	// How many rows were said to come. Absent: nothing was said.
+	ExpectedRows int64 `protobuf:"varint,5,opt,name=expected_rows,json=expectedRows,proto3" json:"expected_rows,omitempty"`
+	// How many tenants are new.
+	CreatedCount int64 `protobuf:"varint,6,opt,name=created_count,json=createdCount,proto3" json:"created_count,omitempty"`
+	// How many were changed.
+	UpdatedCount int64 `protobuf:"varint,7,opt,name=updated_count,json=updatedCount,proto3" json:"updated_count,omitempty"`
+	// How many were there, just so.
+	UnchangedCount int64 `protobuf:"varint,8,opt,name=unchanged_count,json=unchangedCount,proto3" json:"unchanged_count,omitempty"`
+	// How many rows were left out; what is wrong with each of the first 10,000 is kept.
+	FailedCount int64 `protobuf:"varint,9,opt,name=failed_count,json=failedCount,proto3" json:"failed_count,omitempty"`
+	// Why it failed, for people. Absent: it did not.
+	Detail string `protobuf:"bytes,10,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Who asked for it.
+	Creator string `protobuf:"bytes,11,opt,name=creator,proto3" json:"creator,omitempty"`
+	// When it began.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When a chunk was taken last.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// When it ended. Absent: it has not.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryJob) Reset() {
+	*x = InventoryJob{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryJob) ProtoMessage() {}
+
+func (x *InventoryJob) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryJob.ProtoReflect.Descriptor instead.
+func (*InventoryJob) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *InventoryJob) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InventoryJob) GetState() InventoryJob_State {
+	if x != nil {
+		return x.State
+	}
+	return InventoryJob_STATE_UNSPECIFIED
+}
+
+func (x *InventoryJob) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *InventoryJob) GetRowCount() int64 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetExpectedRows() int64 {
+	if x != nil {
+		return x.ExpectedRows
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetCreatedCount() int64 {
+	if x != nil {
+		return x.CreatedCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetUpdatedCount() int64 {
+	if x != nil {
+		return x.UpdatedCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetUnchangedCount() int64 {
+	if x != nil {
+		return x.UnchangedCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetFailedCount() int64 {
+	if x != nil {
+		return x.FailedCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *InventoryJob) GetCreator() string {
+	if x != nil {
+		return x.Creator
+	}
+	return ""
+}
+
+func (x *InventoryJob) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *InventoryJob) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *InventoryJob) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// ImportInventoryRequest is one message of an import.
+type ImportInventoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A header first, then chunks.
+	//
+	// Types that are valid to be assigned to Part:
+	//
+	//	*ImportInventoryRequest_Header
+	//	*ImportInventoryRequest_Chunk
+	Part          isImportInventoryRequest_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportInventoryRequest) Reset() {
+	*x = ImportInventoryRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportInventoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportInventoryRequest) ProtoMessage() {}
+
+func (x *ImportInventoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportInventoryRequest.ProtoReflect.Descriptor instead.
+func (*ImportInventoryRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ImportInventoryRequest) GetPart() isImportInventoryRequest_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *ImportInventoryRequest) GetHeader() *ImportHeader {
+	if x != nil {
+		if x, ok := x.Part.(*ImportInventoryRequest_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *ImportInventoryRequest) GetChunk() *ImportChunk {
+	if x != nil {
+		if x, ok := x.Part.(*ImportInventoryRequest_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isImportInventoryRequest_Part interface {
+	isImportInventoryRequest_Part()
+}
+
+type ImportInventoryRequest_Header struct {
+	// What is to come.
+	Header *ImportHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type ImportInventoryRequest_Chunk struct {
+	// Rows.
+	Chunk *ImportChunk `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*ImportInventoryRequest_Header) isImportInventoryRequest_Part() {}
+
+func (*ImportInventoryRequest_Chunk) isImportInventoryRequest_Part() {}
+
+// ImportHeader says what is to come.
+type ImportHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A UUID that names this import: it is the id of the job. Sent again after a cut, with
+	// all rows, the job begins anew and finds what it stored unchanged; sent again after
+	// its end, it is answered as it ended. Absent: a new one is made.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Check everything and store nothing.
+	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// How many rows will come, at most 1,000,000; the job fails with another number.
+	// Absent: nothing is said.
+	ExpectedRows  int64 `protobuf:"varint,3,opt,name=expected_rows,json=expectedRows,proto3" json:"expected_rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportHeader) Reset() {
+	*x = ImportHeader{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportHeader) ProtoMessage() {}
+
+func (x *ImportHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportHeader.ProtoReflect.Descriptor instead.
+func (*ImportHeader) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ImportHeader) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ImportHeader) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *ImportHeader) GetExpectedRows() int64 {
+	if x != nil {
+		return x.ExpectedRows
+	}
+	return 0
+}
+
+// ImportChunk is some rows.
+type ImportChunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The position of the first of them in the import, from 0. Required to be the number
+	// of rows that were sent before.
+	FirstRow int64 `protobuf:"varint,1,opt,name=first_row,json=firstRow,proto3" json:"first_row,omitempty"`
+	// 1 to 1,000.
+	Tenants       []*Tenant `protobuf:"bytes,2,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportChunk) Reset() {
+	*x = ImportChunk{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportChunk) ProtoMessage() {}
+
+func (x *ImportChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportChunk.ProtoReflect.Descriptor instead.
+func (*ImportChunk) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ImportChunk) GetFirstRow() int64 {
+	if x != nil {
+		return x.FirstRow
+	}
+	return 0
+}
+
+func (x *ImportChunk) GetTenants() []*Tenant {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+// ImportInventoryResponse answers ImportInventory.
+type ImportInventoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The job, which has ended.
+	Job *InventoryJob `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// What is wrong with the first rows, at most 100. ListInventoryJobErrors has more.
+	Errors        []*ImportError `protobuf:"bytes,2,rep,name=errors,proto3" json:"errors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportInventoryResponse) Reset() {
+	*x = ImportInventoryResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportInventoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportInventoryResponse) ProtoMessage() {}
+
+func (x *ImportInventoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportInventoryResponse.ProtoReflect.Descriptor instead.
+func (*ImportInventoryResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ImportInventoryResponse) GetJob() *InventoryJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *ImportInventoryResponse) GetErrors() []*ImportError {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+// GetInventoryJobRequest names a job.
+type GetInventoryJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// inventoryJobs/{id}. Required.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInventoryJobRequest) Reset() {
+	*x = GetInventoryJobRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInventoryJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInventoryJobRequest) ProtoMessage() {}
+
+func (x *GetInventoryJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInventoryJobRequest.ProtoReflect.Descriptor instead.
+func (*GetInventoryJobRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetInventoryJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// GetInventoryJobResponse answers GetInventoryJob.
+type GetInventoryJobResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The job.
+	Job           *InventoryJob `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInventoryJobResponse) Reset() {
+	*x = GetInventoryJobResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInventoryJobResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInventoryJobResponse) ProtoMessage() {}
+
+func (x *GetInventoryJobResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInventoryJobResponse.ProtoReflect.Descriptor instead.
+func (*GetInventoryJobResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetInventoryJobResponse) GetJob() *InventoryJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+// ListInventoryJobsRequest asks for a page of jobs.
+type ListInventoryJobsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 to 500; absent: 50. Larger ones are cut to 500.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Absent: the first page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// An AIP-160 filter over state, creator, validate_only and create_time, such as
+	// `state = STATE_PARTIALLY_SUCCEEDED`. Absent: all.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to two of name and create_time, each with desc behind it or
+	// not. Absent: create_time desc.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInventoryJobsRequest) Reset() {
+	*x = ListInventoryJobsRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInventoryJobsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInventoryJobsRequest) ProtoMessage() {}
+
+func (x *ListInventoryJobsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInventoryJobsRequest.ProtoReflect.Descriptor instead.
+func (*ListInventoryJobsRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListInventoryJobsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListInventoryJobsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListInventoryJobsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListInventoryJobsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+// ListInventoryJobsResponse answers ListInventoryJobs.
+type ListInventoryJobsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that the caller made; all, for whoever may see all tenants.
+	Jobs []*InventoryJob `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// Absent on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInventoryJobsResponse) Reset() {
+	*x = ListInventoryJobsResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInventoryJobsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInventoryJobsResponse) ProtoMessage() {}
+
+func (x *ListInventoryJobsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInventoryJobsResponse.ProtoReflect.Descriptor instead.
+func (*ListInventoryJobsResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListInventoryJobsResponse) GetJobs() []*InventoryJob {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *ListInventoryJobsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// ListInventoryJobErrorsRequest asks for a page of what is wrong.
+type ListInventoryJobErrorsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// inventoryJobs/{id}. Required.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// 0 to 1,000; absent: 100. Larger ones are cut to 1,000.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Absent: the first page.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// An AIP-160 filter over tenant and field. Absent: all.
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to three of row, tenant and field, each with desc behind it
+	// or not. Absent: row.
+	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInventoryJobErrorsRequest) Reset() {
+	*x = ListInventoryJobErrorsRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInventoryJobErrorsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInventoryJobErrorsRequest) ProtoMessage() {}
+
+func (x *ListInventoryJobErrorsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInventoryJobErrorsRequest.ProtoReflect.Descriptor instead.
+func (*ListInventoryJobErrorsRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListInventoryJobErrorsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListInventoryJobErrorsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListInventoryJobErrorsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListInventoryJobErrorsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListInventoryJobErrorsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+// ListInventoryJobErrorsResponse answers ListInventoryJobErrors.
+type ListInventoryJobErrorsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is wrong; rows count from the begin of the import.
+	Errors []*ImportError `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
+	// Absent on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInventoryJobErrorsResponse) Reset() {
+	*x = ListInventoryJobErrorsResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInventoryJobErrorsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInventoryJobErrorsResponse) ProtoMessage() {}
+
+func (x *ListInventoryJobErrorsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInventoryJobErrorsResponse.ProtoReflect.Descriptor instead.
+func (*ListInventoryJobErrorsResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListInventoryJobErrorsResponse) GetErrors() []*ImportError {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+func (x *ListInventoryJobErrorsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// CancelInventoryJobRequest names a job.
+type CancelInventoryJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// inventoryJobs/{id}. Required.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelInventoryJobRequest) Reset() {
+	*x = CancelInventoryJobRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelInventoryJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelInventoryJobRequest) ProtoMessage() {}
+
+func (x *CancelInventoryJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelInventoryJobRequest.ProtoReflect.Descriptor instead.
+func (*CancelInventoryJobRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CancelInventoryJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// CancelInventoryJobResponse answers CancelInventoryJob.
+type CancelInventoryJobResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The job.
+	Job           *InventoryJob `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelInventoryJobResponse) Reset() {
+	*x = CancelInventoryJobResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelInventoryJobResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelInventoryJobResponse) ProtoMessage() {}
+
+func (x *CancelInventoryJobResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelInventoryJobResponse.ProtoReflect.Descriptor instead.
+func (*CancelInventoryJobResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CancelInventoryJobResponse) GetJob() *InventoryJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
 // ListTenantsRequest asks for a page of tenants.
 type ListTenantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -855,14 +2070,17 @@ type ListTenantsRequest struct {
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// An AIP-160 filter over the fields of TargetSelector.filter, such as
 	// `labels.wave = "1" AND region = "crm4" AND NOT disabled`. Absent: all.
-	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of name and display_name, each with desc
+	// behind it or not, such as `display_name`. Absent: name.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +2092,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[11]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +2105,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{11}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -911,6 +2129,13 @@ func (x *ListTenantsRequest) GetFilter() string {
 	return ""
 }
 
+func (x *ListTenantsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 // ListTenantsResponse answers ListTenants.
 type ListTenantsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -926,7 +2151,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +2163,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[12]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +2176,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -988,14 +2213,17 @@ type ListEndpointsRequest struct {
 	// TargetSelector.endpoint_filter without old_expires and has_new, and observed
 	// (every host of it was read). Absent: all. Where nothing is known of an
 	// endpoint's certificates, only a filter that does not depend on them matches.
-	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of name and display_name, each with desc
+	// behind it or not, such as `display_name`. Absent: name.
+	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +2235,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[13]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +2248,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{13}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListEndpointsRequest) GetParent() string {
@@ -1051,6 +2279,13 @@ func (x *ListEndpointsRequest) GetFilter() string {
 	return ""
 }
 
+func (x *ListEndpointsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 // ListEndpointsResponse answers ListEndpoints.
 type ListEndpointsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1064,7 +2299,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[14]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +2311,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[14]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +2324,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{14}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -1110,7 +2345,7 @@ var File_crossfade_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x03\n" +
+	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x03\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x128\n" +
@@ -1122,7 +2357,9 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\bidentity\x18\b \x01(\tR\bidentity\x127\n" +
 	"\n" +
 	"namespaces\x18\t \x03(\v2\x17.crossfade.v1.NamespaceR\n" +
-	"namespaces\x1a9\n" +
+	"namespaces\x12\x12\n" +
+	"\x04etag\x18\n" +
+	" \x01(\tR\x04etag\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"^\n" +
@@ -1171,30 +2408,123 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\x10GetTenantRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"A\n" +
 	"\x11GetTenantResponse\x12,\n" +
-	"\x06tenant\x18\x01 \x01(\v2\x14.crossfade.v1.TenantR\x06tenant\"h\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x14.crossfade.v1.TenantR\x06tenant\"\xde\x01\n" +
+	"\x13UpdateTenantRequest\x12,\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x14.crossfade.v1.TenantR\x06tenant\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12#\n" +
+	"\rallow_missing\x18\x03 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12\x12\n" +
+	"\x04etag\x18\x05 \x01(\tR\x04etag\"^\n" +
+	"\x14UpdateTenantResponse\x12,\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x14.crossfade.v1.TenantR\x06tenant\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\x9d\x01\n" +
+	"\x13DeleteTenantRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\x12#\n" +
+	"\rallow_missing\x18\x04 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\x16\n" +
+	"\x14DeleteTenantResponse\"\xc9\x05\n" +
+	"\fInventoryJob\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
+	"\x05state\x18\x02 \x01(\x0e2 .crossfade.v1.InventoryJob.StateR\x05state\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\x1b\n" +
+	"\trow_count\x18\x04 \x01(\x03R\browCount\x12#\n" +
+	"\rexpected_rows\x18\x05 \x01(\x03R\fexpectedRows\x12#\n" +
+	"\rcreated_count\x18\x06 \x01(\x03R\fcreatedCount\x12#\n" +
+	"\rupdated_count\x18\a \x01(\x03R\fupdatedCount\x12'\n" +
+	"\x0funchanged_count\x18\b \x01(\x03R\x0eunchangedCount\x12!\n" +
+	"\ffailed_count\x18\t \x01(\x03R\vfailedCount\x12\x16\n" +
+	"\x06detail\x18\n" +
+	" \x01(\tR\x06detail\x12\x18\n" +
+	"\acreator\x18\v \x01(\tR\acreator\x12;\n" +
+	"\vcreate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x125\n" +
+	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x8c\x01\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSTATE_RUNNING\x10\x01\x12\x13\n" +
+	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x1d\n" +
+	"\x19STATE_PARTIALLY_SUCCEEDED\x10\x03\x12\x10\n" +
+	"\fSTATE_FAILED\x10\x04\x12\x13\n" +
+	"\x0fSTATE_CANCELLED\x10\x05\"\x89\x01\n" +
+	"\x16ImportInventoryRequest\x124\n" +
+	"\x06header\x18\x01 \x01(\v2\x1a.crossfade.v1.ImportHeaderH\x00R\x06header\x121\n" +
+	"\x05chunk\x18\x02 \x01(\v2\x19.crossfade.v1.ImportChunkH\x00R\x05chunkB\x06\n" +
+	"\x04part\"w\n" +
+	"\fImportHeader\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\x12#\n" +
+	"\rexpected_rows\x18\x03 \x01(\x03R\fexpectedRows\"Z\n" +
+	"\vImportChunk\x12\x1b\n" +
+	"\tfirst_row\x18\x01 \x01(\x03R\bfirstRow\x12.\n" +
+	"\atenants\x18\x02 \x03(\v2\x14.crossfade.v1.TenantR\atenants\"z\n" +
+	"\x17ImportInventoryResponse\x12,\n" +
+	"\x03job\x18\x01 \x01(\v2\x1a.crossfade.v1.InventoryJobR\x03job\x121\n" +
+	"\x06errors\x18\x02 \x03(\v2\x19.crossfade.v1.ImportErrorR\x06errors\",\n" +
+	"\x16GetInventoryJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"G\n" +
+	"\x17GetInventoryJobResponse\x12,\n" +
+	"\x03job\x18\x01 \x01(\v2\x1a.crossfade.v1.InventoryJobR\x03job\"\x89\x01\n" +
+	"\x18ListInventoryJobsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x04 \x01(\tR\aorderBy\"s\n" +
+	"\x19ListInventoryJobsResponse\x12.\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x1a.crossfade.v1.InventoryJobR\x04jobs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x01\n" +
+	"\x1dListInventoryJobErrorsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\"{\n" +
+	"\x1eListInventoryJobErrorsResponse\x121\n" +
+	"\x06errors\x18\x01 \x03(\v2\x19.crossfade.v1.ImportErrorR\x06errors\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n" +
+	"\x19CancelInventoryJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
+	"\x1aCancelInventoryJobResponse\x12,\n" +
+	"\x03job\x18\x01 \x01(\v2\x1a.crossfade.v1.InventoryJobR\x03job\"\x83\x01\n" +
 	"\x12ListTenantsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
-	"\x06filter\x18\x03 \x01(\tR\x06filter\"\x8c\x01\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x04 \x01(\tR\aorderBy\"\x8c\x01\n" +
 	"\x13ListTenantsResponse\x12.\n" +
 	"\atenants\x18\x01 \x03(\v2\x14.crossfade.v1.TenantR\atenants\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x82\x01\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x9d\x01\n" +
 	"\x14ListEndpointsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
-	"\x06filter\x18\x04 \x01(\tR\x06filter\"u\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\"u\n" +
 	"\x15ListEndpointsResponse\x124\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x16.crossfade.v1.EndpointR\tendpoints\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe8\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9c\b\n" +
 	"\x10InventoryService\x12X\n" +
 	"\rImportTenants\x12\".crossfade.v1.ImportTenantsRequest\x1a#.crossfade.v1.ImportTenantsResponse\x12L\n" +
 	"\tGetTenant\x12\x1e.crossfade.v1.GetTenantRequest\x1a\x1f.crossfade.v1.GetTenantResponse\x12R\n" +
-	"\vListTenants\x12 .crossfade.v1.ListTenantsRequest\x1a!.crossfade.v1.ListTenantsResponse\x12X\n" +
+	"\vListTenants\x12 .crossfade.v1.ListTenantsRequest\x1a!.crossfade.v1.ListTenantsResponse\x12U\n" +
+	"\fUpdateTenant\x12!.crossfade.v1.UpdateTenantRequest\x1a\".crossfade.v1.UpdateTenantResponse\x12U\n" +
+	"\fDeleteTenant\x12!.crossfade.v1.DeleteTenantRequest\x1a\".crossfade.v1.DeleteTenantResponse\x12`\n" +
+	"\x0fImportInventory\x12$.crossfade.v1.ImportInventoryRequest\x1a%.crossfade.v1.ImportInventoryResponse(\x01\x12^\n" +
+	"\x0fGetInventoryJob\x12$.crossfade.v1.GetInventoryJobRequest\x1a%.crossfade.v1.GetInventoryJobResponse\x12d\n" +
+	"\x11ListInventoryJobs\x12&.crossfade.v1.ListInventoryJobsRequest\x1a'.crossfade.v1.ListInventoryJobsResponse\x12s\n" +
+	"\x16ListInventoryJobErrors\x12+.crossfade.v1.ListInventoryJobErrorsRequest\x1a,.crossfade.v1.ListInventoryJobErrorsResponse\x12g\n" +
+	"\x12CancelInventoryJob\x12'.crossfade.v1.CancelInventoryJobRequest\x1a(.crossfade.v1.CancelInventoryJobResponse\x12X\n" +
 	"\rListEndpoints\x12\".crossfade.v1.ListEndpointsRequest\x1a#.crossfade.v1.ListEndpointsResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
@@ -1209,51 +2539,101 @@ func file_crossfade_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_crossfade_v1_inventory_proto_rawDescData
 }
 
-var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_crossfade_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_crossfade_v1_inventory_proto_goTypes = []any{
-	(*Tenant)(nil),                // 0: crossfade.v1.Tenant
-	(*Login)(nil),                 // 1: crossfade.v1.Login
-	(*Namespace)(nil),             // 2: crossfade.v1.Namespace
-	(*Endpoint)(nil),              // 3: crossfade.v1.Endpoint
-	(*EndpointTarget)(nil),        // 4: crossfade.v1.EndpointTarget
-	(*EndpointCertificate)(nil),   // 5: crossfade.v1.EndpointCertificate
-	(*ImportTenantsRequest)(nil),  // 6: crossfade.v1.ImportTenantsRequest
-	(*ImportTenantsResponse)(nil), // 7: crossfade.v1.ImportTenantsResponse
-	(*ImportError)(nil),           // 8: crossfade.v1.ImportError
-	(*GetTenantRequest)(nil),      // 9: crossfade.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),     // 10: crossfade.v1.GetTenantResponse
-	(*ListTenantsRequest)(nil),    // 11: crossfade.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 12: crossfade.v1.ListTenantsResponse
-	(*ListEndpointsRequest)(nil),  // 13: crossfade.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil), // 14: crossfade.v1.ListEndpointsResponse
-	nil,                           // 15: crossfade.v1.Tenant.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(InventoryJob_State)(0),                // 0: crossfade.v1.InventoryJob.State
+	(*Tenant)(nil),                         // 1: crossfade.v1.Tenant
+	(*Login)(nil),                          // 2: crossfade.v1.Login
+	(*Namespace)(nil),                      // 3: crossfade.v1.Namespace
+	(*Endpoint)(nil),                       // 4: crossfade.v1.Endpoint
+	(*EndpointTarget)(nil),                 // 5: crossfade.v1.EndpointTarget
+	(*EndpointCertificate)(nil),            // 6: crossfade.v1.EndpointCertificate
+	(*ImportTenantsRequest)(nil),           // 7: crossfade.v1.ImportTenantsRequest
+	(*ImportTenantsResponse)(nil),          // 8: crossfade.v1.ImportTenantsResponse
+	(*ImportError)(nil),                    // 9: crossfade.v1.ImportError
+	(*GetTenantRequest)(nil),               // 10: crossfade.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),              // 11: crossfade.v1.GetTenantResponse
+	(*UpdateTenantRequest)(nil),            // 12: crossfade.v1.UpdateTenantRequest
+	(*UpdateTenantResponse)(nil),           // 13: crossfade.v1.UpdateTenantResponse
+	(*DeleteTenantRequest)(nil),            // 14: crossfade.v1.DeleteTenantRequest
+	(*DeleteTenantResponse)(nil),           // 15: crossfade.v1.DeleteTenantResponse
+	(*InventoryJob)(nil),                   // 16: crossfade.v1.InventoryJob
+	(*ImportInventoryRequest)(nil),         // 17: crossfade.v1.ImportInventoryRequest
+	(*ImportHeader)(nil),                   // 18: crossfade.v1.ImportHeader
+	(*ImportChunk)(nil),                    // 19: crossfade.v1.ImportChunk
+	(*ImportInventoryResponse)(nil),        // 20: crossfade.v1.ImportInventoryResponse
+	(*GetInventoryJobRequest)(nil),         // 21: crossfade.v1.GetInventoryJobRequest
+	(*GetInventoryJobResponse)(nil),        // 22: crossfade.v1.GetInventoryJobResponse
+	(*ListInventoryJobsRequest)(nil),       // 23: crossfade.v1.ListInventoryJobsRequest
+	(*ListInventoryJobsResponse)(nil),      // 24: crossfade.v1.ListInventoryJobsResponse
+	(*ListInventoryJobErrorsRequest)(nil),  // 25: crossfade.v1.ListInventoryJobErrorsRequest
+	(*ListInventoryJobErrorsResponse)(nil), // 26: crossfade.v1.ListInventoryJobErrorsResponse
+	(*CancelInventoryJobRequest)(nil),      // 27: crossfade.v1.CancelInventoryJobRequest
+	(*CancelInventoryJobResponse)(nil),     // 28: crossfade.v1.CancelInventoryJobResponse
+	(*ListTenantsRequest)(nil),             // 29: crossfade.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),            // 30: crossfade.v1.ListTenantsResponse
+	(*ListEndpointsRequest)(nil),           // 31: crossfade.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),          // 32: crossfade.v1.ListEndpointsResponse
+	nil,                                    // 33: crossfade.v1.Tenant.LabelsEntry
+	(*timestamppb.Timestamp)(nil),          // 34: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 35: google.protobuf.FieldMask
 }
 var file_crossfade_v1_inventory_proto_depIdxs = []int32{
-	15, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
-	1,  // 1: crossfade.v1.Tenant.login:type_name -> crossfade.v1.Login
-	2,  // 2: crossfade.v1.Tenant.namespaces:type_name -> crossfade.v1.Namespace
-	4,  // 3: crossfade.v1.Endpoint.targets:type_name -> crossfade.v1.EndpointTarget
-	5,  // 4: crossfade.v1.EndpointTarget.certificates:type_name -> crossfade.v1.EndpointCertificate
-	16, // 5: crossfade.v1.EndpointCertificate.not_after_time:type_name -> google.protobuf.Timestamp
-	0,  // 6: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
-	8,  // 7: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
-	0,  // 8: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
-	0,  // 9: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
-	3,  // 10: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
-	6,  // 11: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
-	9,  // 12: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
-	11, // 13: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
-	13, // 14: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
-	7,  // 15: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
-	10, // 16: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
-	12, // 17: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
-	14, // 18: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
-	15, // [15:19] is the sub-list for method output_type
-	11, // [11:15] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	33, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
+	2,  // 1: crossfade.v1.Tenant.login:type_name -> crossfade.v1.Login
+	3,  // 2: crossfade.v1.Tenant.namespaces:type_name -> crossfade.v1.Namespace
+	5,  // 3: crossfade.v1.Endpoint.targets:type_name -> crossfade.v1.EndpointTarget
+	6,  // 4: crossfade.v1.EndpointTarget.certificates:type_name -> crossfade.v1.EndpointCertificate
+	34, // 5: crossfade.v1.EndpointCertificate.not_after_time:type_name -> google.protobuf.Timestamp
+	1,  // 6: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
+	9,  // 7: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
+	1,  // 8: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
+	1,  // 9: crossfade.v1.UpdateTenantRequest.tenant:type_name -> crossfade.v1.Tenant
+	35, // 10: crossfade.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 11: crossfade.v1.UpdateTenantResponse.tenant:type_name -> crossfade.v1.Tenant
+	0,  // 12: crossfade.v1.InventoryJob.state:type_name -> crossfade.v1.InventoryJob.State
+	34, // 13: crossfade.v1.InventoryJob.create_time:type_name -> google.protobuf.Timestamp
+	34, // 14: crossfade.v1.InventoryJob.update_time:type_name -> google.protobuf.Timestamp
+	34, // 15: crossfade.v1.InventoryJob.end_time:type_name -> google.protobuf.Timestamp
+	18, // 16: crossfade.v1.ImportInventoryRequest.header:type_name -> crossfade.v1.ImportHeader
+	19, // 17: crossfade.v1.ImportInventoryRequest.chunk:type_name -> crossfade.v1.ImportChunk
+	1,  // 18: crossfade.v1.ImportChunk.tenants:type_name -> crossfade.v1.Tenant
+	16, // 19: crossfade.v1.ImportInventoryResponse.job:type_name -> crossfade.v1.InventoryJob
+	9,  // 20: crossfade.v1.ImportInventoryResponse.errors:type_name -> crossfade.v1.ImportError
+	16, // 21: crossfade.v1.GetInventoryJobResponse.job:type_name -> crossfade.v1.InventoryJob
+	16, // 22: crossfade.v1.ListInventoryJobsResponse.jobs:type_name -> crossfade.v1.InventoryJob
+	9,  // 23: crossfade.v1.ListInventoryJobErrorsResponse.errors:type_name -> crossfade.v1.ImportError
+	16, // 24: crossfade.v1.CancelInventoryJobResponse.job:type_name -> crossfade.v1.InventoryJob
+	1,  // 25: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
+	4,  // 26: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
+	7,  // 27: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
+	10, // 28: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
+	29, // 29: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
+	12, // 30: crossfade.v1.InventoryService.UpdateTenant:input_type -> crossfade.v1.UpdateTenantRequest
+	14, // 31: crossfade.v1.InventoryService.DeleteTenant:input_type -> crossfade.v1.DeleteTenantRequest
+	17, // 32: crossfade.v1.InventoryService.ImportInventory:input_type -> crossfade.v1.ImportInventoryRequest
+	21, // 33: crossfade.v1.InventoryService.GetInventoryJob:input_type -> crossfade.v1.GetInventoryJobRequest
+	23, // 34: crossfade.v1.InventoryService.ListInventoryJobs:input_type -> crossfade.v1.ListInventoryJobsRequest
+	25, // 35: crossfade.v1.InventoryService.ListInventoryJobErrors:input_type -> crossfade.v1.ListInventoryJobErrorsRequest
+	27, // 36: crossfade.v1.InventoryService.CancelInventoryJob:input_type -> crossfade.v1.CancelInventoryJobRequest
+	31, // 37: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
+	8,  // 38: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
+	11, // 39: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
+	30, // 40: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
+	13, // 41: crossfade.v1.InventoryService.UpdateTenant:output_type -> crossfade.v1.UpdateTenantResponse
+	15, // 42: crossfade.v1.InventoryService.DeleteTenant:output_type -> crossfade.v1.DeleteTenantResponse
+	20, // 43: crossfade.v1.InventoryService.ImportInventory:output_type -> crossfade.v1.ImportInventoryResponse
+	22, // 44: crossfade.v1.InventoryService.GetInventoryJob:output_type -> crossfade.v1.GetInventoryJobResponse
+	24, // 45: crossfade.v1.InventoryService.ListInventoryJobs:output_type -> crossfade.v1.ListInventoryJobsResponse
+	26, // 46: crossfade.v1.InventoryService.ListInventoryJobErrors:output_type -> crossfade.v1.ListInventoryJobErrorsResponse
+	28, // 47: crossfade.v1.InventoryService.CancelInventoryJob:output_type -> crossfade.v1.CancelInventoryJobResponse
+	32, // 48: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
+	38, // [38:49] is the sub-list for method output_type
+	27, // [27:38] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_inventory_proto_init() }
@@ -1261,18 +2641,23 @@ func file_crossfade_v1_inventory_proto_init() {
 	if File_crossfade_v1_inventory_proto != nil {
 		return
 	}
+	file_crossfade_v1_inventory_proto_msgTypes[16].OneofWrappers = []any{
+		(*ImportInventoryRequest_Header)(nil),
+		(*ImportInventoryRequest_Chunk)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_inventory_proto_rawDesc), len(file_crossfade_v1_inventory_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   16,
+			NumEnums:      1,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_crossfade_v1_inventory_proto_goTypes,
 		DependencyIndexes: file_crossfade_v1_inventory_proto_depIdxs,
+		EnumInfos:         file_crossfade_v1_inventory_proto_enumTypes,
 		MessageInfos:      file_crossfade_v1_inventory_proto_msgTypes,
 	}.Build()
 	File_crossfade_v1_inventory_proto = out.File

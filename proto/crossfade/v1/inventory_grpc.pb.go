@@ -19,10 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	InventoryService_ImportTenants_FullMethodName = "/crossfade.v1.InventoryService/ImportTenants"
-	InventoryService_GetTenant_FullMethodName     = "/crossfade.v1.InventoryService/GetTenant"
-	InventoryService_ListTenants_FullMethodName   = "/crossfade.v1.InventoryService/ListTenants"
-	InventoryService_ListEndpoints_FullMethodName = "/crossfade.v1.InventoryService/ListEndpoints"
+	InventoryService_ImportTenants_FullMethodName          = "/crossfade.v1.InventoryService/ImportTenants"
+	InventoryService_GetTenant_FullMethodName              = "/crossfade.v1.InventoryService/GetTenant"
+	InventoryService_ListTenants_FullMethodName            = "/crossfade.v1.InventoryService/ListTenants"
+	InventoryService_UpdateTenant_FullMethodName           = "/crossfade.v1.InventoryService/UpdateTenant"
+	InventoryService_DeleteTenant_FullMethodName           = "/crossfade.v1.InventoryService/DeleteTenant"
+	InventoryService_ImportInventory_FullMethodName        = "/crossfade.v1.InventoryService/ImportInventory"
+	InventoryService_GetInventoryJob_FullMethodName        = "/crossfade.v1.InventoryService/GetInventoryJob"
+	InventoryService_ListInventoryJobs_FullMethodName      = "/crossfade.v1.InventoryService/ListInventoryJobs"
+	InventoryService_ListInventoryJobErrors_FullMethodName = "/crossfade.v1.InventoryService/ListInventoryJobErrors"
+	InventoryService_CancelInventoryJob_FullMethodName     = "/crossfade.v1.InventoryService/CancelInventoryJob"
+	InventoryService_ListEndpoints_FullMethodName          = "/crossfade.v1.InventoryService/ListEndpoints"
 )
 
 // InventoryServiceClient is the client API for InventoryService service.
@@ -40,6 +47,25 @@ type InventoryServiceClient interface {
 	GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*GetTenantResponse, error)
 	// ListTenants lists tenants by name.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
+	// UpdateTenant changes fields of one tenant, or adds it.
+	UpdateTenant(ctx context.Context, in *UpdateTenantRequest, opts ...grpc.CallOption) (*UpdateTenantResponse, error)
+	// DeleteTenant removes one tenant, its references to secrets, and what planning
+	// saw of it. Rotations keep what they did for it. It is refused while a rotation
+	// that has not ended is for it.
+	DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error)
+	// ImportInventory is ImportTenants for inventories of any size: chunks in one
+	// stream, and a job that remembers what became of them. Rows that are wrong are
+	// kept with the job, and the others are stored as they come, also where the stream
+	// is cut off; sent again, they change nothing.
+	ImportInventory(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportInventoryRequest, ImportInventoryResponse], error)
+	// GetInventoryJob reads one job.
+	GetInventoryJob(ctx context.Context, in *GetInventoryJobRequest, opts ...grpc.CallOption) (*GetInventoryJobResponse, error)
+	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days.
+	ListInventoryJobs(ctx context.Context, in *ListInventoryJobsRequest, opts ...grpc.CallOption) (*ListInventoryJobsResponse, error)
+	// ListInventoryJobErrors lists what is wrong with rows of a job.
+	ListInventoryJobErrors(ctx context.Context, in *ListInventoryJobErrorsRequest, opts ...grpc.CallOption) (*ListInventoryJobErrorsResponse, error)
+	// CancelInventoryJob ends a job that is running. What it has stored stays.
+	CancelInventoryJob(ctx context.Context, in *CancelInventoryJobRequest, opts ...grpc.CallOption) (*CancelInventoryJobResponse, error)
 	// ListEndpoints lists the service endpoints that planning last saw.
 	ListEndpoints(ctx context.Context, in *ListEndpointsRequest, opts ...grpc.CallOption) (*ListEndpointsResponse, error)
 }
@@ -82,6 +108,79 @@ func (c *inventoryServiceClient) ListTenants(ctx context.Context, in *ListTenant
 	return out, nil
 }
 
+func (c *inventoryServiceClient) UpdateTenant(ctx context.Context, in *UpdateTenantRequest, opts ...grpc.CallOption) (*UpdateTenantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateTenantResponse)
+	err := c.cc.Invoke(ctx, InventoryService_UpdateTenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inventoryServiceClient) DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteTenantResponse)
+	err := c.cc.Invoke(ctx, InventoryService_DeleteTenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inventoryServiceClient) ImportInventory(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportInventoryRequest, ImportInventoryResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &InventoryService_ServiceDesc.Streams[0], InventoryService_ImportInventory_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImportInventoryRequest, ImportInventoryResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type InventoryService_ImportInventoryClient = grpc.ClientStreamingClient[ImportInventoryRequest, ImportInventoryResponse]
+
+func (c *inventoryServiceClient) GetInventoryJob(ctx context.Context, in *GetInventoryJobRequest, opts ...grpc.CallOption) (*GetInventoryJobResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetInventoryJobResponse)
+	err := c.cc.Invoke(ctx, InventoryService_GetInventoryJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inventoryServiceClient) ListInventoryJobs(ctx context.Context, in *ListInventoryJobsRequest, opts ...grpc.CallOption) (*ListInventoryJobsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListInventoryJobsResponse)
+	err := c.cc.Invoke(ctx, InventoryService_ListInventoryJobs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inventoryServiceClient) ListInventoryJobErrors(ctx context.Context, in *ListInventoryJobErrorsRequest, opts ...grpc.CallOption) (*ListInventoryJobErrorsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListInventoryJobErrorsResponse)
+	err := c.cc.Invoke(ctx, InventoryService_ListInventoryJobErrors_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inventoryServiceClient) CancelInventoryJob(ctx context.Context, in *CancelInventoryJobRequest, opts ...grpc.CallOption) (*CancelInventoryJobResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelInventoryJobResponse)
+	err := c.cc.Invoke(ctx, InventoryService_CancelInventoryJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *inventoryServiceClient) ListEndpoints(ctx context.Context, in *ListEndpointsRequest, opts ...grpc.CallOption) (*ListEndpointsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEndpointsResponse)
@@ -107,6 +206,25 @@ type InventoryServiceServer interface {
 	GetTenant(context.Context, *GetTenantRequest) (*GetTenantResponse, error)
 	// ListTenants lists tenants by name.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
+	// UpdateTenant changes fields of one tenant, or adds it.
+	UpdateTenant(context.Context, *UpdateTenantRequest) (*UpdateTenantResponse, error)
+	// DeleteTenant removes one tenant, its references to secrets, and what planning
+	// saw of it. Rotations keep what they did for it. It is refused while a rotation
+	// that has not ended is for it.
+	DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error)
+	// ImportInventory is ImportTenants for inventories of any size: chunks in one
+	// stream, and a job that remembers what became of them. Rows that are wrong are
+	// kept with the job, and the others are stored as they come, also where the stream
+	// is cut off; sent again, they change nothing.
+	ImportInventory(grpc.ClientStreamingServer[ImportInventoryRequest, ImportInventoryResponse]) error
+	// GetInventoryJob reads one job.
+	GetInventoryJob(context.Context, *GetInventoryJobRequest) (*GetInventoryJobResponse, error)
+	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days.
+	ListInventoryJobs(context.Context, *ListInventoryJobsRequest) (*ListInventoryJobsResponse, error)
+	// ListInventoryJobErrors lists what is wrong with rows of a job.
+	ListInventoryJobErrors(context.Context, *ListInventoryJobErrorsRequest) (*ListInventoryJobErrorsResponse, error)
+	// CancelInventoryJob ends a job that is running. What it has stored stays.
+	CancelInventoryJob(context.Context, *CancelInventoryJobRequest) (*CancelInventoryJobResponse, error)
 	// ListEndpoints lists the service endpoints that planning last saw.
 	ListEndpoints(context.Context, *ListEndpointsRequest) (*ListEndpointsResponse, error)
 	mustEmbedUnimplementedInventoryServiceServer()
@@ -127,6 +245,27 @@ func (UnimplementedInventoryServiceServer) GetTenant(context.Context, *GetTenant
 }
 func (UnimplementedInventoryServiceServer) ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTenants not implemented")
+}
+func (UnimplementedInventoryServiceServer) UpdateTenant(context.Context, *UpdateTenantRequest) (*UpdateTenantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateTenant not implemented")
+}
+func (UnimplementedInventoryServiceServer) DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteTenant not implemented")
+}
+func (UnimplementedInventoryServiceServer) ImportInventory(grpc.ClientStreamingServer[ImportInventoryRequest, ImportInventoryResponse]) error {
+	return status.Error(codes.Unimplemented, "method ImportInventory not implemented")
+}
+func (UnimplementedInventoryServiceServer) GetInventoryJob(context.Context, *GetInventoryJobRequest) (*GetInventoryJobResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetInventoryJob not implemented")
+}
+func (UnimplementedInventoryServiceServer) ListInventoryJobs(context.Context, *ListInventoryJobsRequest) (*ListInventoryJobsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListInventoryJobs not implemented")
+}
+func (UnimplementedInventoryServiceServer) ListInventoryJobErrors(context.Context, *ListInventoryJobErrorsRequest) (*ListInventoryJobErrorsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListInventoryJobErrors not implemented")
+}
+func (UnimplementedInventoryServiceServer) CancelInventoryJob(context.Context, *CancelInventoryJobRequest) (*CancelInventoryJobResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelInventoryJob not implemented")
 }
 func (UnimplementedInventoryServiceServer) ListEndpoints(context.Context, *ListEndpointsRequest) (*ListEndpointsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEndpoints not implemented")
@@ -206,6 +345,121 @@ func _InventoryService_ListTenants_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InventoryService_UpdateTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateTenantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).UpdateTenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_UpdateTenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).UpdateTenant(ctx, req.(*UpdateTenantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InventoryService_DeleteTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTenantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).DeleteTenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_DeleteTenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).DeleteTenant(ctx, req.(*DeleteTenantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InventoryService_ImportInventory_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(InventoryServiceServer).ImportInventory(&grpc.GenericServerStream[ImportInventoryRequest, ImportInventoryResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type InventoryService_ImportInventoryServer = grpc.ClientStreamingServer[ImportInventoryRequest, ImportInventoryResponse]
+
+func _InventoryService_GetInventoryJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetInventoryJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).GetInventoryJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_GetInventoryJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).GetInventoryJob(ctx, req.(*GetInventoryJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InventoryService_ListInventoryJobs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListInventoryJobsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).ListInventoryJobs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_ListInventoryJobs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).ListInventoryJobs(ctx, req.(*ListInventoryJobsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InventoryService_ListInventoryJobErrors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListInventoryJobErrorsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).ListInventoryJobErrors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_ListInventoryJobErrors_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).ListInventoryJobErrors(ctx, req.(*ListInventoryJobErrorsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InventoryService_CancelInventoryJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelInventoryJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).CancelInventoryJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_CancelInventoryJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).CancelInventoryJob(ctx, req.(*CancelInventoryJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _InventoryService_ListEndpoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListEndpointsRequest)
 	if err := dec(in); err != nil {
@@ -244,10 +498,40 @@ var InventoryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _InventoryService_ListTenants_Handler,
 		},
 		{
+			MethodName: "UpdateTenant",
+			Handler:    _InventoryService_UpdateTenant_Handler,
+		},
+		{
+			MethodName: "DeleteTenant",
+			Handler:    _InventoryService_DeleteTenant_Handler,
+		},
+		{
+			MethodName: "GetInventoryJob",
+			Handler:    _InventoryService_GetInventoryJob_Handler,
+		},
+		{
+			MethodName: "ListInventoryJobs",
+			Handler:    _InventoryService_ListInventoryJobs_Handler,
+		},
+		{
+			MethodName: "ListInventoryJobErrors",
+			Handler:    _InventoryService_ListInventoryJobErrors_Handler,
+		},
+		{
+			MethodName: "CancelInventoryJob",
+			Handler:    _InventoryService_CancelInventoryJob_Handler,
+		},
+		{
 			MethodName: "ListEndpoints",
 			Handler:    _InventoryService_ListEndpoints_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ImportInventory",
+			Handler:       _InventoryService_ImportInventory_Handler,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "crossfade/v1/inventory.proto",
 }

@@ -2732,7 +2732,10 @@ type ListRotationsRequest struct {
 	// An AIP-160 filter over state, phase, kind and display_name, such as
 	// `state = STATE_RUNNING AND display_name:"crm"`. `:` finds a part of a text,
 	// in any case. Absent: all.
-	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of create_time, update_time and display_name, each with desc
+	// behind it or not, such as `update_time desc`. Absent: create_time desc.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2784,6 +2787,13 @@ func (x *ListRotationsRequest) GetPageToken() string {
 func (x *ListRotationsRequest) GetFilter() string {
 	if x != nil {
 		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListRotationsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
 	}
 	return ""
 }
@@ -2855,7 +2865,10 @@ type ListRotationTasksRequest struct {
 	// An AIP-160 filter over outcome, phase, reason, tenant, host and identity, such
 	// as `outcome = OUTCOME_FAILED AND host:"contoso"`. tenant is the id or
 	// tenants/{id}. Absent: all.
-	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of name, update_time, tenant and host, each with desc
+	// behind it or not, such as `update_time desc, name`. Absent: name.
+	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2914,6 +2927,13 @@ func (x *ListRotationTasksRequest) GetPageToken() string {
 func (x *ListRotationTasksRequest) GetFilter() string {
 	if x != nil {
 		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListRotationTasksRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
 	}
 	return ""
 }
@@ -3280,6 +3300,249 @@ func (*WatchRotationResponse_Tasks) isWatchRotationResponse_Event() {}
 
 func (*WatchRotationResponse_Checkpoint) isWatchRotationResponse_Event() {}
 
+// WatchRotationsRequest asks to be told how rotations stand.
+type WatchRotationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An AIP-160 filter as in ListRotationsRequest. Absent: all.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Tell also those that had ended before the watch began. Those that end while it
+	// is open are told either way.
+	IncludeEnded  bool `protobuf:"varint,2,opt,name=include_ended,json=includeEnded,proto3" json:"include_ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRotationsRequest) Reset() {
+	*x = WatchRotationsRequest{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRotationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRotationsRequest) ProtoMessage() {}
+
+func (x *WatchRotationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRotationsRequest.ProtoReflect.Descriptor instead.
+func (*WatchRotationsRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WatchRotationsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *WatchRotationsRequest) GetIncludeEnded() bool {
+	if x != nil {
+		return x.IncludeEnded
+	}
+	return false
+}
+
+// WatchRotationsResponse is one message of a watch of many rotations.
+type WatchRotationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the server sent it.
+	EventTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
+	// What happened. Unknown events are to be passed over.
+	//
+	// Types that are valid to be assigned to Event:
+	//
+	//	*WatchRotationsResponse_Snapshot
+	//	*WatchRotationsResponse_Rotation
+	//	*WatchRotationsResponse_Gone
+	//	*WatchRotationsResponse_Checkpoint
+	Event         isWatchRotationsResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRotationsResponse) Reset() {
+	*x = WatchRotationsResponse{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRotationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRotationsResponse) ProtoMessage() {}
+
+func (x *WatchRotationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRotationsResponse.ProtoReflect.Descriptor instead.
+func (*WatchRotationsResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *WatchRotationsResponse) GetEventTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EventTime
+	}
+	return nil
+}
+
+func (x *WatchRotationsResponse) GetEvent() isWatchRotationsResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchRotationsResponse) GetSnapshot() *RotationsSnapshot {
+	if x != nil {
+		if x, ok := x.Event.(*WatchRotationsResponse_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
+func (x *WatchRotationsResponse) GetRotation() *Rotation {
+	if x != nil {
+		if x, ok := x.Event.(*WatchRotationsResponse_Rotation); ok {
+			return x.Rotation
+		}
+	}
+	return nil
+}
+
+func (x *WatchRotationsResponse) GetGone() string {
+	if x != nil {
+		if x, ok := x.Event.(*WatchRotationsResponse_Gone); ok {
+			return x.Gone
+		}
+	}
+	return ""
+}
+
+func (x *WatchRotationsResponse) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Event.(*WatchRotationsResponse_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
+type isWatchRotationsResponse_Event interface {
+	isWatchRotationsResponse_Event()
+}
+
+type WatchRotationsResponse_Snapshot struct {
+	// All that match, newest first; the start of a watch, in one message or several.
+	Snapshot *RotationsSnapshot `protobuf:"bytes,2,opt,name=snapshot,proto3,oneof"`
+}
+
+type WatchRotationsResponse_Rotation struct {
+	// A rotation that is new, or changed.
+	Rotation *Rotation `protobuf:"bytes,3,opt,name=rotation,proto3,oneof"`
+}
+
+type WatchRotationsResponse_Gone struct {
+	// The name of one that was told and is to be forgotten: it was deleted, or
+	// matches no more.
+	Gone string `protobuf:"bytes,4,opt,name=gone,proto3,oneof"`
+}
+
+type WatchRotationsResponse_Checkpoint struct {
+	// Nothing happened; the watch is alive. One comes every 15 seconds without other
+	// news.
+	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,proto3,oneof"`
+}
+
+func (*WatchRotationsResponse_Snapshot) isWatchRotationsResponse_Event() {}
+
+func (*WatchRotationsResponse_Rotation) isWatchRotationsResponse_Event() {}
+
+func (*WatchRotationsResponse_Gone) isWatchRotationsResponse_Event() {}
+
+func (*WatchRotationsResponse_Checkpoint) isWatchRotationsResponse_Event() {}
+
+// RotationsSnapshot is a part of how rotations stand.
+type RotationsSnapshot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first; at most 100, and at most 1 MiB.
+	Rotations []*Rotation `protobuf:"bytes,1,rep,name=rotations,proto3" json:"rotations,omitempty"`
+	// Another part follows.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotationsSnapshot) Reset() {
+	*x = RotationsSnapshot{}
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotationsSnapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotationsSnapshot) ProtoMessage() {}
+
+func (x *RotationsSnapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotationsSnapshot.ProtoReflect.Descriptor instead.
+func (*RotationsSnapshot) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RotationsSnapshot) GetRotations() []*Rotation {
+	if x != nil {
+		return x.Rotations
+	}
+	return nil
+}
+
+func (x *RotationsSnapshot) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // RotationSnapshot is where a rotation stands. With include_tasks its tasks
 // follow as TaskChanges.
 type RotationSnapshot struct {
@@ -3295,7 +3558,7 @@ type RotationSnapshot struct {
 
 func (x *RotationSnapshot) Reset() {
 	*x = RotationSnapshot{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3307,7 +3570,7 @@ func (x *RotationSnapshot) String() string {
 func (*RotationSnapshot) ProtoMessage() {}
 
 func (x *RotationSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[26]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3320,7 +3583,7 @@ func (x *RotationSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotationSnapshot.ProtoReflect.Descriptor instead.
 func (*RotationSnapshot) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{26}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RotationSnapshot) GetRotation() *Rotation {
@@ -3348,7 +3611,7 @@ type TaskChanges struct {
 
 func (x *TaskChanges) Reset() {
 	*x = TaskChanges{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +3623,7 @@ func (x *TaskChanges) String() string {
 func (*TaskChanges) ProtoMessage() {}
 
 func (x *TaskChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[27]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +3636,7 @@ func (x *TaskChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskChanges.ProtoReflect.Descriptor instead.
 func (*TaskChanges) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{27}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TaskChanges) GetTasks() []*RotationTask {
@@ -3392,7 +3655,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3667,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[28]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3680,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{28}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{31}
 }
 
 // StartRotationRequest asks to start a rotation.
@@ -3438,7 +3701,7 @@ type StartRotationRequest struct {
 
 func (x *StartRotationRequest) Reset() {
 	*x = StartRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3450,7 +3713,7 @@ func (x *StartRotationRequest) String() string {
 func (*StartRotationRequest) ProtoMessage() {}
 
 func (x *StartRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[29]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3463,7 +3726,7 @@ func (x *StartRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRotationRequest.ProtoReflect.Descriptor instead.
 func (*StartRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{29}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StartRotationRequest) GetName() string {
@@ -3505,7 +3768,7 @@ type StartRotationResponse struct {
 
 func (x *StartRotationResponse) Reset() {
 	*x = StartRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3780,7 @@ func (x *StartRotationResponse) String() string {
 func (*StartRotationResponse) ProtoMessage() {}
 
 func (x *StartRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[30]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3793,7 @@ func (x *StartRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRotationResponse.ProtoReflect.Descriptor instead.
 func (*StartRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{30}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StartRotationResponse) GetRotation() *Rotation {
@@ -3557,7 +3820,7 @@ type PauseRotationRequest struct {
 
 func (x *PauseRotationRequest) Reset() {
 	*x = PauseRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3569,7 +3832,7 @@ func (x *PauseRotationRequest) String() string {
 func (*PauseRotationRequest) ProtoMessage() {}
 
 func (x *PauseRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[31]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3582,7 +3845,7 @@ func (x *PauseRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRotationRequest.ProtoReflect.Descriptor instead.
 func (*PauseRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{31}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PauseRotationRequest) GetName() string {
@@ -3624,7 +3887,7 @@ type PauseRotationResponse struct {
 
 func (x *PauseRotationResponse) Reset() {
 	*x = PauseRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3636,7 +3899,7 @@ func (x *PauseRotationResponse) String() string {
 func (*PauseRotationResponse) ProtoMessage() {}
 
 func (x *PauseRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[32]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3649,7 +3912,7 @@ func (x *PauseRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRotationResponse.ProtoReflect.Descriptor instead.
 func (*PauseRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{32}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PauseRotationResponse) GetRotation() *Rotation {
@@ -3682,7 +3945,7 @@ type ResumeRotationRequest struct {
 
 func (x *ResumeRotationRequest) Reset() {
 	*x = ResumeRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3694,7 +3957,7 @@ func (x *ResumeRotationRequest) String() string {
 func (*ResumeRotationRequest) ProtoMessage() {}
 
 func (x *ResumeRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[33]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3707,7 +3970,7 @@ func (x *ResumeRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRotationRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{33}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResumeRotationRequest) GetName() string {
@@ -3756,7 +4019,7 @@ type ResumeRotationResponse struct {
 
 func (x *ResumeRotationResponse) Reset() {
 	*x = ResumeRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3768,7 +4031,7 @@ func (x *ResumeRotationResponse) String() string {
 func (*ResumeRotationResponse) ProtoMessage() {}
 
 func (x *ResumeRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[34]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3781,7 +4044,7 @@ func (x *ResumeRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRotationResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{34}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ResumeRotationResponse) GetRotation() *Rotation {
@@ -3808,7 +4071,7 @@ type CancelRotationRequest struct {
 
 func (x *CancelRotationRequest) Reset() {
 	*x = CancelRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3820,7 +4083,7 @@ func (x *CancelRotationRequest) String() string {
 func (*CancelRotationRequest) ProtoMessage() {}
 
 func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[35]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3833,7 +4096,7 @@ func (x *CancelRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationRequest.ProtoReflect.Descriptor instead.
 func (*CancelRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{35}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CancelRotationRequest) GetName() string {
@@ -3875,7 +4138,7 @@ type CancelRotationResponse struct {
 
 func (x *CancelRotationResponse) Reset() {
 	*x = CancelRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[36]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3887,7 +4150,7 @@ func (x *CancelRotationResponse) String() string {
 func (*CancelRotationResponse) ProtoMessage() {}
 
 func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[36]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3900,7 +4163,7 @@ func (x *CancelRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRotationResponse.ProtoReflect.Descriptor instead.
 func (*CancelRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{36}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CancelRotationResponse) GetRotation() *Rotation {
@@ -3929,7 +4192,7 @@ type RetireRotationRequest struct {
 
 func (x *RetireRotationRequest) Reset() {
 	*x = RetireRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[37]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3941,7 +4204,7 @@ func (x *RetireRotationRequest) String() string {
 func (*RetireRotationRequest) ProtoMessage() {}
 
 func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[37]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3954,7 +4217,7 @@ func (x *RetireRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationRequest.ProtoReflect.Descriptor instead.
 func (*RetireRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{37}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RetireRotationRequest) GetName() string {
@@ -3996,7 +4259,7 @@ type RetireRotationResponse struct {
 
 func (x *RetireRotationResponse) Reset() {
 	*x = RetireRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[38]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4008,7 +4271,7 @@ func (x *RetireRotationResponse) String() string {
 func (*RetireRotationResponse) ProtoMessage() {}
 
 func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[38]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4021,7 +4284,7 @@ func (x *RetireRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireRotationResponse.ProtoReflect.Descriptor instead.
 func (*RetireRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{38}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RetireRotationResponse) GetRotation() *Rotation {
@@ -4046,7 +4309,7 @@ type CheckRotationRequest struct {
 
 func (x *CheckRotationRequest) Reset() {
 	*x = CheckRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4058,7 +4321,7 @@ func (x *CheckRotationRequest) String() string {
 func (*CheckRotationRequest) ProtoMessage() {}
 
 func (x *CheckRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[39]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4071,7 +4334,7 @@ func (x *CheckRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRotationRequest.ProtoReflect.Descriptor instead.
 func (*CheckRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{39}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CheckRotationRequest) GetName() string {
@@ -4106,7 +4369,7 @@ type CheckRotationResponse struct {
 
 func (x *CheckRotationResponse) Reset() {
 	*x = CheckRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4118,7 +4381,7 @@ func (x *CheckRotationResponse) String() string {
 func (*CheckRotationResponse) ProtoMessage() {}
 
 func (x *CheckRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[40]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4131,7 +4394,7 @@ func (x *CheckRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRotationResponse.ProtoReflect.Descriptor instead.
 func (*CheckRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{40}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CheckRotationResponse) GetRotation() *Rotation {
@@ -4167,7 +4430,7 @@ type RetryRotationTasksRequest struct {
 
 func (x *RetryRotationTasksRequest) Reset() {
 	*x = RetryRotationTasksRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4179,7 +4442,7 @@ func (x *RetryRotationTasksRequest) String() string {
 func (*RetryRotationTasksRequest) ProtoMessage() {}
 
 func (x *RetryRotationTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[41]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4192,7 +4455,7 @@ func (x *RetryRotationTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRotationTasksRequest.ProtoReflect.Descriptor instead.
 func (*RetryRotationTasksRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{41}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RetryRotationTasksRequest) GetParent() string {
@@ -4250,7 +4513,7 @@ type RetryRotationTasksResponse struct {
 
 func (x *RetryRotationTasksResponse) Reset() {
 	*x = RetryRotationTasksResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +4525,7 @@ func (x *RetryRotationTasksResponse) String() string {
 func (*RetryRotationTasksResponse) ProtoMessage() {}
 
 func (x *RetryRotationTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[42]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4275,7 +4538,7 @@ func (x *RetryRotationTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRotationTasksResponse.ProtoReflect.Descriptor instead.
 func (*RetryRotationTasksResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{42}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RetryRotationTasksResponse) GetRotation() *Rotation {
@@ -4310,7 +4573,7 @@ type UndoScope struct {
 
 func (x *UndoScope) Reset() {
 	*x = UndoScope{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4322,7 +4585,7 @@ func (x *UndoScope) String() string {
 func (*UndoScope) ProtoMessage() {}
 
 func (x *UndoScope) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[43]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4335,7 +4598,7 @@ func (x *UndoScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoScope.ProtoReflect.Descriptor instead.
 func (*UndoScope) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{43}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UndoScope) GetScope() isUndoScope_Scope {
@@ -4425,7 +4688,7 @@ type TaskNames struct {
 
 func (x *TaskNames) Reset() {
 	*x = TaskNames{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4437,7 +4700,7 @@ func (x *TaskNames) String() string {
 func (*TaskNames) ProtoMessage() {}
 
 func (x *TaskNames) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[44]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4450,7 +4713,7 @@ func (x *TaskNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskNames.ProtoReflect.Descriptor instead.
 func (*TaskNames) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{44}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TaskNames) GetNames() []string {
@@ -4483,7 +4746,7 @@ type UndoStatus struct {
 
 func (x *UndoStatus) Reset() {
 	*x = UndoStatus{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4495,7 +4758,7 @@ func (x *UndoStatus) String() string {
 func (*UndoStatus) ProtoMessage() {}
 
 func (x *UndoStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[45]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4508,7 +4771,7 @@ func (x *UndoStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoStatus.ProtoReflect.Descriptor instead.
 func (*UndoStatus) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{45}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *UndoStatus) GetScope() *UndoScope {
@@ -4581,7 +4844,7 @@ type UndoRotationRequest struct {
 
 func (x *UndoRotationRequest) Reset() {
 	*x = UndoRotationRequest{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[46]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4593,7 +4856,7 @@ func (x *UndoRotationRequest) String() string {
 func (*UndoRotationRequest) ProtoMessage() {}
 
 func (x *UndoRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[46]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4606,7 +4869,7 @@ func (x *UndoRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRotationRequest.ProtoReflect.Descriptor instead.
 func (*UndoRotationRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{46}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UndoRotationRequest) GetName() string {
@@ -4664,7 +4927,7 @@ type UndoRotationResponse struct {
 
 func (x *UndoRotationResponse) Reset() {
 	*x = UndoRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[47]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4676,7 +4939,7 @@ func (x *UndoRotationResponse) String() string {
 func (*UndoRotationResponse) ProtoMessage() {}
 
 func (x *UndoRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[47]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4689,7 +4952,7 @@ func (x *UndoRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRotationResponse.ProtoReflect.Descriptor instead.
 func (*UndoRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{47}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *UndoRotationResponse) GetRotation() *Rotation {
@@ -4717,7 +4980,7 @@ type ApproveRotationResponse struct {
 
 func (x *ApproveRotationResponse) Reset() {
 	*x = ApproveRotationResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4729,7 +4992,7 @@ func (x *ApproveRotationResponse) String() string {
 func (*ApproveRotationResponse) ProtoMessage() {}
 
 func (x *ApproveRotationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[48]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4742,7 +5005,7 @@ func (x *ApproveRotationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRotationResponse.ProtoReflect.Descriptor instead.
 func (*ApproveRotationResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{48}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ApproveRotationResponse) GetRotation() *Rotation {
@@ -4763,7 +5026,7 @@ type DecideWaveResponse struct {
 
 func (x *DecideWaveResponse) Reset() {
 	*x = DecideWaveResponse{}
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[49]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4775,7 +5038,7 @@ func (x *DecideWaveResponse) String() string {
 func (*DecideWaveResponse) ProtoMessage() {}
 
 func (x *DecideWaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_rotation_proto_msgTypes[49]
+	mi := &file_crossfade_v1_rotation_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4788,7 +5051,7 @@ func (x *DecideWaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideWaveResponse.ProtoReflect.Descriptor instead.
 func (*DecideWaveResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{49}
+	return file_crossfade_v1_rotation_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DecideWaveResponse) GetRotation() *Rotation {
@@ -5054,21 +5317,23 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x12GetRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"I\n" +
 	"\x13GetRotationResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"j\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"\x85\x01\n" +
 	"\x14ListRotationsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
-	"\x06filter\x18\x03 \x01(\tR\x06filter\"u\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x04 \x01(\tR\aorderBy\"u\n" +
 	"\x15ListRotationsResponse\x124\n" +
 	"\trotations\x18\x01 \x03(\v2\x16.crossfade.v1.RotationR\trotations\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x86\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa1\x01\n" +
 	"\x18ListRotationTasksRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
-	"\x06filter\x18\x04 \x01(\tR\x06filter\"\x94\x01\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\"\x94\x01\n" +
 	"\x19ListRotationTasksResponse\x120\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x1a.crossfade.v1.RotationTaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
@@ -5092,7 +5357,23 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x06 \x01(\v2\x18.crossfade.v1.CheckpointH\x00R\n" +
 	"checkpointB\a\n" +
-	"\x05event\"\\\n" +
+	"\x05event\"T\n" +
+	"\x15WatchRotationsRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12#\n" +
+	"\rinclude_ended\x18\x02 \x01(\bR\fincludeEnded\"\xa3\x02\n" +
+	"\x16WatchRotationsResponse\x129\n" +
+	"\n" +
+	"event_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12=\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x1f.crossfade.v1.RotationsSnapshotH\x00R\bsnapshot\x124\n" +
+	"\brotation\x18\x03 \x01(\v2\x16.crossfade.v1.RotationH\x00R\brotation\x12\x14\n" +
+	"\x04gone\x18\x04 \x01(\tH\x00R\x04gone\x12:\n" +
+	"\n" +
+	"checkpoint\x18\x05 \x01(\v2\x18.crossfade.v1.CheckpointH\x00R\n" +
+	"checkpointB\a\n" +
+	"\x05event\"]\n" +
+	"\x11RotationsSnapshot\x124\n" +
+	"\trotations\x18\x01 \x03(\v2\x16.crossfade.v1.RotationR\trotations\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\\\n" +
 	"\x10RotationSnapshot\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\x12\x14\n" +
 	"\x05reset\x18\x02 \x01(\bR\x05reset\"?\n" +
@@ -5192,14 +5473,15 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x17ApproveRotationResponse\x122\n" +
 	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation\"H\n" +
 	"\x12DecideWaveResponse\x122\n" +
-	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\xa5\f\n" +
+	"\brotation\x18\x01 \x01(\v2\x16.crossfade.v1.RotationR\brotation2\x84\r\n" +
 	"\x0fRotationService\x12[\n" +
 	"\x0eCreateRotation\x12#.crossfade.v1.CreateRotationRequest\x1a$.crossfade.v1.CreateRotationResponse\x12R\n" +
 	"\vGetRotation\x12 .crossfade.v1.GetRotationRequest\x1a!.crossfade.v1.GetRotationResponse\x12X\n" +
 	"\rListRotations\x12\".crossfade.v1.ListRotationsRequest\x1a#.crossfade.v1.ListRotationsResponse\x12d\n" +
 	"\x11ListRotationTasks\x12&.crossfade.v1.ListRotationTasksRequest\x1a'.crossfade.v1.ListRotationTasksResponse\x12^\n" +
 	"\x0fGetRotationTask\x12$.crossfade.v1.GetRotationTaskRequest\x1a%.crossfade.v1.GetRotationTaskResponse\x12Z\n" +
-	"\rWatchRotation\x12\".crossfade.v1.WatchRotationRequest\x1a#.crossfade.v1.WatchRotationResponse0\x01\x12X\n" +
+	"\rWatchRotation\x12\".crossfade.v1.WatchRotationRequest\x1a#.crossfade.v1.WatchRotationResponse0\x01\x12]\n" +
+	"\x0eWatchRotations\x12#.crossfade.v1.WatchRotationsRequest\x1a$.crossfade.v1.WatchRotationsResponse0\x01\x12X\n" +
 	"\rStartRotation\x12\".crossfade.v1.StartRotationRequest\x1a#.crossfade.v1.StartRotationResponse\x12X\n" +
 	"\rPauseRotation\x12\".crossfade.v1.PauseRotationRequest\x1a#.crossfade.v1.PauseRotationResponse\x12[\n" +
 	"\x0eResumeRotation\x12#.crossfade.v1.ResumeRotationRequest\x1a$.crossfade.v1.ResumeRotationResponse\x12[\n" +
@@ -5227,7 +5509,7 @@ func file_crossfade_v1_rotation_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_rotation_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_crossfade_v1_rotation_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(Rotation_State)(0),                // 0: crossfade.v1.Rotation.State
 	(Rotation_Phase)(0),                // 1: crossfade.v1.Rotation.Phase
@@ -5264,174 +5546,184 @@ var file_crossfade_v1_rotation_proto_goTypes = []any{
 	(*GetRotationTaskResponse)(nil),    // 32: crossfade.v1.GetRotationTaskResponse
 	(*WatchRotationRequest)(nil),       // 33: crossfade.v1.WatchRotationRequest
 	(*WatchRotationResponse)(nil),      // 34: crossfade.v1.WatchRotationResponse
-	(*RotationSnapshot)(nil),           // 35: crossfade.v1.RotationSnapshot
-	(*TaskChanges)(nil),                // 36: crossfade.v1.TaskChanges
-	(*Checkpoint)(nil),                 // 37: crossfade.v1.Checkpoint
-	(*StartRotationRequest)(nil),       // 38: crossfade.v1.StartRotationRequest
-	(*StartRotationResponse)(nil),      // 39: crossfade.v1.StartRotationResponse
-	(*PauseRotationRequest)(nil),       // 40: crossfade.v1.PauseRotationRequest
-	(*PauseRotationResponse)(nil),      // 41: crossfade.v1.PauseRotationResponse
-	(*ResumeRotationRequest)(nil),      // 42: crossfade.v1.ResumeRotationRequest
-	(*ResumeRotationResponse)(nil),     // 43: crossfade.v1.ResumeRotationResponse
-	(*CancelRotationRequest)(nil),      // 44: crossfade.v1.CancelRotationRequest
-	(*CancelRotationResponse)(nil),     // 45: crossfade.v1.CancelRotationResponse
-	(*RetireRotationRequest)(nil),      // 46: crossfade.v1.RetireRotationRequest
-	(*RetireRotationResponse)(nil),     // 47: crossfade.v1.RetireRotationResponse
-	(*CheckRotationRequest)(nil),       // 48: crossfade.v1.CheckRotationRequest
-	(*CheckRotationResponse)(nil),      // 49: crossfade.v1.CheckRotationResponse
-	(*RetryRotationTasksRequest)(nil),  // 50: crossfade.v1.RetryRotationTasksRequest
-	(*RetryRotationTasksResponse)(nil), // 51: crossfade.v1.RetryRotationTasksResponse
-	(*UndoScope)(nil),                  // 52: crossfade.v1.UndoScope
-	(*TaskNames)(nil),                  // 53: crossfade.v1.TaskNames
-	(*UndoStatus)(nil),                 // 54: crossfade.v1.UndoStatus
-	(*UndoRotationRequest)(nil),        // 55: crossfade.v1.UndoRotationRequest
-	(*UndoRotationResponse)(nil),       // 56: crossfade.v1.UndoRotationResponse
-	(*ApproveRotationResponse)(nil),    // 57: crossfade.v1.ApproveRotationResponse
-	(*DecideWaveResponse)(nil),         // 58: crossfade.v1.DecideWaveResponse
-	nil,                                // 59: crossfade.v1.Rotation.LabelsEntry
-	(*OperationError)(nil),             // 60: crossfade.v1.OperationError
-	(*timestamppb.Timestamp)(nil),      // 61: google.protobuf.Timestamp
-	(*Throttle)(nil),                   // 62: crossfade.v1.Throttle
-	(*ScheduleStatus)(nil),             // 63: crossfade.v1.ScheduleStatus
-	(*Forecast)(nil),                   // 64: crossfade.v1.Forecast
-	(*CheckStatus)(nil),                // 65: crossfade.v1.CheckStatus
-	(*GateStatus)(nil),                 // 66: crossfade.v1.GateStatus
-	(*Containment)(nil),                // 67: crossfade.v1.Containment
-	(*Approval)(nil),                   // 68: crossfade.v1.Approval
-	(Lane)(0),                          // 69: crossfade.v1.Lane
-	(*Limits)(nil),                     // 70: crossfade.v1.Limits
-	(*Schedule)(nil),                   // 71: crossfade.v1.Schedule
-	(*DriftPolicy)(nil),                // 72: crossfade.v1.DriftPolicy
-	(*durationpb.Duration)(nil),        // 73: google.protobuf.Duration
-	(*Incident)(nil),                   // 74: crossfade.v1.Incident
-	(*OrderKey)(nil),                   // 75: crossfade.v1.OrderKey
-	(*Gate)(nil),                       // 76: crossfade.v1.Gate
-	(*ApproveRotationRequest)(nil),     // 77: crossfade.v1.ApproveRotationRequest
-	(*ListDriftsRequest)(nil),          // 78: crossfade.v1.ListDriftsRequest
-	(*DecideWaveRequest)(nil),          // 79: crossfade.v1.DecideWaveRequest
-	(*ListDriftsResponse)(nil),         // 80: crossfade.v1.ListDriftsResponse
+	(*WatchRotationsRequest)(nil),      // 35: crossfade.v1.WatchRotationsRequest
+	(*WatchRotationsResponse)(nil),     // 36: crossfade.v1.WatchRotationsResponse
+	(*RotationsSnapshot)(nil),          // 37: crossfade.v1.RotationsSnapshot
+	(*RotationSnapshot)(nil),           // 38: crossfade.v1.RotationSnapshot
+	(*TaskChanges)(nil),                // 39: crossfade.v1.TaskChanges
+	(*Checkpoint)(nil),                 // 40: crossfade.v1.Checkpoint
+	(*StartRotationRequest)(nil),       // 41: crossfade.v1.StartRotationRequest
+	(*StartRotationResponse)(nil),      // 42: crossfade.v1.StartRotationResponse
+	(*PauseRotationRequest)(nil),       // 43: crossfade.v1.PauseRotationRequest
+	(*PauseRotationResponse)(nil),      // 44: crossfade.v1.PauseRotationResponse
+	(*ResumeRotationRequest)(nil),      // 45: crossfade.v1.ResumeRotationRequest
+	(*ResumeRotationResponse)(nil),     // 46: crossfade.v1.ResumeRotationResponse
+	(*CancelRotationRequest)(nil),      // 47: crossfade.v1.CancelRotationRequest
+	(*CancelRotationResponse)(nil),     // 48: crossfade.v1.CancelRotationResponse
+	(*RetireRotationRequest)(nil),      // 49: crossfade.v1.RetireRotationRequest
+	(*RetireRotationResponse)(nil),     // 50: crossfade.v1.RetireRotationResponse
+	(*CheckRotationRequest)(nil),       // 51: crossfade.v1.CheckRotationRequest
+	(*CheckRotationResponse)(nil),      // 52: crossfade.v1.CheckRotationResponse
+	(*RetryRotationTasksRequest)(nil),  // 53: crossfade.v1.RetryRotationTasksRequest
+	(*RetryRotationTasksResponse)(nil), // 54: crossfade.v1.RetryRotationTasksResponse
+	(*UndoScope)(nil),                  // 55: crossfade.v1.UndoScope
+	(*TaskNames)(nil),                  // 56: crossfade.v1.TaskNames
+	(*UndoStatus)(nil),                 // 57: crossfade.v1.UndoStatus
+	(*UndoRotationRequest)(nil),        // 58: crossfade.v1.UndoRotationRequest
+	(*UndoRotationResponse)(nil),       // 59: crossfade.v1.UndoRotationResponse
+	(*ApproveRotationResponse)(nil),    // 60: crossfade.v1.ApproveRotationResponse
+	(*DecideWaveResponse)(nil),         // 61: crossfade.v1.DecideWaveResponse
+	nil,                                // 62: crossfade.v1.Rotation.LabelsEntry
+	(*OperationError)(nil),             // 63: crossfade.v1.OperationError
+	(*timestamppb.Timestamp)(nil),      // 64: google.protobuf.Timestamp
+	(*Throttle)(nil),                   // 65: crossfade.v1.Throttle
+	(*ScheduleStatus)(nil),             // 66: crossfade.v1.ScheduleStatus
+	(*Forecast)(nil),                   // 67: crossfade.v1.Forecast
+	(*CheckStatus)(nil),                // 68: crossfade.v1.CheckStatus
+	(*GateStatus)(nil),                 // 69: crossfade.v1.GateStatus
+	(*Containment)(nil),                // 70: crossfade.v1.Containment
+	(*Approval)(nil),                   // 71: crossfade.v1.Approval
+	(Lane)(0),                          // 72: crossfade.v1.Lane
+	(*Limits)(nil),                     // 73: crossfade.v1.Limits
+	(*Schedule)(nil),                   // 74: crossfade.v1.Schedule
+	(*DriftPolicy)(nil),                // 75: crossfade.v1.DriftPolicy
+	(*durationpb.Duration)(nil),        // 76: google.protobuf.Duration
+	(*Incident)(nil),                   // 77: crossfade.v1.Incident
+	(*OrderKey)(nil),                   // 78: crossfade.v1.OrderKey
+	(*Gate)(nil),                       // 79: crossfade.v1.Gate
+	(*ApproveRotationRequest)(nil),     // 80: crossfade.v1.ApproveRotationRequest
+	(*ListDriftsRequest)(nil),          // 81: crossfade.v1.ListDriftsRequest
+	(*DecideWaveRequest)(nil),          // 82: crossfade.v1.DecideWaveRequest
+	(*ListDriftsResponse)(nil),         // 83: crossfade.v1.ListDriftsResponse
 }
 var file_crossfade_v1_rotation_proto_depIdxs = []int32{
-	59, // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
-	10, // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
-	0,  // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
-	1,  // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
-	60, // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
-	18, // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
-	61, // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
-	61, // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
-	61, // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
-	61, // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	61, // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
-	15, // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
-	13, // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
-	62, // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
-	63, // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
-	64, // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
-	65, // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
-	54, // 17: crossfade.v1.Rotation.undo:type_name -> crossfade.v1.UndoStatus
-	66, // 18: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
-	67, // 19: crossfade.v1.Rotation.containment:type_name -> crossfade.v1.Containment
-	68, // 20: crossfade.v1.Rotation.approvals:type_name -> crossfade.v1.Approval
-	16, // 21: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	61, // 22: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,  // 23: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14, // 24: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11, // 25: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	69, // 26: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	70, // 27: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	71, // 28: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	72, // 29: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
-	73, // 30: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
-	14, // 31: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
-	74, // 32: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
-	3,  // 33: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12, // 34: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	73, // 35: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	75, // 36: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
-	76, // 37: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
-	61, // 38: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,  // 39: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17, // 40: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20, // 41: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,  // 42: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,  // 43: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,  // 44: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21, // 45: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	61, // 46: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22, // 47: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,  // 48: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	61, // 49: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	61, // 50: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,  // 51: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 52: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 53: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 54: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19, // 55: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19, // 56: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	61, // 57: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	35, // 58: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,  // 59: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	36, // 60: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	37, // 61: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,  // 62: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19, // 63: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,  // 64: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 65: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 66: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 67: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	61, // 68: crossfade.v1.RetireRotationRequest.retire_not_before:type_name -> google.protobuf.Timestamp
-	9,  // 69: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 70: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 71: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
-	17, // 72: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
-	53, // 73: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
-	52, // 74: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
-	61, // 75: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
-	61, // 76: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
-	52, // 77: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
-	9,  // 78: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 79: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,  // 80: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
-	23, // 81: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25, // 82: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27, // 83: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29, // 84: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31, // 85: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33, // 86: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	38, // 87: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	40, // 88: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	42, // 89: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	44, // 90: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	46, // 91: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	77, // 92: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
-	48, // 93: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
-	78, // 94: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
-	50, // 95: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
-	55, // 96: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
-	79, // 97: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
-	24, // 98: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26, // 99: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28, // 100: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30, // 101: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32, // 102: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34, // 103: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	39, // 104: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	41, // 105: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	43, // 106: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	45, // 107: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	47, // 108: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	57, // 109: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
-	49, // 110: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
-	80, // 111: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
-	51, // 112: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
-	56, // 113: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
-	58, // 114: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
-	98, // [98:115] is the sub-list for method output_type
-	81, // [81:98] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	62,  // 0: crossfade.v1.Rotation.labels:type_name -> crossfade.v1.Rotation.LabelsEntry
+	10,  // 1: crossfade.v1.Rotation.spec:type_name -> crossfade.v1.RotationSpec
+	0,   // 2: crossfade.v1.Rotation.state:type_name -> crossfade.v1.Rotation.State
+	1,   // 3: crossfade.v1.Rotation.phase:type_name -> crossfade.v1.Rotation.Phase
+	63,  // 4: crossfade.v1.Rotation.status_detail:type_name -> crossfade.v1.OperationError
+	18,  // 5: crossfade.v1.Rotation.counts:type_name -> crossfade.v1.TaskCounts
+	64,  // 6: crossfade.v1.Rotation.create_time:type_name -> google.protobuf.Timestamp
+	64,  // 7: crossfade.v1.Rotation.update_time:type_name -> google.protobuf.Timestamp
+	64,  // 8: crossfade.v1.Rotation.plan_time:type_name -> google.protobuf.Timestamp
+	64,  // 9: crossfade.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	64,  // 10: crossfade.v1.Rotation.end_time:type_name -> google.protobuf.Timestamp
+	15,  // 11: crossfade.v1.Rotation.failure_budget:type_name -> crossfade.v1.FailureBudget
+	13,  // 12: crossfade.v1.Rotation.wave:type_name -> crossfade.v1.WaveStatus
+	65,  // 13: crossfade.v1.Rotation.throttle:type_name -> crossfade.v1.Throttle
+	66,  // 14: crossfade.v1.Rotation.schedule_status:type_name -> crossfade.v1.ScheduleStatus
+	67,  // 15: crossfade.v1.Rotation.forecast:type_name -> crossfade.v1.Forecast
+	68,  // 16: crossfade.v1.Rotation.check:type_name -> crossfade.v1.CheckStatus
+	57,  // 17: crossfade.v1.Rotation.undo:type_name -> crossfade.v1.UndoStatus
+	69,  // 18: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
+	70,  // 19: crossfade.v1.Rotation.containment:type_name -> crossfade.v1.Containment
+	71,  // 20: crossfade.v1.Rotation.approvals:type_name -> crossfade.v1.Approval
+	16,  // 21: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	64,  // 22: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,   // 23: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14,  // 24: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11,  // 25: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	72,  // 26: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	73,  // 27: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	74,  // 28: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	75,  // 29: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	76,  // 30: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
+	14,  // 31: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
+	77,  // 32: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
+	3,   // 33: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12,  // 34: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	76,  // 35: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	78,  // 36: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
+	79,  // 37: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
+	64,  // 38: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,   // 39: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17,  // 40: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20,  // 41: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,   // 42: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,   // 43: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,   // 44: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21,  // 45: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	64,  // 46: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22,  // 47: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,   // 48: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	64,  // 49: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	64,  // 50: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,   // 51: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 52: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 53: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 54: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19,  // 55: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19,  // 56: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	64,  // 57: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	38,  // 58: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,   // 59: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	39,  // 60: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	40,  // 61: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	64,  // 62: crossfade.v1.WatchRotationsResponse.event_time:type_name -> google.protobuf.Timestamp
+	37,  // 63: crossfade.v1.WatchRotationsResponse.snapshot:type_name -> crossfade.v1.RotationsSnapshot
+	9,   // 64: crossfade.v1.WatchRotationsResponse.rotation:type_name -> crossfade.v1.Rotation
+	40,  // 65: crossfade.v1.WatchRotationsResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,   // 66: crossfade.v1.RotationsSnapshot.rotations:type_name -> crossfade.v1.Rotation
+	9,   // 67: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19,  // 68: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,   // 69: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 70: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 71: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 72: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	64,  // 73: crossfade.v1.RetireRotationRequest.retire_not_before:type_name -> google.protobuf.Timestamp
+	9,   // 74: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 75: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 76: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
+	17,  // 77: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
+	56,  // 78: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
+	55,  // 79: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
+	64,  // 80: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
+	64,  // 81: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
+	55,  // 82: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
+	9,   // 83: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 84: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 85: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
+	23,  // 86: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25,  // 87: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27,  // 88: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29,  // 89: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31,  // 90: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33,  // 91: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	35,  // 92: crossfade.v1.RotationService.WatchRotations:input_type -> crossfade.v1.WatchRotationsRequest
+	41,  // 93: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	43,  // 94: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	45,  // 95: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	47,  // 96: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	49,  // 97: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	80,  // 98: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
+	51,  // 99: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	81,  // 100: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	53,  // 101: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
+	58,  // 102: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
+	82,  // 103: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
+	24,  // 104: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26,  // 105: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28,  // 106: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30,  // 107: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32,  // 108: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34,  // 109: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	36,  // 110: crossfade.v1.RotationService.WatchRotations:output_type -> crossfade.v1.WatchRotationsResponse
+	42,  // 111: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	44,  // 112: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	46,  // 113: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	48,  // 114: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	50,  // 115: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	60,  // 116: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
+	52,  // 117: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	83,  // 118: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	54,  // 119: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
+	59,  // 120: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
+	61,  // 121: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
+	104, // [104:122] is the sub-list for method output_type
+	86,  // [86:104] is the sub-list for method input_type
+	86,  // [86:86] is the sub-list for extension type_name
+	86,  // [86:86] is the sub-list for extension extendee
+	0,   // [0:86] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
@@ -5467,7 +5759,13 @@ func file_crossfade_v1_rotation_proto_init() {
 		(*WatchRotationResponse_Tasks)(nil),
 		(*WatchRotationResponse_Checkpoint)(nil),
 	}
-	file_crossfade_v1_rotation_proto_msgTypes[43].OneofWrappers = []any{
+	file_crossfade_v1_rotation_proto_msgTypes[27].OneofWrappers = []any{
+		(*WatchRotationsResponse_Snapshot)(nil),
+		(*WatchRotationsResponse_Rotation)(nil),
+		(*WatchRotationsResponse_Gone)(nil),
+		(*WatchRotationsResponse_Checkpoint)(nil),
+	}
+	file_crossfade_v1_rotation_proto_msgTypes[46].OneofWrappers = []any{
 		(*UndoScope_All)(nil),
 		(*UndoScope_Tenants)(nil),
 		(*UndoScope_Wave)(nil),
@@ -5479,7 +5777,7 @@ func file_crossfade_v1_rotation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_rotation_proto_rawDesc), len(file_crossfade_v1_rotation_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   51,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

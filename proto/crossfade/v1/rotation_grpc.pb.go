@@ -25,6 +25,7 @@ const (
 	RotationService_ListRotationTasks_FullMethodName  = "/crossfade.v1.RotationService/ListRotationTasks"
 	RotationService_GetRotationTask_FullMethodName    = "/crossfade.v1.RotationService/GetRotationTask"
 	RotationService_WatchRotation_FullMethodName      = "/crossfade.v1.RotationService/WatchRotation"
+	RotationService_WatchRotations_FullMethodName     = "/crossfade.v1.RotationService/WatchRotations"
 	RotationService_StartRotation_FullMethodName      = "/crossfade.v1.RotationService/StartRotation"
 	RotationService_PauseRotation_FullMethodName      = "/crossfade.v1.RotationService/PauseRotation"
 	RotationService_ResumeRotation_FullMethodName     = "/crossfade.v1.RotationService/ResumeRotation"
@@ -72,6 +73,11 @@ type RotationServiceClient interface {
 	// was begun after it and is running. On any other end, watch
 	// again with the last cursor.
 	WatchRotation(ctx context.Context, in *WatchRotationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRotationResponse], error)
+	// WatchRotations tells how many rotations stand, without their tasks, for as long
+	// as the caller reads: first all that match, then each that changes, at most once
+	// a second. It has no cursor: a new watch begins with all that match again. It
+	// ends with UNAVAILABLE when the server stops or the stream has reached its age.
+	WatchRotations(ctx context.Context, in *WatchRotationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRotationsResponse], error)
 	// StartRotation begins a planned rotation. Starting a running one with the same
 	// digest changes nothing.
 	StartRotation(ctx context.Context, in *StartRotationRequest, opts ...grpc.CallOption) (*StartRotationResponse, error)
@@ -214,6 +220,25 @@ func (c *rotationServiceClient) WatchRotation(ctx context.Context, in *WatchRota
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RotationService_WatchRotationClient = grpc.ServerStreamingClient[WatchRotationResponse]
+
+func (c *rotationServiceClient) WatchRotations(ctx context.Context, in *WatchRotationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRotationsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RotationService_ServiceDesc.Streams[1], RotationService_WatchRotations_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRotationsRequest, WatchRotationsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RotationService_WatchRotationsClient = grpc.ServerStreamingClient[WatchRotationsResponse]
 
 func (c *rotationServiceClient) StartRotation(ctx context.Context, in *StartRotationRequest, opts ...grpc.CallOption) (*StartRotationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -359,6 +384,11 @@ type RotationServiceServer interface {
 	// was begun after it and is running. On any other end, watch
 	// again with the last cursor.
 	WatchRotation(*WatchRotationRequest, grpc.ServerStreamingServer[WatchRotationResponse]) error
+	// WatchRotations tells how many rotations stand, without their tasks, for as long
+	// as the caller reads: first all that match, then each that changes, at most once
+	// a second. It has no cursor: a new watch begins with all that match again. It
+	// ends with UNAVAILABLE when the server stops or the stream has reached its age.
+	WatchRotations(*WatchRotationsRequest, grpc.ServerStreamingServer[WatchRotationsResponse]) error
 	// StartRotation begins a planned rotation. Starting a running one with the same
 	// digest changes nothing.
 	StartRotation(context.Context, *StartRotationRequest) (*StartRotationResponse, error)
@@ -450,6 +480,9 @@ func (UnimplementedRotationServiceServer) GetRotationTask(context.Context, *GetR
 }
 func (UnimplementedRotationServiceServer) WatchRotation(*WatchRotationRequest, grpc.ServerStreamingServer[WatchRotationResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRotation not implemented")
+}
+func (UnimplementedRotationServiceServer) WatchRotations(*WatchRotationsRequest, grpc.ServerStreamingServer[WatchRotationsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchRotations not implemented")
 }
 func (UnimplementedRotationServiceServer) StartRotation(context.Context, *StartRotationRequest) (*StartRotationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartRotation not implemented")
@@ -605,6 +638,17 @@ func _RotationService_WatchRotation_Handler(srv interface{}, stream grpc.ServerS
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RotationService_WatchRotationServer = grpc.ServerStreamingServer[WatchRotationResponse]
+
+func _RotationService_WatchRotations_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRotationsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RotationServiceServer).WatchRotations(m, &grpc.GenericServerStream[WatchRotationsRequest, WatchRotationsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RotationService_WatchRotationsServer = grpc.ServerStreamingServer[WatchRotationsResponse]
 
 func _RotationService_StartRotation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StartRotationRequest)
@@ -880,6 +924,11 @@ var RotationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchRotation",
 			Handler:       _RotationService_WatchRotation_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchRotations",
+			Handler:       _RotationService_WatchRotations_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -723,7 +723,13 @@ type ListTargetSetsRequest struct {
 	// 0 to 500; absent: 50. Larger ones are cut to 500.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// An AIP-160 filter over display_name, creator, state and create_time, such as
+	// `state = STATE_READY`. Absent: all.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// As AIP-132 has it: up to four of name, display_name and create_time, each with desc
+	// behind it or not, such as `create_time desc`. Absent: name.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -768,6 +774,20 @@ func (x *ListTargetSetsRequest) GetPageSize() int32 {
 func (x *ListTargetSetsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListTargetSetsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListTargetSetsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
 	}
 	return ""
 }
@@ -975,11 +995,13 @@ const file_crossfade_v1_target_set_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"N\n" +
 	"\x14GetTargetSetResponse\x126\n" +
 	"\n" +
-	"target_set\x18\x01 \x01(\v2\x17.crossfade.v1.TargetSetR\ttargetSet\"S\n" +
+	"target_set\x18\x01 \x01(\v2\x17.crossfade.v1.TargetSetR\ttargetSet\"\x86\x01\n" +
 	"\x15ListTargetSetsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"z\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x04 \x01(\tR\aorderBy\"z\n" +
 	"\x16ListTargetSetsResponse\x128\n" +
 	"\vtarget_sets\x18\x01 \x03(\v2\x17.crossfade.v1.TargetSetR\n" +
 	"targetSets\x12&\n" +
