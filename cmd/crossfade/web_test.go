@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -53,7 +54,13 @@ func (b *browser) post(method, body string, headers ...string) (status int, code
 		b.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
+	// Of a watch the first line is enough: some end with their reader only.
+	var raw []byte
+	if resp.Header.Get("Content-Type") == "application/x-ndjson" {
+		raw, err = bufio.NewReader(resp.Body).ReadBytes('\n')
+	} else {
+		raw, err = io.ReadAll(resp.Body)
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
