@@ -155,8 +155,11 @@ func TestDrift_CheckSaysWhatIsOtherAndARotationMendsIt(t *testing.T) {
 // same check and looks at every target.
 func TestDrift_ACheckOutlivesAKilledProcess(t *testing.T) {
 	f := newFleet(t, emulator.Config{Tenants: 60, Uniform: 5, Seed: 8})
-	config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Drift.MaxRate = 100 })
-	p := f.serve("--config", config)
+	// Slow enough to be caught in the middle by commands that take their time, and then not so slow.
+	at := func(rate float64) string {
+		return f.config("crossfade.yaml", func(c *daemon.Config) { c.Drift.MaxRate = rate })
+	}
+	p := f.serve("--config", at(20))
 	f.setUp()
 	out := f.ok("rotate", "--certificate", f.file("new.cer"), "--watch")
 	name := regexp.MustCompile(`plan of (rotations/\S+):`).FindStringSubmatch(out)[1]
@@ -172,7 +175,7 @@ func TestDrift_ACheckOutlivesAKilledProcess(t *testing.T) {
 		t.Fatalf("the check was over before it could be interrupted:\n%s", out)
 	}
 	p.kill()
-	f.serve("--config", config)
+	f.serve("--config", at(200))
 	out, status := f.run("rotation", "check", name, "--wait")
 	if status != 1 || !strings.Contains(out, "check 1 done, 300 of 300 targets checked, 1 drifted, 0 unreadable") {
 		t.Errorf("the check ended with %d and said %q, want check 1 over all 300 and one drifted", status, out)

@@ -314,7 +314,7 @@ type counted struct {
 func (q *counted) NudgeTask(ctx context.Context, host string, n rollover.Nudge) error {
 	at := q.now()
 	err := q.Broker.NudgeTask(ctx, host, n)
-	if err == nil {
+	if err == nil || ctx.Err() != nil { // A conductor that is stopped may have sent it without hearing so.
 		q.mu.Lock()
 		q.at = append(q.at, at)
 		q.mu.Unlock()
