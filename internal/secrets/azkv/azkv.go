@@ -12,6 +12,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 
 	"github.com/crossfade-project/crossfade/internal/secrets"
@@ -82,7 +83,7 @@ func (s *Store) client(host string) (*azsecrets.Client, error) {
 	if c := s.clients[host]; c != nil {
 		return c, nil
 	}
-	c, err := azsecrets.NewClient("https://"+host, s.c.Credential, &azsecrets.ClientOptions{
+	c, err := azsecrets.NewClient("https://"+host, signer{s.c.Credential}, &azsecrets.ClientOptions{
 		DisableChallengeResourceVerification: s.c.AnyAuthority,
 		ClientOptions: azcore.ClientOptions{
 			Transport: s.c.HTTP,
@@ -97,19 +98,60 @@ func (s *Store) client(host string) (*azsecrets.Client, error) {
 	return c, nil
 }
 
-// explain says what an error of Azure means, without the bodies that it quotes.
+// signer marks the errors of a credential: they are about how we sign in, whatever they
+// say of themselves.
+type signer struct{ of azcore.TokenCredential }
+
+// GetToken implements [azcore.TokenCredential].
+func (s signer) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	t, err := s.of.GetToken(ctx, o)
+	if err != nil {
+		return t, &signInError{err}
+	}
+	return t, nil
+}
+
+type signInError struct{ cause error }
+
+// Error says as much of the cause as is known to quote nothing.
+func (e *signInError) Error() string {
+	var refused *azidentity.AuthenticationFailedError
+	switch {
+	case errors.As(e.cause, &refused) && refused.RawResponse != nil:
+		return fmt.Sprintf("signing in to Azure: refused with %d", refused.RawResponse.StatusCode)
+	case errors.Is(e.cause, secrets.ErrMissing), errors.Is(e.cause, secrets.ErrForbidden):
+		return e.cause.Error() // Of a reference of the configuration.
+	case errors.Is(e.cause, context.DeadlineExceeded):
+		return "signing in to Azure: no answer in time"
+	default:
+		return "signing in to Azure: it cannot be done"
+	}
+}
+
+// NonRetriable keeps the client from trying again: a credential has done that.
+func (*signInError) NonRetriable() {}
+
+// explain says what an error of Azure means for the secret that was asked for, without the
+// bodies that it quotes. What is wrong with our own log-in is no word on the secret, and
+// asking again may help.
 func explain(err error) error {
+	var own *signInError
+	if errors.As(err, &own) {
+		return own
+	}
 	var r *azcore.ResponseError
 	if !errors.As(err, &r) {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 			return err
 		}
-		return errors.New("the vault cannot be reached, or it cannot be signed in to")
+		return errors.New("the vault cannot be reached, or does not say who signs in to it")
 	}
 	switch r.StatusCode {
 	case http.StatusNotFound:
 		return fmt.Errorf("the vault has no such secret: %w", secrets.ErrMissing)
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest:
+	case http.StatusUnauthorized:
+		return errors.New("the vault refuses our token with 401")
+	case http.StatusForbidden, http.StatusBadRequest:
 		return fmt.Errorf("the vault refuses it with %d: %w", r.StatusCode, secrets.ErrForbidden)
 	}
 	return fmt.Errorf("the vault answers %d", r.StatusCode)

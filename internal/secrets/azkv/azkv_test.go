@@ -3,6 +3,8 @@ package azkv_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets/fake"
 
@@ -42,6 +45,8 @@ func keyVault(asked *int) policy.Transporter {
 				resp.SetResponse(http.StatusOK, azsecrets.GetSecretResponse{Secret: azsecrets.Secret{Value: &empty}}, nil)
 			case "disabled":
 				errResp.SetResponseError(http.StatusForbidden, "SecretDisabled the-management-key")
+			case "unknown":
+				errResp.SetResponseError(http.StatusUnauthorized, "the-management-key")
 			case "away":
 				errResp.SetResponseError(http.StatusConflict, "the-management-key")
 			default:
@@ -72,6 +77,7 @@ func TestGet(t *testing.T) {
 		"azkv://" + host + "/empty":                   secrets.ErrMissing,
 		"azkv://" + host + "/disabled":                secrets.ErrForbidden,
 		"azkv://" + host + "/away":                    nil,
+		"azkv://" + host + "/unknown":                 nil,
 		"azkv://stranger.vault.azure.net/acs-key":     secrets.ErrForbidden,
 		"azkv://contoso.vault.azure.net.evil/acs-key": secrets.ErrForbidden,
 		"vault://kv/a#b":                              secrets.ErrRef,
@@ -88,8 +94,47 @@ func TestGet(t *testing.T) {
 			t.Errorf("Get(%s): the error quotes the answer: %v", ref, err)
 		}
 	}
-	if asked-before != 4 {
-		t.Errorf("the fake was asked %d times, want 4: a stranger is not asked", asked-before)
+	if asked-before != 5 {
+		t.Errorf("the fake was asked %d times, want 5: a stranger is not asked", asked-before)
+	}
+}
+
+// failing is a credential that cannot sign in.
+type failing struct{ err error }
+
+func (f failing) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, f.err
+}
+
+// What is wrong with our own log-in is no word on the secret.
+func TestGet_AFailedLogInSaysNothingOfTheSecret(t *testing.T) {
+	answer := func(status int) *http.Response {
+		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(`{"error_description": "the-client-secret"}`))}
+	}
+	for name, c := range map[string]struct {
+		err  error
+		says string
+	}{
+		"a client secret that has ended": {&azidentity.AuthenticationFailedError{RawResponse: answer(http.StatusUnauthorized)}, "refused with 401"},
+		"an identity that is not there":  {&azidentity.AuthenticationFailedError{}, "signing in to Azure"},
+		"an answer of another kind":      {&azcore.ResponseError{StatusCode: http.StatusForbidden, RawResponse: answer(http.StatusForbidden)}, "signing in to Azure"},
+		"none there":                     {&azcore.ResponseError{StatusCode: http.StatusNotFound, RawResponse: answer(http.StatusNotFound)}, "signing in to Azure"},
+		"no file of the client secret":   {fmt.Errorf("signing in to Azure: reading secret file:azure: no such file: %w", secrets.ErrMissing), "file:azure"},
+		"no answer":                      {context.DeadlineExceeded, "no answer in time"},
+	} {
+		asked := 0
+		s, err := azkv.New(azkv.Config{Vaults: []string{host}, Credential: failing{c.err}, HTTP: keyVault(&asked), AnyAuthority: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Get(t.Context(), "azkv://"+host+"/acs-key")
+		if err == nil || errors.Is(err, secrets.ErrForbidden) || errors.Is(err, secrets.ErrMissing) {
+			t.Errorf("%s: %v, want an error that asking again may mend", name, err)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "the-client-secret") {
+			t.Errorf("%s: %v, want %q in it and nothing of the answer", name, err, c.says)
+		}
 	}
 }
 

@@ -48,6 +48,7 @@ const (
 	renewPart      = 3 // a token is renewed when a third of its life is left
 	fallbackLife   = time.Hour
 	minLife        = 10 * time.Second
+	refusedFor     = time.Minute
 	maxDescription = 200
 )
 
@@ -60,6 +61,10 @@ type Store struct {
 	token string
 	until time.Time // to be renewed from then on; zero: never
 	life  time.Duration
+	// What was refused last at a log-in, and until when it is not tried again. What stands
+	// there by then may be another, and that is tried at once.
+	refusedRole, refusedSecret secrets.Secret
+	refusedUntil               time.Time
 }
 
 // New returns a store. It calls nobody.
@@ -127,23 +132,76 @@ func (s *Store) Get(ctx context.Context, ref secrets.Ref) (secrets.Secret, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for second := false; ; second = true {
-		token, err := s.signedIn(ctx, "")
-		if err != nil {
-			return secrets.Secret{}, fmt.Errorf("reading secret %s: signing in to Vault: %w", ref, err)
-		}
-		value, err := s.read(ctx, token, at)
-		if statusOf(err) == http.StatusForbidden && !second {
-			// The token may have ended or been revoked: once with a new one.
-			if _, serr := s.signedIn(ctx, token); serr == nil {
-				continue
-			}
-		}
-		if err != nil {
-			return secrets.Secret{}, fmt.Errorf("reading secret %s: %w", ref, explain(err))
-		}
-		return value, nil
+	value, err := s.get(ctx, at)
+	if err != nil {
+		return secrets.Secret{}, fmt.Errorf("reading secret %s: %w", ref, err)
 	}
+	return value, nil
+}
+
+// get reads one field, signed in anew once where Vault does not know our token any more.
+func (s *Store) get(ctx context.Context, at secrets.VaultSecret) (secrets.Secret, error) {
+	token, err := s.signedIn(ctx, "")
+	if err != nil {
+		return secrets.Secret{}, ourOwn("signing in to Vault", err)
+	}
+	for second := false; ; second = true {
+		value, err := s.read(ctx, token, at)
+		if !refused(err) || second && s.c.Token == nil { // A token that was issued a moment ago is good.
+			return value, explain(err)
+		}
+		// Vault answers the same whether the path is forbidden or the token has ended, and
+		// only the first is the business of whoever gave us the reference.
+		good, lerr := s.known(ctx, token)
+		switch {
+		case lerr != nil:
+			return secrets.Secret{}, lerr
+		case good:
+			return secrets.Secret{}, explain(err)
+		}
+		other, serr := s.signedIn(ctx, token)
+		switch {
+		case serr != nil:
+			return secrets.Secret{}, ourOwn("signing in to Vault again", serr)
+		case second || other == token: // One that is given to us, and nobody has renewed it yet.
+			return secrets.Secret{}, errors.New("the vault refuses our token")
+		}
+		token = other
+	}
+}
+
+// known asks Vault whether a token is one. Every token may ask that of itself, unless it
+// was made without the policy "default".
+func (s *Store) known(ctx context.Context, token string) (bool, error) {
+	client, err := s.client.CloneWithHeaders()
+	if err != nil {
+		return false, fmt.Errorf("making the client: %w", err)
+	}
+	client.SetToken(token)
+	switch _, err := client.Auth().Token().LookupSelfWithContext(ctx); {
+	case err == nil:
+		return true, nil
+	case refused(err):
+		return false, nil
+	default:
+		return false, ourOwn("asking Vault whether our token is good", explain(err))
+	}
+}
+
+// ourOwn is an error of how we sign in. It keeps nothing of what the cause says of
+// itself: a secret id that has ended, or a token file that is not there, is no word on the
+// secret that was asked for, and asking again may help.
+func ourOwn(what string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %s", what, err.Error()) // Not wrapped, so that its sentinels end here.
+}
+
+// refused reports whether Vault refused the token, or refused it the path.
+func refused(err error) bool {
+	status := statusOf(err)
+	return status == http.StatusForbidden || status == http.StatusUnauthorized
 }
 
 // read reads one field.
@@ -169,7 +227,7 @@ func (s *Store) read(ctx context.Context, token string, at secrets.VaultSecret) 
 }
 
 // signedIn returns a token: the one there is, renewed where it is about to end, and
-// another one than refused.
+// another one than refused, unless it is given to us and is the same still.
 func (s *Store) signedIn(ctx context.Context, refused string) (string, error) {
 	if s.c.Token != nil {
 		t, err := s.c.Token(ctx)
@@ -184,7 +242,10 @@ func (s *Store) signedIn(ctx context.Context, refused string) (string, error) {
 	if s.token != "" && s.token != refused && s.renew(ctx, now) {
 		return s.token, nil
 	}
-	return s.token, s.logIn(ctx, now)
+	if err := s.logIn(ctx, now); err != nil {
+		return "", err
+	}
+	return s.token, nil
 }
 
 // renew makes the token live longer, and reports whether it does.
@@ -213,17 +274,27 @@ func (s *Store) logIn(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("secret id: %w", err)
 	}
+	// Vault locks a role out for a quarter of an hour after five refusals (its "user
+	// lockout"), and each secret of each tenant leads here.
+	same := role.Reveal() == s.refusedRole.Reveal() && secret.Reveal() == s.refusedSecret.Reveal()
+	if left := s.refusedUntil.Sub(now); same && left > 0 && left <= refusedFor {
+		return errors.New("the vault refused our role and secret id a moment ago")
+	}
 	client, err := s.client.CloneWithHeaders()
 	if err != nil {
 		return fmt.Errorf("making the client: %w", err)
 	}
 	got, err := client.Logical().WriteWithContext(ctx, "auth/approle/login", map[string]any{"role_id": role.Reveal(), "secret_id": secret.Reveal()})
-	switch {
+	switch status := statusOf(err); {
+	case refused(err) || status == http.StatusBadRequest:
+		s.refusedRole, s.refusedSecret, s.refusedUntil = role, secret, now.Add(refusedFor)
+		return fmt.Errorf("the vault refuses our role or secret id with %d", status)
 	case err != nil:
 		return explain(err)
 	case got == nil || got.Auth == nil || got.Auth.ClientToken == "":
 		return errors.New("the answer has no token")
 	}
+	s.refusedRole, s.refusedSecret = secrets.Secret{}, secrets.Secret{}
 	s.keep(got.Auth, now)
 	return nil
 }
@@ -249,8 +320,12 @@ func statusOf(err error) int {
 	return 0
 }
 
-// explain says what an error of Vault means, without what it quotes.
+// explain says what an error of Vault means for the secret that was asked for, without
+// what it quotes.
 func explain(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, api.ErrSecretNotFound) {
 		return fmt.Errorf("the vault has no such secret: %w", secrets.ErrMissing)
 	}

@@ -31,8 +31,10 @@ type vaultServer struct {
 	tokens  map[string]bool // those that are good
 	issued  int
 	logins  int
+	looked  int // after itself, by a token
 	renewed int
 	reads   int
+	unknown int // answered to a token that looks after itself; 0: as usual
 	lease   int // seconds
 	status  int // answered to every read; 0: as usual
 	data    map[string]map[string]any
@@ -48,6 +50,7 @@ func newVault(t *testing.T) *vaultServer {
 	mux.HandleFunc("PUT /v1/auth/approle/login", v.login)
 	mux.HandleFunc("POST /v1/auth/approle/login", v.login)
 	mux.HandleFunc("PUT /v1/auth/token/renew-self", v.renew)
+	mux.HandleFunc("GET /v1/auth/token/lookup-self", v.lookUp)
 	v.tls = httptest.NewTLSServer(mux)
 	t.Cleanup(v.tls.Close)
 	v.ca = filepath.Join(t.TempDir(), "ca.pem")
@@ -70,8 +73,8 @@ func (v *vaultServer) read(w http.ResponseWriter, r *http.Request) {
 	switch d, ok := v.data[r.PathValue("path")]; {
 	case v.status != 0:
 		refuse(w, v.status, "the-management-key may be quoted here")
-	case !v.tokens[r.Header.Get("X-Vault-Token")]:
-		refuse(w, http.StatusForbidden, "permission denied")
+	case !v.tokens[r.Header.Get("X-Vault-Token")], strings.HasPrefix(r.PathValue("path"), "others/"):
+		refuse(w, http.StatusForbidden, "permission denied") // Vault does not say which.
 	case r.PathValue("path") == "crossfade/deleted":
 		w.WriteHeader(http.StatusNotFound)
 		_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"data": nil, "metadata": map[string]any{"version": 2, "deletion_time": "2026-11-01T00:00:00Z", "destroyed": false, "created_time": "2026-10-01T00:00:00Z"}}})
@@ -105,6 +108,20 @@ func (v *vaultServer) grant(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": v.lease, "renewable": true}})
 }
 
+func (v *vaultServer) lookUp(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.looked++
+	switch {
+	case v.unknown != 0:
+		refuse(w, v.unknown, "no")
+	case !v.tokens[r.Header.Get("X-Vault-Token")]:
+		refuse(w, http.StatusForbidden, "permission denied")
+	default:
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"id": r.Header.Get("X-Vault-Token"), "policies": []string{"default", "crossfade"}}})
+	}
+}
+
 func (v *vaultServer) renew(w http.ResponseWriter, r *http.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -134,7 +151,17 @@ func (v *vaultServer) store(adjust func(*vault.Config)) *vault.Store {
 	return s
 }
 
-const contoso = secrets.Ref("vault://kv/crossfade/contoso#acs_key")
+// revoke ends all tokens.
+func (v *vaultServer) revoke() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.tokens = map[string]bool{}
+}
+
+const (
+	contoso   = secrets.Ref("vault://kv/crossfade/contoso#acs_key")
+	forbidden = secrets.Ref("vault://kv/others/contoso#acs_key")
+)
 
 func TestGet_ByAppRole(t *testing.T) {
 	v := newVault(t)
@@ -168,25 +195,128 @@ func TestGet_ByTokenThatIsReadEachTime(t *testing.T) {
 	}
 }
 
-// A token that was revoked is taken for a new one once; a policy that forbids is not
-// stormed.
-func TestGet_SignsInAgainOnce(t *testing.T) {
+// A token that was revoked is taken for a new one once. A path that the policy forbids
+// costs no log-in.
+func TestGet_SignsInAgainOnlyWhereTheTokenIsRefused(t *testing.T) {
 	v := newVault(t)
 	s := v.store(nil)
 	if _, err := s.Get(t.Context(), contoso); err != nil {
 		t.Fatal(err)
 	}
-	v.mu.Lock()
-	v.tokens = map[string]bool{}
-	v.mu.Unlock()
-	if _, err := s.Get(t.Context(), contoso); err != nil || v.logins != 2 {
-		t.Errorf("after the token was revoked: %v, %d log-ins, want 2", err, v.logins)
+	v.revoke()
+	if _, err := s.Get(t.Context(), contoso); err != nil || v.logins != 2 || v.looked != 1 {
+		t.Errorf("after the token was revoked: %v, %d log-ins, %d look-ups, want 2 and 1", err, v.logins, v.looked)
 	}
-	v.status = http.StatusForbidden
 	reads := v.reads
-	if _, err := s.Get(t.Context(), contoso); !errors.Is(err, secrets.ErrForbidden) || v.reads != reads+2 {
-		t.Errorf("where the policy forbids: %v after %d reads, want ErrForbidden after 2", err, v.reads-reads)
+	for range 3 {
+		if _, err := s.Get(t.Context(), forbidden); !errors.Is(err, secrets.ErrForbidden) {
+			t.Errorf("where the policy forbids: %v, want ErrForbidden", err)
+		}
 	}
+	if v.logins != 2 || v.reads != reads+3 {
+		t.Errorf("three forbidden paths cost %d log-ins and %d reads, want none and 3", v.logins-2, v.reads-reads)
+	}
+	v.mu.Lock()
+	v.unknown = http.StatusForbidden // As for tokens without the policy "default".
+	v.mu.Unlock()
+	if _, err := s.Get(t.Context(), forbidden); !errors.Is(err, secrets.ErrForbidden) || v.logins != 3 {
+		t.Errorf("where tokens may not look after themselves: %v, %d log-ins, want ErrForbidden after one more", err, v.logins)
+	}
+}
+
+// What is wrong with our own log-in is no word on the secret: whoever needs it waits, and
+// is not told that there is none.
+func TestGet_AFailedLogInSaysNothingOfTheSecret(t *testing.T) {
+	v := newVault(t)
+	v.tokens["hvs.given"] = true
+	given := func(s secrets.Secret, err error) func(*vault.Config) {
+		return func(c *vault.Config) {
+			c.RoleID, c.SecretID = nil, nil
+			c.Token = func(context.Context) (secrets.Secret, error) { return s, err }
+		}
+	}
+	gone := fmt.Errorf("reading secret file:vault-token: no such file: %w", secrets.ErrMissing)
+	for name, c := range map[string]struct {
+		adjust func(*vault.Config)
+		answer int // to a token that looks after itself
+		ref    secrets.Ref
+	}{
+		"a secret id that has ended": {func(c *vault.Config) { c.SecretID = value("another-secret-id") }, 0, contoso},
+		"no file of the secret id": {func(c *vault.Config) {
+			c.SecretID = func(context.Context) (secrets.Secret, error) { return secrets.Secret{}, gone }
+		}, 0, contoso},
+		"no file of the role id": {func(c *vault.Config) {
+			c.RoleID = func(context.Context) (secrets.Secret, error) { return secrets.Secret{}, gone }
+		}, 0, contoso},
+		"a reference not allowed":    {given(secrets.Secret{}, fmt.Errorf("x: %w", secrets.ErrForbidden)), 0, contoso},
+		"an agent rewrites the file": {given(secrets.Secret{}, gone), 0, contoso},
+		"a token that has ended":     {given(secrets.NewSecret("hvs.ended"), nil), 0, contoso},
+		"nobody says if it is good":  {given(secrets.NewSecret("hvs.given"), nil), http.StatusServiceUnavailable, forbidden},
+	} {
+		v.mu.Lock()
+		v.unknown = c.answer
+		v.mu.Unlock()
+		_, err := v.store(c.adjust).Get(t.Context(), c.ref)
+		if err == nil || errors.Is(err, secrets.ErrForbidden) || errors.Is(err, secrets.ErrMissing) || errors.Is(err, secrets.ErrRef) {
+			t.Errorf("%s: %v, want an error that asking again may mend", name, err)
+			continue
+		}
+		for _, secret := range []string{"the-management-key", v.key, "another-secret-id", "hvs."} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: the error tells a secret: %v", name, err)
+			}
+		}
+	}
+	v.mu.Lock()
+	v.unknown = 0
+	v.mu.Unlock()
+	if _, err := v.store(given(secrets.NewSecret("hvs.given"), nil)).Get(t.Context(), forbidden); !errors.Is(err, secrets.ErrForbidden) {
+		t.Errorf("a path forbidden to a good token: %v, want ErrForbidden", err)
+	}
+}
+
+// An agent that renews the token in its file between two looks is followed at once.
+func TestGet_TakesTheTokenThatStandsThereNow(t *testing.T) {
+	v := newVault(t)
+	v.tokens["hvs.two"] = true
+	asked := 0
+	s := v.store(func(c *vault.Config) {
+		c.RoleID, c.SecretID = nil, nil
+		c.Token = func(context.Context) (secrets.Secret, error) {
+			asked++
+			return secrets.NewSecret([]string{"hvs.one", "hvs.two"}[min(asked-1, 1)]), nil
+		}
+	})
+	if _, err := s.Get(t.Context(), contoso); err != nil || asked != 2 {
+		t.Errorf("Get = %v after %d looks at the token, want the secret after 2", err, asked)
+	}
+}
+
+// Vault locks out who is refused again and again, and every secret of every tenant leads
+// to a log-in.
+func TestGet_ARefusedLogInIsNotRepeatedAtOnce(t *testing.T) {
+	v := newVault(t)
+	now, id := time.Now(), "ended"
+	s := v.store(func(c *vault.Config) {
+		c.Now = func() time.Time { return now }
+		c.SecretID = func(context.Context) (secrets.Secret, error) { return secrets.NewSecret(id), nil }
+	})
+	get := func(wantErr bool, logins int) {
+		t.Helper()
+		for range 5 {
+			if _, err := s.Get(t.Context(), contoso); (err != nil) != wantErr || errors.Is(err, secrets.ErrForbidden) {
+				t.Errorf("Get = %v, want an error that asking again may mend: %t", err, wantErr)
+			}
+		}
+		if v.logins != logins {
+			t.Errorf("it signed in %d times, want %d", v.logins, logins)
+		}
+	}
+	get(true, 1)
+	now = now.Add(61 * time.Second)
+	get(true, 2)
+	id = v.key // A new one is tried at once.
+	get(false, 3)
 }
 
 func TestGet_RenewsItsTokenBeforeItEnds(t *testing.T) {
@@ -200,9 +330,7 @@ func TestGet_RenewsItsTokenBeforeItEnds(t *testing.T) {
 	if _, err := s.Get(t.Context(), contoso); err != nil || v.renewed != 1 || v.logins != 1 {
 		t.Errorf("Get = %v with %d renewals and %d log-ins, want one each", err, v.renewed, v.logins)
 	}
-	v.mu.Lock()
-	v.tokens = map[string]bool{} // It cannot be renewed any more.
-	v.mu.Unlock()
+	v.revoke() // It cannot be renewed any more.
 	now = now.Add(50 * time.Minute)
 	if _, err := s.Get(t.Context(), contoso); err != nil || v.logins != 2 {
 		t.Errorf("Get = %v with %d log-ins, want a second one", err, v.logins)
@@ -222,6 +350,7 @@ func TestGet_SaysWhatIsWrongAndNoMore(t *testing.T) {
 		"no such field":  {"vault://kv/crossfade/contoso#nothing", 0, secrets.ErrMissing, nil},
 		"no text":        {"vault://kv/crossfade/contoso#number", 0, secrets.ErrMissing, nil},
 		"empty":          {"vault://kv/crossfade/contoso#empty", 0, secrets.ErrMissing, nil},
+		"forbidden":      {forbidden, 0, secrets.ErrForbidden, nil},
 		"another mount":  {contoso, 0, secrets.ErrForbidden, []string{"other"}},
 		"sealed":         {contoso, http.StatusServiceUnavailable, nil, nil},
 		"throttled":      {contoso, http.StatusTooManyRequests, nil, nil},
@@ -244,13 +373,9 @@ func TestGet_SaysWhatIsWrongAndNoMore(t *testing.T) {
 			}
 		}
 	}
-	wrong := v.store(func(c *vault.Config) { c.SecretID = value("another-secret-id") })
 	v.mu.Lock()
 	v.status = 0
 	v.mu.Unlock()
-	if _, err := wrong.Get(t.Context(), contoso); !errors.Is(err, secrets.ErrForbidden) || strings.Contains(err.Error(), "another-secret-id") {
-		t.Errorf("with a wrong secret id: %v, want ErrForbidden without it", err)
-	}
 	v.tls.Close()
 	if _, err := v.store(nil).Get(t.Context(), contoso); err == nil || errors.Is(err, secrets.ErrForbidden) || errors.Is(err, secrets.ErrMissing) {
 		t.Errorf("of a server that is away: %v, want an error that asking again may mend", err)
