@@ -67,7 +67,7 @@ func throttleText(r *crossfadev1.Rotation) string {
 		parts = append(parts, fmt.Sprintf("%d tasks wait for hosts that want fewer calls", n))
 	}
 	if n := t.GetUnreachable(); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d tasks wait for hosts that do not answer", n))
+		parts = append(parts, fmt.Sprintf("%d tasks wait for hosts, or stores of secrets, that do not answer", n))
 	}
 	if p := t.GetPacePercent(); p < 100 {
 		parts = append(parts, fmt.Sprintf("all goes at %d %% of full speed", p))

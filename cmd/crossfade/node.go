@@ -186,7 +186,15 @@ func (n *node) access(ctx context.Context, tenant, host string) (kit.Access, err
 	if errors.Is(err, secrets.ErrMissing) || errors.Is(err, secrets.ErrForbidden) || errors.Is(err, secrets.ErrRef) {
 		return kit.Access{}, fmt.Errorf("%w: %w", kit.ErrNoAccess, err)
 	}
-	return kit.Access{Account: account, Secret: s}, err
+	return kit.Access{Account: account, Secret: s}, awaited(err)
+}
+
+// awaited lets a step wait for a store of secrets that is away, without using up a try.
+func awaited(err error) error {
+	if errors.Is(err, secrets.ErrAway) {
+		return rollover.StoreAway(err)
+	}
+	return err
 }
 
 // renew looks past what is remembered for a secret that a host refused, and reports
@@ -197,7 +205,7 @@ func (n *node) renew(ctx context.Context, tenant, host string, refused secrets.S
 		return kit.Access{}, false, err
 	}
 	s, other, err := n.secrets.Anew(ctx, ref, refused)
-	return kit.Access{Account: account, Secret: s}, other, err
+	return kit.Access{Account: account, Secret: s}, other, awaited(err)
 }
 
 // rotates returns the id of a rotation that has not ended and is for a tenant, or "".

@@ -16,7 +16,7 @@ const (
 	ByHost       Throttle = "host"    // the host wants fewer calls (HTTP 429)
 	ByService    Throttle = "service" // the service behind all hosts is overloaded (HTTP 503)
 	HostDown     Throttle = "down"    // the host gave no answer that can be used: 5xx, silence, a cut line
-	BreakerOpen  Throttle = "open"    // the host was not asked, since it was down a moment ago
+	BreakerOpen  Throttle = "open"    // the host was not asked: it was down a moment ago, or see [StoreAway]
 )
 
 // Waits reports whether the step waits without using up a try.
@@ -34,6 +34,14 @@ const MaxPause = 10 * time.Minute
 func Throttled(by Throttle, after time.Duration, err error) error {
 	return &StepError{Throttle: by, After: after, Err: err}
 }
+
+// storePause is how long a step waits for a store of secrets that is away.
+const storePause = 30 * time.Second
+
+// StoreAway marks err: what we sign in with on the host cannot be found out now. The host
+// was not asked, so the step waits as behind an open breaker, and no try is used up: an
+// outage of the store is not the target's failure.
+func StoreAway(err error) error { return Throttled(BreakerOpen, storePause, err) }
 
 // ThrottlePause returns how long to wait after the n-th refusal in a row (n from
 // 1) that asked for after. A host that refuses again when its time was over is

@@ -206,8 +206,14 @@ func TestPace_StaysInItsBounds(t *testing.T) {
 // Being throttled uses no try, obeys what was asked for, and ends: after a day each
 // refusal is a failed try.
 func TestAdvance_ThrottledIsNotFailing(t *testing.T) {
-	for _, by := range []rollover.Throttle{rollover.ByHost, rollover.ByService, rollover.BreakerOpen} {
-		k, err, now := rollover.Task{}, rollover.Throttled(by, 30*time.Second, errors.New("no")), begin
+	no := errors.New("no")
+	for _, err := range []error{
+		rollover.Throttled(rollover.ByHost, 30*time.Second, no), rollover.Throttled(rollover.ByService, 30*time.Second, no),
+		rollover.Throttled(rollover.BreakerOpen, 30*time.Second, no), rollover.StoreAway(no),
+	} {
+		var s *rollover.StepError
+		errors.As(err, &s)
+		k, by, now := rollover.Task{}, s.Throttle, begin
 		k.Orders.MaxTries = 2
 		refusals := 0
 		for ; k.Outcome == rollover.Open; refusals++ {

@@ -85,6 +85,10 @@ func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 		defer cancel()
 		v, err := s.Get(ctx, ref)
+		result := resultOf(err)
+		if result == unreachable {
+			err = fmt.Errorf("%w: %w", ErrAway, err)
+		}
 		if n := len(v.Reveal()); err == nil && n > DefaultMaxBytes {
 			err = fmt.Errorf("reading secret %s: longer than %d bytes", ref, DefaultMaxBytes)
 		}
@@ -94,12 +98,16 @@ func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 		}
 		c.entries.Add(ref, e)
 		scheme, _ := ref.split()
-		c.looked(scheme, resultOf(err))
+		c.looked(scheme, result)
 		return e, nil
 	})
 	select {
 	case <-ctx.Done():
-		return Secret{}, fmt.Errorf("waiting for secret %s: %w", ref, context.Cause(ctx))
+		err := fmt.Errorf("waiting for secret %s: %w", ref, context.Cause(ctx))
+		if errors.Is(err, context.DeadlineExceeded) { // The caller has less time than the store takes.
+			err = fmt.Errorf("%w: %w", ErrAway, err)
+		}
+		return Secret{}, err
 	case r := <-done:
 		e, ok := r.Val.(entry)
 		if !ok {
@@ -109,16 +117,19 @@ func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 	}
 }
 
+const unreachable = "unreachable"
+
+// resultOf says in a word what a store answered.
 func resultOf(err error) string {
 	switch {
 	case err == nil:
 		return "found"
 	case errors.Is(err, ErrMissing):
 		return "missing"
-	case errors.Is(err, ErrForbidden):
+	case errors.Is(err, ErrForbidden), errors.Is(err, ErrRef):
 		return "forbidden"
 	default:
-		return "unreachable"
+		return unreachable
 	}
 }
 

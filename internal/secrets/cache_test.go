@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/crossfade-project/crossfade/internal/secrets"
@@ -110,6 +111,21 @@ func TestCache_OneQuestionForAll(t *testing.T) {
 	}
 }
 
+// Whoever has less time than the store takes learns nothing of the secret.
+func TestCache_ACallerWithoutTimeCannotTell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, r, _ := newShop(t)
+		s.hold = make(chan struct{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := r.Secret(ctx, kept); !errors.Is(err, secrets.ErrAway) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Secret within a second of a store that takes longer = %v, want ErrAway", err)
+		}
+		close(s.hold)
+		synctest.Wait()
+	})
+}
+
 // What is missing is believed for a while, what could not be said for a moment: the store
 // is not stormed, and neither is stuck.
 func TestCache_FailuresEndSooner(t *testing.T) {
@@ -127,7 +143,7 @@ func TestCache_FailuresEndSooner(t *testing.T) {
 		_, _ = r.Secret(t.Context(), kept)
 		s.set("one", nil)
 		c.add(tt.still)
-		if _, err := r.Secret(t.Context(), kept); err == nil || s.asked.Load() != 1 {
+		if _, err := r.Secret(t.Context(), kept); err == nil || s.asked.Load() != 1 || errors.Is(err, secrets.ErrAway) != (name == "away") {
 			t.Errorf("%s: after %s: %v, asked %d times, want the same failure from memory", name, tt.still, err, s.asked.Load())
 		}
 		c.add(tt.over - tt.still)

@@ -29,6 +29,9 @@ var (
 	// variable without the prefix, a file outside the folder, or something
 	// that is no file.
 	ErrForbidden = errors.New("secret reference is not allowed")
+	// ErrAway says that the store of a secret does not answer, or does not let us
+	// in: nothing is known of the secret, and asking again may help.
+	ErrAway = errors.New("the store of secrets cannot be asked now")
 )
 
 // Config says where references lead. The zero Config resolves env: references
@@ -121,7 +124,7 @@ func (r *Resolver) Anew(ctx context.Context, ref Ref, refused Secret) (Secret, b
 }
 
 // Secret reads the secret behind ref; of a text, without the line end at its end. Its
-// errors wrap [ErrRef], [ErrMissing] or [ErrForbidden], or are the file
+// errors wrap [ErrRef], [ErrMissing], [ErrForbidden] or [ErrAway], or are the file
 // system's; they name the reference and never what it leads to. ctx is looked at
 // before the read begins.
 func (r *Resolver) Secret(ctx context.Context, ref Ref) (Secret, error) {

@@ -114,7 +114,7 @@ func ended(err error) *rollover.StepError {
 }
 
 // uncounted reports whether an error says nothing about the other side: we are
-// being stopped, or did not ask at all.
+// being stopped, or did not ask at all, also since we cannot find out how to sign in.
 func uncounted(ctx context.Context, err error) bool {
 	var s *rollover.StepError
 	return ctx.Err() != nil || errors.Is(err, dataverse.ErrPaused) || errors.As(err, &s) && s.Throttle == rollover.BreakerOpen

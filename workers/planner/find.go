@@ -106,7 +106,11 @@ func (p *Planner) list(ctx context.Context, t tenants.Tenant) (dataverse.Org, er
 		if s.ref == "" {
 			continue
 		}
-		if v, other, aerr := p.c.Secrets.Anew(ctx, s.ref, *s.into); aerr == nil && other {
+		v, other, aerr := p.c.Secrets.Anew(ctx, s.ref, *s.into)
+		switch {
+		case errors.Is(aerr, secrets.ErrAway): // Nobody knows yet whether there is another.
+			return org, rollover.StoreAway(fmt.Errorf("finding the login of the organisation anew: %w", aerr))
+		case aerr == nil && other:
 			*s.into, changed = v, true
 		}
 	}
@@ -116,8 +120,12 @@ func (p *Planner) list(ctx context.Context, t tenants.Tenant) (dataverse.Org, er
 	return p.c.Organisations.Organisation(ctx, l)
 }
 
-// missing marks the error of a secret that no repetition makes appear.
+// missing marks the error of a secret: no repetition makes it appear, or its store is
+// away, which is not the tenant's failure.
 func missing(err error) error {
+	if errors.Is(err, secrets.ErrAway) {
+		return rollover.StoreAway(err)
+	}
 	for _, e := range []error{secrets.ErrMissing, secrets.ErrForbidden, secrets.ErrRef} {
 		if errors.Is(err, e) {
 			return rollover.HandOver(rollover.NoAccess, err)

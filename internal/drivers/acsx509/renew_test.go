@@ -2,6 +2,7 @@ package acsx509_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/crossfade-project/crossfade/internal/drivers/kit"
@@ -40,5 +41,24 @@ func TestDriver_ARefusedKeyIsLookedUpAnew(t *testing.T) {
 		if (err == nil) != tt.ok || renewed != 1 {
 			t.Errorf("%s: %v after %d renewals, want it to work: %t, after one", name, err, renewed, tt.ok)
 		}
+	}
+}
+
+// A host refuses a key while the store of keys is away: nobody knows whether there is
+// another, so the step waits, and the task is not handed over.
+func TestDriver_ARefusedKeyWaitsForItsStore(t *testing.T) {
+	w := newWorld(t, acs.Switches{})
+	d := w.driver(func(k *kit.Kit) {
+		k.Access = func(context.Context, string, string) (kit.Access, error) {
+			return kit.Access{Secret: secrets.NewSecret("b2xkIGtleQ==")}, nil
+		}
+		k.Renew = func(context.Context, string, string, secrets.Secret) (kit.Access, bool, error) {
+			return kit.Access{}, false, rollover.StoreAway(errors.New("the vault is shut"))
+		}
+	})
+	_, err := d.Observe(t.Context(), rollover.Work{Tenant: "contoso", Target: rollover.Target{Kind: "acs-x509", Host: host, Identity: identity}})
+	var s *rollover.StepError
+	if !errors.As(err, &s) || s.Outcome != rollover.Open || !s.Throttle.Waits() {
+		t.Errorf("Observe = %v, want that it waits", err)
 	}
 }

@@ -121,6 +121,10 @@ func (a *api) fetch(ctx context.Context, at At, k *token) error {
 	if refusedIn(err) {
 		// It may have been changed where it is kept: once with what stands there now.
 		again, other, rerr := a.kit.Renew(ctx, at.Tenant, at.Host, access.Secret)
+		var wait *rollover.StepError
+		if errors.As(rerr, &wait) && wait.Outcome == rollover.Open {
+			return fmt.Errorf("finding access to %s anew: %w", at.Host, rerr)
+		}
 		if rerr == nil && other && !again.Secret.IsZero() {
 			if again.Account == "" {
 				again.Account = a.cfg.account(at.Host)

@@ -42,11 +42,13 @@ type Kit struct {
 	Log *slog.Logger
 	// Access returns the way in to a host that a tenant has given us. Where there
 	// is none it returns an error that is [ErrNoAccess]; any other error means
-	// that it could not be found out now.
+	// that it could not be found out now, and may be a [rollover.StepError] that says
+	// how long to wait.
 	Access func(ctx context.Context, tenant, host string) (Access, error)
 	// Renew is for a secret that Access returned and the host refused: it looks past what
 	// is remembered, and reports whether there is another one now. Nil means that there
-	// never is.
+	// never is. Its errors are those of Access: after one that lets the step wait nobody
+	// knows yet whether there is another.
 	Renew func(ctx context.Context, tenant, host string, refused secrets.Secret) (Access, bool, error)
 	// Pace waits until the host may be called again, or until ctx ends. Nil means
 	// no pace. See [Pacer].

@@ -144,7 +144,7 @@ type Throttle struct {
 	// hours.
 	Throttled int64 `protobuf:"varint,1,opt,name=throttled,proto3" json:"throttled,omitempty"`
 	// Open tasks whose host gave no usable answer on their last try, or was not asked
-	// since it was down a moment before.
+	// since it was down a moment before or the store of its secrets is away.
 	Unreachable int64 `protobuf:"varint,2,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	// At which percentage of full speed all rotations go now, 1 to 100. It is halved
 	// while several hosts answer 503, and rises by ten a second when they do not.
