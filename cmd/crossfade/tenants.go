@@ -48,7 +48,7 @@ If any row is wrong, all that is wrong is listed and nothing is sent.`,
 			return a.with(func(cl *client) error { return a.showTenant(c.Context(), cl, args[0]) })
 		},
 	}
-	return group("tenants", "Keep the inventory of tenants", imp, list, show)
+	return group("tenants", "Keep the inventory of tenants", imp, list, show, a.tenantsSecretsCommand())
 }
 
 // readTenants reads a tenants file, or says everything that is wrong with it.
