@@ -37,8 +37,11 @@ func (a *app) configCheckCommand() *cobra.Command {
 		Short: "Say all that is wrong with a configuration file, and start nothing",
 		Long: `Check reads the file and everything that it names on this machine: certificates
 and their keys, authorities, revocation lists, the rights of callers, credentials,
-folders, and the keys that gates and webhooks sign in with. Run it as the user of the service. With --online it also
-connects to the broker and asks whether it is one that the service can use.
+folders. It looks up every secret that the file itself names, also in the stores of
+secrets: what signs in to those stores, to gates and to where traces go, and what signs
+webhooks and the audit log. Those of tenants are looked up by "crossfade tenants secrets".
+Run it as the user of the service. With --online it also connects to the broker and asks
+whether it is one that the service can use.
 
 It ends with 0 if a process would start with this file, with 2 if not. Warnings
 change nothing of that.`,
@@ -136,36 +139,62 @@ func parts(ctx context.Context, c daemon.Config) []daemon.Found {
 		Observe: func(string, string, int, time.Duration) {},
 	})
 	out := wrong("drivers", err)
-	_, err = gates.Open(gates.Config{Checks: c.Gates, HTTP: client, Secrets: resolver})
+	set, err := gates.Open(gates.Config{Checks: c.Gates, HTTP: client, Secrets: resolver})
 	out = append(out, wrong("gates", err)...)
+	if err != nil {
+		set = &gates.Set{} // What is wrong with them is said; their tokens need not be looked up.
+	}
 	_, err = c.Verifier(client)
 	out = append(out, wrong("identity.issuers", err)...)
 	if c.Identity.Rights != "" {
 		_, err = rights.Open(c.Identity.Rights, time.Now, slog.New(slog.DiscardHandler))
 		out = append(out, wrong("identity.rights", err)...)
 	}
-	if c.Audit.Key != "" {
-		s, err := resolver.Secret(ctx, secrets.Ref(c.Audit.Key))
-		if err == nil {
-			_, _, _, err = audit.ParseSigner(s.Reveal())
-		}
-		out = append(out, wrong("audit.key", err)...)
-	}
 	hooks, err := webhooks.Parse(c.Webhooks)
 	out = append(out, wrong("webhooks", err)...)
 	if err != nil {
-		return out
+		hooks = nil
+	}
+	return append(out, ownSecrets(ctx, c, resolver, set, hooks)...)
+}
+
+// ownSecrets looks up every secret that the configuration itself names.
+func ownSecrets(ctx context.Context, c daemon.Config, resolver *secrets.Resolver, checks *gates.Set, hooks []webhooks.Hook) []daemon.Found {
+	var out []daemon.Found
+	look := func(field string, ref secrets.Ref, use func(secrets.Secret) error) {
+		if ref == "" {
+			return
+		}
+		s, err := resolver.Secret(ctx, ref)
+		if err == nil && use != nil {
+			err = use(s)
+		}
+		out = append(out, wrong(field, err)...)
+	}
+	v, az := c.Secrets.Vault, c.Secrets.Azure
+	look("secrets.vault.token", secrets.Ref(v.Token), nil)
+	look("secrets.vault.role_id", secrets.Ref(v.RoleID), nil)
+	look("secrets.vault.secret_id", secrets.Ref(v.SecretID), nil)
+	if az.Credential == "secret" { // What is not signed in with is not looked up by a process either.
+		look("secrets.azure.secret", secrets.Ref(az.Secret), nil)
+	}
+	if az.Credential == "certificate" {
+		look("secrets.azure.certificate", secrets.Ref(az.Certificate), daemon.ParseAzureCertificate)
+	}
+	look("audit.key", secrets.Ref(c.Audit.Key), func(s secrets.Secret) error {
+		_, _, _, err := audit.ParseSigner(s.Reveal())
+		return err
+	})
+	look("traces.authorization", secrets.Ref(c.Traces.Authorization), nil)
+	for _, name := range checks.Names() {
+		look("gates."+name+".token", checks.Token(name), nil)
 	}
 	for _, h := range hooks {
 		for _, ref := range []secrets.Ref{h.Secret, h.AlsoSecret} {
-			if ref == "" {
-				continue
-			}
-			s, err := resolver.Secret(ctx, ref)
-			if err == nil {
-				_, err = webhooks.Key(s)
-			}
-			out = append(out, wrong("webhooks."+h.Name, err)...)
+			look("webhooks."+h.Name, ref, func(s secrets.Secret) error {
+				_, err := webhooks.Key(s)
+				return err
+			})
 		}
 	}
 	return out

@@ -68,6 +68,77 @@ func TestConfigCheck_SaysAllAndEndsWithTwo(t *testing.T) {
 	}
 }
 
+// Every secret that the file itself names is looked up, and none is shown.
+func TestConfigCheck_LooksUpEverySecretThatTheFileNames(t *testing.T) {
+	config, vault := inventoryWith(t)
+	dir := filepath.Dir(config)
+	base, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest := `  azure: {vaults: "contoso.vault.azure.net", credential: KIND, tenant: t, client_id: c, KIND: "file:azure"}
+audit: {key: "file:audit"}
+traces: {endpoint: "https://otel.example:4318", authorization: "vault://kv/TRACES#key"}
+gates:
+  smoke: {url: "https://smoke.example", token: "vault://kv/GATE#key"}
+webhooks:
+  portal: {url: "https://portal.example", secret: "file:portal", also_secret: "file:portal-too"}
+`
+	text := strings.NewReplacer("KIND", "secret", "TRACES", "nothing", "GATE", "others/gate").Replace(string(base) + rest)
+	text = strings.Replace(text, `token: "file:token"`, `role_id: "file:role", secret_id: "file:id"`, 1)
+	write("crossfade.yaml", text)
+	write("portal-too", "hunter2-hunter2")
+	out, errOut, status := command(t, "config", "check", "--config", config)
+	unsaid(t, out+errOut)
+	for _, want := range []string{
+		"secrets.vault.role_id: error: reading secret file:role: no such file", "secrets.vault.secret_id: error: reading secret file:id: no such file",
+		"secrets.azure.secret: error: reading secret file:azure: no such file", "audit.key: error: reading secret file:audit: no such file",
+		"traces.authorization: error: the store of secrets cannot be asked now", "gates.smoke.token: error: the store of secrets cannot be asked now",
+		"webhooks.portal: error: reading secret file:portal: no such file", "webhooks.portal: error: ",
+	} {
+		if !strings.Contains(errOut, want) {
+			t.Errorf("config check = %q, want %q", errOut, want)
+		}
+	}
+	if status != exitUsage || strings.Contains(errOut, "hunter2") || strings.Count(errOut, "webhooks.portal") != 2 {
+		t.Errorf("config check = %d, %q, want 2 and both keys of the webhook", status, errOut)
+	}
+
+	// With a log-in that works the store itself says what is missing; a certificate of
+	// Azure is read.
+	write("azure", "no certificate")
+	text = strings.NewReplacer("KIND", "certificate", "TRACES", "nothing", "GATE", "others/gate").Replace(string(base) + rest)
+	write("crossfade.yaml", text)
+	_, errOut, status = command(t, "config", "check", "--config", config)
+	for _, want := range []string{
+		"traces.authorization: error: reading secret vault://kv/nothing#key: the vault has no such secret", "gates.smoke.token: error: reading secret vault://kv/others/gate#key: the vault refuses it",
+		"secrets.azure.certificate: error: the certificate and its key cannot be read",
+	} {
+		if status != exitUsage || !strings.Contains(errOut, want) {
+			t.Errorf("config check = %d, %q, want %q", status, errOut, want)
+		}
+	}
+
+	// And one that has all is right.
+	write("azure", "the-client-secret")
+	for _, name := range []string{"portal", "portal-too"} {
+		write(name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+	}
+	if _, errOut, status = command(t, "audit", "key", "--new", filepath.Join(dir, "audit")); status != 0 {
+		t.Fatalf("audit key --new = %d, %q", status, errOut)
+	}
+	write("crossfade.yaml", strings.NewReplacer("KIND", "secret", "TRACES", "shared", "GATE", "shared").Replace(string(base)+rest))
+	if out, errOut, status = command(t, "config", "check", "--config", config); status != 0 || vault.reads["shared"] == 0 {
+		t.Errorf("config check of a file that has all = %d, %q, %q, want 0", status, out, errOut)
+	}
+	unsaid(t, out+errOut)
+}
+
 // A broker that is not there is found out when that is asked for.
 func TestConfigCheck_Online(t *testing.T) {
 	path := writeConfig(t, t.TempDir(), "nats: {url: \"nats://127.0.0.1:1\", replicas: 1, ca: \"/none\"}\n")

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -168,6 +170,21 @@ func (c Config) entra(client *http.Client) azcore.ClientOptions {
 	return o
 }
 
+// ParseAzureCertificate says whether a secret is one that secrets.azure.certificate may
+// lead to.
+func ParseAzureCertificate(s secrets.Secret) error {
+	_, _, err := parseAzure(s)
+	return err
+}
+
+func parseAzure(s secrets.Secret) ([]*x509.Certificate, crypto.PrivateKey, error) {
+	chain, key, err := azidentity.ParseCertificates([]byte(s.Reveal()), nil)
+	if err != nil { // Not the parser's words: they may quote the file.
+		return nil, nil, errors.New("the certificate and its key cannot be read: want PEM, or PFX without a password")
+	}
+	return chain, key, nil
+}
+
 // credential makes what signs in to Azure.
 func (c Config) credential(ctx context.Context, own *secrets.Resolver, client *http.Client) (azcore.TokenCredential, error) {
 	a, opts := c.Secrets.Azure, c.entra(client)
@@ -185,9 +202,9 @@ func (c Config) credential(ctx context.Context, own *secrets.Resolver, client *h
 		if err != nil {
 			return nil, err
 		}
-		chain, key, err := azidentity.ParseCertificates([]byte(s.Reveal()), nil)
+		chain, key, err := parseAzure(s)
 		if err != nil {
-			return nil, errors.New("the certificate and its key cannot be read: want PEM, or PFX without a password")
+			return nil, err
 		}
 		return azidentity.NewClientCertificateCredential(a.Tenant, a.ClientID, chain, key, &azidentity.ClientCertificateCredentialOptions{
 			ClientOptions: opts, DisableInstanceDiscovery: c.Entra.DisableInstanceDiscovery,

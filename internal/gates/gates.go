@@ -101,6 +101,9 @@ func read(b []byte) (Check, error) {
 	return c, nil
 }
 
+// Token returns the reference of what is sent to a check, "" for none.
+func (s *Set) Token(name string) secrets.Ref { return s.checks[name].Token }
+
 // Names returns the names of all checks, sorted.
 func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.checks)) }
 
