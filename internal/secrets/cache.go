@@ -37,7 +37,7 @@ type cache struct {
 	now     func() time.Time
 	looked  func(scheme, result string)
 
-	mu sync.Mutex // guards the renewal of entries
+	mu sync.Mutex // guards the renewal and the end of entries
 }
 
 type entry struct {
@@ -97,6 +97,11 @@ func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 			e.value = Secret{}
 		}
 		c.entries.Add(ref, e)
+		if err == nil {
+			// It leaves the memory when it is used no more, also where nobody asks again. Not
+			// before anew would forget when it asked last.
+			time.AfterFunc(max(c.life, renewEvery), func() { c.drop(ref, e.at) })
+		}
 		scheme, _ := ref.split()
 		c.looked(scheme, result)
 		return e, nil
@@ -114,6 +119,15 @@ func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 			return Secret{}, fmt.Errorf("reading secret %s: no answer", ref)
 		}
 		return e.value, e.err
+	}
+}
+
+// drop forgets what a store said at an instant, unless it has said more since.
+func (c *cache) drop(ref Ref, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.entries.Peek(ref); ok && e.at.Equal(at) {
+		c.entries.Remove(ref) // What was added this moment is asked for once more.
 	}
 }
 

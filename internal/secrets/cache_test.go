@@ -111,6 +111,38 @@ func TestCache_OneQuestionForAll(t *testing.T) {
 	}
 }
 
+// A secret does not stay in memory after the time for which it may be used, whether it is
+// asked for again or not.
+func TestCache_SecretsLeaveTheMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shop{value: "one"}
+		r := secrets.New(secrets.Config{Stores: map[string]secrets.Store{"vault": s}, CacheFor: time.Minute})
+		get := func() {
+			t.Helper()
+			if _, err := r.Secret(t.Context(), kept); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass := func(d time.Duration) { // In the bubble's time, which goes on when all wait.
+			<-time.After(d)
+			synctest.Wait()
+		}
+		get()
+		pass(50 * time.Second)
+		if _, other, err := r.Anew(t.Context(), kept, secrets.NewSecret("one")); err != nil || other || s.asked.Load() != 2 {
+			t.Fatalf("Anew = %t, %v after %d questions", other, err, s.asked.Load())
+		}
+		pass(50 * time.Second) // Past the end of the first answer, not of the second.
+		if get(); s.asked.Load() != 2 || secrets.Kept(r) != 1 {
+			t.Errorf("%d are kept after %d questions, want the second answer still", secrets.Kept(r), s.asked.Load())
+		}
+		pass(11 * time.Second)
+		if n := secrets.Kept(r); n != 0 {
+			t.Errorf("%d are kept after their time, want none", n)
+		}
+	})
+}
+
 // Whoever has less time than the store takes learns nothing of the secret.
 func TestCache_ACallerWithoutTimeCannotTell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
