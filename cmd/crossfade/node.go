@@ -113,6 +113,13 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 		return nil, fmt.Errorf("making the HTTP client: %w", err)
 	}
 	c.secrets.Looked = n.metrics.SecretLooked
+	c.secrets.Turned = func(store string, err error) {
+		if err != nil {
+			c.log.Warn("a store of secrets is away; what needs a secret of it waits", "store", store, "err", err)
+			return
+		}
+		c.log.Info("a store of secrets answers again", "store", store)
+	}
 	if c.stores != nil {
 		if c.secrets.Stores, err = c.stores(n.http); err != nil {
 			return nil, err

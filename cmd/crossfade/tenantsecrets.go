@@ -204,7 +204,7 @@ func lookUp(ctx context.Context, by resolves, uses []secretUse) (map[secrets.Ref
 
 // one looks up one reference, unless its store has been away again and again.
 func (l *lookup) one(ctx context.Context, ref secrets.Ref) {
-	at := storeOfRef(ref)
+	at := ref.Store()
 	l.mu.Lock()
 	if l.lost[at] >= lookupsLost {
 		l.answers[ref] = answer{secretUnreachable, fmt.Sprintf("not asked: %s was away %d times in a row", at, lookupsLost)}
@@ -223,15 +223,6 @@ func (l *lookup) one(ctx context.Context, ref secrets.Ref) {
 	} else {
 		l.lost[at] = 0
 	}
-}
-
-// storeOfRef names the store that a reference leads to; variables and files are one each.
-func storeOfRef(ref secrets.Ref) string {
-	if kv, ok := ref.KeyVault(); ok {
-		return kv.Host
-	}
-	scheme, _, _ := strings.Cut(string(ref), ":")
-	return scheme
 }
 
 // showSecrets prints what came of each use, and a sum. It returns an error if any secret

@@ -36,8 +36,10 @@ type cache struct {
 	life    time.Duration
 	now     func() time.Time
 	looked  func(scheme, result string)
+	turned  func(store string, err error)
 
-	mu sync.Mutex // guards the renewal and the end of entries
+	mu   sync.Mutex      // guards the renewal and the end of entries, and away
+	away map[string]bool // stores that did not answer when they were asked last
 }
 
 type entry struct {
@@ -46,12 +48,12 @@ type entry struct {
 	at    time.Time // when the store was asked
 }
 
-func newCache(life time.Duration, now func() time.Time, looked func(scheme, result string)) *cache {
+func newCache(cfg Config) *cache {
 	entries, err := lru.New[Ref, entry](maxCached)
 	if err != nil {
 		panic(err) // Only for a size below 1.
 	}
-	return &cache{entries: entries, life: life, now: now, looked: looked}
+	return &cache{entries: entries, life: cfg.CacheFor, now: cfg.Now, looked: cfg.Looked, turned: cfg.Turned, away: map[string]bool{}}
 }
 
 // get returns what the store said in the last while, or asks it.
@@ -104,6 +106,7 @@ func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 		}
 		scheme, _ := ref.split()
 		c.looked(scheme, result)
+		c.note(ref.Store(), err)
 		return e, nil
 	})
 	select {
@@ -119,6 +122,26 @@ func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 			return Secret{}, fmt.Errorf("reading secret %s: no answer", ref)
 		}
 		return e.value, e.err
+	}
+}
+
+// note tells of a store that begins to be away, or answers again: once, however many ask
+// it meanwhile.
+func (c *cache) note(store string, err error) {
+	away := errors.Is(err, ErrAway)
+	c.mu.Lock()
+	was := c.away[store]
+	if away {
+		c.away[store] = true
+	} else {
+		delete(c.away, store)
+	}
+	c.mu.Unlock()
+	if away != was {
+		if !away {
+			err = nil
+		}
+		c.turned(store, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -156,6 +157,30 @@ func TestCache_ACallerWithoutTimeCannotTell(t *testing.T) {
 		close(s.hold)
 		synctest.Wait()
 	})
+}
+
+// That a store is away is said once, and so is that it is back, whatever it says then.
+func TestCache_TellsOfAStoreThatIsAwayOnce(t *testing.T) {
+	s, c := &shop{}, &till{at: time.Now()}
+	var told []string
+	r := secrets.New(secrets.Config{Stores: map[string]secrets.Store{"vault": s, "azkv": s}, Now: c.now, Turned: func(store string, err error) {
+		told = append(told, fmt.Sprint(store, " ", err))
+	}})
+	s.set("", errors.New("no answer"))
+	for _, ref := range []secrets.Ref{kept, "vault://kv/fabrikam#key", "azkv://a.vault.azure.net/key"} {
+		_, _ = r.Secret(t.Context(), ref)
+	}
+	s.set("", fmt.Errorf("x: %w", secrets.ErrMissing))
+	c.add(time.Minute)
+	for range 3 {
+		_, _ = r.Secret(t.Context(), kept)
+	}
+	want := []string{
+		"vault the store of secrets cannot be asked now: no answer", "a.vault.azure.net the store of secrets cannot be asked now: no answer", "vault <nil>",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
 }
 
 // What is missing is believed for a while, what could not be said for a moment: the store

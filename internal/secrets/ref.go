@@ -81,6 +81,15 @@ func (r Ref) split() (scheme, rest string) {
 	return scheme, rest
 }
 
+// Store names what keeps the secret: the host of an Azure Key Vault, else the scheme.
+func (r Ref) Store() string {
+	if at, ok := r.KeyVault(); ok {
+		return at.Host
+	}
+	scheme, _ := r.split()
+	return scheme
+}
+
 func validEnvName(s string) bool {
 	if s == "" || (s[0] >= '0' && s[0] <= '9') {
 		return false

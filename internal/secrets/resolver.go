@@ -60,6 +60,9 @@ type Config struct {
 	// Looked is told of every question to a store: its scheme, and "found", "missing",
 	// "forbidden" or "unreachable". nil: nobody is told.
 	Looked func(scheme, result string)
+	// Turned is told when a store begins to be away, with why, and with nil when it
+	// answers again. It is named as by [Ref.Store]. nil: nobody is told.
+	Turned func(store string, err error)
 }
 
 // Resolver finds secrets by reference. Of files and variables it keeps none: each call
@@ -88,7 +91,10 @@ func New(cfg Config) *Resolver {
 	if cfg.Looked == nil {
 		cfg.Looked = func(string, string) {}
 	}
-	return &Resolver{cfg: cfg, cache: newCache(cfg.CacheFor, cfg.Now, cfg.Looked)}
+	if cfg.Turned == nil {
+		cfg.Turned = func(string, error) {}
+	}
+	return &Resolver{cfg: cfg, cache: newCache(cfg)}
 }
 
 // store returns where a reference's secret is kept, nil for variables and files.

@@ -108,17 +108,17 @@ func (f failing) GetToken(context.Context, policy.TokenRequestOptions) (azcore.A
 
 // What is wrong with our own log-in is no word on the secret.
 func TestGet_AFailedLogInSaysNothingOfTheSecret(t *testing.T) {
-	answer := func(status int) *http.Response {
-		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(`{"error_description": "the-client-secret"}`))}
-	}
+	refused := &azidentity.AuthenticationFailedError{RawResponse: &http.Response{
+		StatusCode: http.StatusUnauthorized, Body: io.NopCloser(strings.NewReader(`{"error_description": "the-client-secret"}`)),
+	}}
 	for name, c := range map[string]struct {
 		err  error
 		says string
 	}{
-		"a client secret that has ended": {&azidentity.AuthenticationFailedError{RawResponse: answer(http.StatusUnauthorized)}, "refused with 401"},
+		"a client secret that has ended": {refused, "refused with 401"},
 		"an identity that is not there":  {&azidentity.AuthenticationFailedError{}, "signing in to Azure"},
-		"an answer of another kind":      {&azcore.ResponseError{StatusCode: http.StatusForbidden, RawResponse: answer(http.StatusForbidden)}, "signing in to Azure"},
-		"none there":                     {&azcore.ResponseError{StatusCode: http.StatusNotFound, RawResponse: answer(http.StatusNotFound)}, "signing in to Azure"},
+		"an answer of another kind":      {&azcore.ResponseError{StatusCode: http.StatusForbidden, ErrorCode: "the-client-secret"}, "signing in to Azure"},
+		"none there":                     {&azcore.ResponseError{StatusCode: http.StatusNotFound}, "signing in to Azure"},
 		"no file of the client secret":   {fmt.Errorf("signing in to Azure: reading secret file:azure: no such file: %w", secrets.ErrMissing), "file:azure"},
 		"no answer":                      {context.DeadlineExceeded, "no answer in time"},
 	} {
