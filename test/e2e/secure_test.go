@@ -145,10 +145,7 @@ func finds(t *testing.T, hay map[string][]byte, n *needles) {
 	planted := n.planted()
 	for where, b := range hay {
 		into := func(planted ...[]byte) []byte {
-			parts := [][]byte{b[:len(b)/2]}
-			for _, p := range planted {
-				parts = append(parts, p)
-			}
+			parts := append([][]byte{b[:len(b)/2]}, planted...)
 			return bytes.Join(append(parts, b[len(b)/2:]), []byte(" "))
 		}
 		for form, secrets := range planted {
