@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/crossfade-project/crossfade/internal/audit"
 )
 
 // command runs a command line and returns what it printed and its exit status.
@@ -149,10 +151,31 @@ func TestConfigCheck_Online(t *testing.T) {
 
 func TestConfigCertificates_AreMadeOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certificates")
-	for _, want := range []string{"made ", "nothing was changed"} {
+	path := filepath.Join(dir, audit.KeyFile)
+	keys := map[string]bool{}
+	for _, want := range []string{"made ", "nothing was changed", "only audit.key was added"} {
+		if strings.HasPrefix(want, "only") { // As in a folder that was made before there was one.
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if out, errOut, status := command(t, "config", "certificates", "--dir", dir); status != 0 || !strings.Contains(out, want) {
 			t.Errorf("config certificates = %d, %q, %q, want %q", status, out, errOut, want)
 		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := audit.ParseSigner(string(b)); err != nil {
+			t.Errorf("the key of the audit log: %v", err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the key of the audit log has mode %v, %v, want 0600", info.Mode(), err)
+		}
+		keys[string(b)] = true
+	}
+	if len(keys) != 2 {
+		t.Errorf("there were %d keys of the audit log, want the first kept until it was removed", len(keys))
 	}
 	if _, _, status := command(t, "config", "certificates", "--dir", dir, "--life", "1s"); status != 2 {
 		t.Errorf("certificates for a second: %d, want 2", status)

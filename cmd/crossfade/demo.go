@@ -69,7 +69,7 @@ switch, as customers were: that is what the rotation is for.`,
 	fl.StringVar(&f.certificate, "certificate", "", "roll out this certificate `FILE` instead; its key is not here, so the sender\nstays with the old one and nothing is removed")
 	fl.BoolVar(&f.skip, "skip-rotation", false, "rotate nothing: the control, which must fail")
 	fl.BoolVar(&f.plain, "plain", false, "plain lines on a terminal too")
-	fl.BoolVar(&f.secure, "secure", false, "with TLS, client certificates, tokens, rights, a second person and the audit log verified,\nand with all that must be refused tried")
+	fl.BoolVar(&f.secure, "secure", false, "with TLS, client certificates, tokens, rights, a second person, webhooks, pages and the audit log\nverified, and with all that must be refused tried")
 	fl.BoolVar(&f.alter, "alter-audit", false, "with --secure: alter one record of the exported audit log in the end, which must be found")
 	fl.StringVar(&f.dir, "dir", "", "`DIR` for the report and all files (default a new temporary one)")
 	return c
@@ -134,22 +134,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 	defer func() { _ = lis.Close() }() // The server has closed it, if there was one.
 	d.address, d.caFile, d.proof = lis.Addr().String(), "", proof{}
 	nc := d.nodeConfig(log)
+	var web net.Listener // for pages; nil: there are none
 	if d.f.secure {
-		if d.secure, err = d.secureAt(ctx, d.address); err != nil {
+		d.secure, err = d.secureAt(ctx, d.address)
+		defer d.secure.close()
+		if err != nil {
 			return err
 		}
-		heard, err := os.OpenFile(d.path("answers.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-		if err != nil {
-			return fmt.Errorf("opening the answers: %w", err)
-		}
-		defer func() { _ = heard.Close() }() // It is for looking at.
-		d.heard = heard
-		spans, err := os.OpenFile(d.path("traces.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-		if err != nil {
-			return fmt.Errorf("opening the traces: %w", err)
-		}
-		defer func() { _ = spans.Close() }() // It is for looking at.
-		d.secure.spans = spans
+		web = d.secure.web
 		if nc, err = d.secure.nodeConfig(log); err != nil {
 			return err
 		}
@@ -162,7 +154,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return errors.Join(err, n.close(ctx))
 	}
 	g := n.group(true)
-	g.Add("api", func(ctx context.Context) error { return n.api(ctx, lis, nil) })
+	g.Add("api", func(ctx context.Context) error { return n.api(ctx, lis, web) })
+	if d.secure != nil {
+		told := n.countWebhooks()
+		g.Add("webhooks", func(ctx context.Context) error { return n.tell(ctx, told) })
+	}
 	g.Add("sender", d.sender.run)
 	gctx, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -309,6 +305,11 @@ func (d *demo) rotateAll(ctx context.Context, cl *client) error {
 	}}
 	if _, err := cl.follow(ctx, watch, d.newView(d.f.plain)); err != nil {
 		return err
+	}
+	if d.secure != nil {
+		if err := d.secure.around(ctx, r.GetName()); err != nil {
+			return err
+		}
 	}
 	d.sender.skipTo(demoSwitch.Add(time.Hour))
 	if err := d.sender.waitFor(ctx, demoSwitch.Add(time.Hour), 1); err != nil {

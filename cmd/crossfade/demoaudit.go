@@ -31,6 +31,11 @@ func (s *secureDemo) audited(ctx context.Context) (err error) {
 	if err := s.tells(ctx, exported(s.path("audit"))); err != nil {
 		return err
 	}
+	if !s.f.skip { // Else there is nothing of anybody.
+		if err := quiet.auditEvidence(ctx, auditFlags{from: s.path("audit"), key: vkey}, s.first, "", s.path("evidence")); err != nil {
+			return err
+		}
+	}
 	out := &app{out: s.out, errOut: s.errOut, json: s.json}
 	if !s.f.alter {
 		return out.auditVerify(ctx, f, s.path("audit/"+exportedLatest))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/ownca"
 	"github.com/crossfade-project/crossfade/internal/secrets"
+	"github.com/crossfade-project/crossfade/internal/webhooks"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -47,6 +49,13 @@ type secureDemo struct {
 	tokens map[string]string
 	spans  io.Writer // where traces are written down
 
+	trusted  []byte            // the authorities of the emulated cloud and of our own listeners
+	dial     map[string]string // where hosts are, the emulated and the receiver's
+	receiver *demoReceiver     // is told by webhook
+	web      net.Listener      // for pages
+	pages    io.Writer         // where what pages are answered is written down
+	closers  []io.Closer
+
 	refused    int      // calls that were refused as they should be
 	told       int      // of them that the audit log must tell
 	unexpected []string // what was not
@@ -55,18 +64,22 @@ type secureDemo struct {
 // own is the folder of the demo's own keys and tokens, for its user alone.
 func (s *secureDemo) own(name string) string { return filepath.Join(s.f.dir, "own", name) }
 
-// secure makes certificates, rights and the configuration of a service at addr.
+// secureAt makes certificates, rights and the configuration of a service at addr, and
+// whatever is around it. What it returns is to be closed, also with an error.
 func (d *demo) secureAt(ctx context.Context, addr string) (*secureDemo, error) {
 	s := &secureDemo{demo: d, first: d.cloud.World().Tenants[0].ID, tokens: map[string]string{}}
 	now := time.Now()
 	err := ownca.Write(s.own(""), ownca.Config{
-		APINames: []string{"127.0.0.1"}, Callers: []string{demoAdmin, demoApprover, demoRevoked}, Life: 24 * time.Hour, Now: now,
+		APINames: []string{"127.0.0.1", demoReceiverHost}, Callers: []string{demoAdmin, demoApprover, demoRevoked}, Life: 24 * time.Hour, Now: now,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making certificates: %w", err)
+		return s, fmt.Errorf("making certificates: %w", err)
 	}
 	if err := ownca.Revoke(s.own(""), []string{demoRevoked}, now, 24*time.Hour); err != nil {
-		return nil, err
+		return s, err
+	}
+	if err := s.open(ctx); err != nil {
+		return s, err
 	}
 	// What demoRevoked may do is what her certificate would let her do.
 	err = s.write("rights.yaml", map[string]any{"grants": []map[string]any{
@@ -78,11 +91,11 @@ func (d *demo) secureAt(ctx context.Context, addr string) (*secureDemo, error) {
 		{"subjects": []string{"corp:" + demoLimited}, "role": "operator", "tenants": fmt.Sprintf("id = %q", s.first)},
 	}})
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	err = s.write("crossfade.yaml", map[string]any{
 		"data":   "data",
-		"listen": map[string]any{"grpc": addr, "ops": "127.0.0.1:0"},
+		"listen": map[string]any{"grpc": addr, "web": s.web.Addr().String(), "ops": "127.0.0.1:0"},
 		"tls":    map[string]any{"cert": "own/" + ownca.API + ".pem", "key": "own/" + ownca.API + ".key", "client_ca": "own/" + ownca.Callers + ".pem", "client_crl": "own/" + ownca.RevokedFile},
 		"identity": map[string]any{
 			"rights":  "rights.yaml",
@@ -90,15 +103,16 @@ func (d *demo) secureAt(ctx context.Context, addr string) (*secureDemo, error) {
 		},
 		"approvals": map[string]any{"rules": map[string]any{"every-start": map[string]any{"approvers": 1, "acts": "start"}}},
 		"secrets":   map[string]any{"dir": "emulated/secrets"},
-		"network":   map[string]any{"ca_file": "emulated/ca.pem", "dial": d.cloud.Dial()},
+		"network":   map[string]any{"ca_file": demoTrusted, "dial": s.dial},
+		"webhooks":  map[string]any{demoPortal: map[string]any{"url": "https://" + demoReceiverHost + "/hooks/crossfade", "secret": "file:" + demoHookKey}},
 		"log":       map[string]any{"format": "json", "level": "debug"},
 	})
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	for name, groups := range map[string][]string{demoPortal: {"rotators"}, demoViewer: {}, demoLimited: {}} {
 		if err := s.signIn(ctx, name, groups); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	d.caFile = s.own(ownca.AuthorityFile)
@@ -129,7 +143,7 @@ func (s *secureDemo) nodeConfig(log *slog.Logger) (nodeConfig, error) {
 	}
 	n.traces, n.ratio = s.traces, 1
 	n.clock = s.clock
-	n.outbound = outbound.Config{CAPEM: s.cloud.CAPEM(), Dial: s.cloud.Dial()}
+	n.outbound = outbound.Config{CAPEM: s.trusted, Dial: s.dial}
 	return n, nil
 }
 
@@ -145,6 +159,9 @@ func (s *secureDemo) traces(*secrets.Resolver) (sdktrace.SpanExporter, error) {
 // signIn has a portal log in at the issuer, as portals do, and keeps its token.
 func (s *secureDemo) signIn(ctx context.Context, name string, groups []string) error {
 	secret := uuid.NewString()
+	if err := os.WriteFile(s.own(name+".secret"), []byte(secret), 0o600); err != nil {
+		return fmt.Errorf("keeping the secret of %s: %w", name, err)
+	}
 	s.cloud.Issuer().Register(issuer.Application{ID: name, Secret: secret, Groups: groups})
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -190,9 +207,11 @@ func (s *secureDemo) by(name string) *app {
 	return &a
 }
 
-// approve tries what must be refused, and then has the second person approve the plan.
+// approve tries what must be refused, and then has the second person approve the plan,
+// once they were told that it waits for them.
 func (s *secureDemo) approve(ctx context.Context, portal *client, r *crossfadev1.Rotation) error {
 	s.tryAgainstThePlan(ctx, portal, r)
+	s.receiver.waitFor(ctx, webhooks.NeedsApproval)
 	return s.by(demoApprover).with(func(cl *client) error {
 		ctx, cancel := bounded(ctx)
 		defer cancel()

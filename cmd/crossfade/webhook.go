@@ -14,6 +14,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/outbound"
 	"github.com/crossfade-project/crossfade/internal/webhooks"
+	"github.com/crossfade-project/crossfade/services/rotation"
 )
 
 // leader returns a name under which this process holds leases, for people who look.
@@ -43,7 +44,10 @@ func (n *node) tell(ctx context.Context, m *daemon.Webhooks) error {
 		Elect: func(ctx context.Context, lead func(context.Context)) error {
 			return n.broker.Elect(ctx, "webhooks", owner, leaseTime, lead)
 		},
-		Now: time.Now, Log: n.c.log, Waiting: m.Waiting,
+		Now: time.Now, Log: n.c.log, Waiting: m.Waiting, Approvals: n.c.approvals,
+		Clouds: func(ctx context.Context, id string) ([]string, error) {
+			return rotation.Clouds(ctx, n.broker, n.inventory, id)
+		},
 		Count: func(hook string, r webhooks.Result) { m.Count(hook, string(r)) },
 	}).Run(ctx)
 }

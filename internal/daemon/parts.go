@@ -75,7 +75,7 @@ func (c Config) Warnings() []string {
 		out = append(out, "writes are acknowledged before they are on the disk: a power cut may lose two minutes of records")
 	}
 	if c.NATS.URL != "" && c.Audit.Key == "" {
-		out = append(out, "there is no audit.key: what is done is told, and nobody signs it")
+		out = append(out, "there is no audit.key: what is done is told, and this process does not sign it")
 	}
 	if c.Clock != "" {
 		out = append(out, "the clock is a test clock: what is removed, and when, depends on its file")

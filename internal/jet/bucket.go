@@ -155,11 +155,7 @@ func (k *Bucket) DeleteAt(ctx context.Context, key string, rev uint64) error {
 // All returns every value by key.
 func (k *Bucket) All(ctx context.Context) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	err := k.b.scan(ctx, bucketStream(k.name), bucketKeys(k.name), func(e event) error {
-		key, err := parseBucketKey(e.subject)
-		if err != nil {
-			return err
-		}
+	err := k.each(ctx, func(key string, e event) error {
 		if e.header.Get(headerGone) != "" {
 			delete(out, key)
 			return nil
@@ -168,9 +164,36 @@ func (k *Bucket) All(ctx context.Context) (map[string][]byte, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", k.name, err)
+		return nil, err
 	}
 	return out, nil
+}
+
+// Each hands fn every value with its version. It is complete to the instant of the
+// call; one that is changed meanwhile may come twice, the newer one later, and one that
+// is deleted meanwhile may come before.
+func (k *Bucket) Each(ctx context.Context, fn func(key string, val []byte, rev uint64) error) error {
+	return k.each(ctx, func(key string, e event) error {
+		if e.header.Get(headerGone) != "" {
+			return nil
+		}
+		return fn(key, e.data, e.seq)
+	})
+}
+
+// each hands fn the last message of every key, also of those whose value was deleted.
+func (k *Bucket) each(ctx context.Context, fn func(key string, e event) error) error {
+	err := k.b.scan(ctx, bucketStream(k.name), bucketKeys(k.name), func(e event) error {
+		key, err := parseBucketKey(e.subject)
+		if err != nil {
+			return err
+		}
+		return fn(key, e)
+	})
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", k.name, err)
+	}
+	return nil
 }
 
 // Keys returns every key, sorted.

@@ -192,3 +192,36 @@ func TestBucket_AllOfTwentyThousand(t *testing.T) {
 	}
 	t.Logf("read %d values in %s", len(all), time.Since(begun))
 }
+
+// Each gives every value with the version that Update wants, and none that was deleted.
+func TestBucket_EachGivesVersions(t *testing.T) {
+	b := open(t, jet.Config{Dir: t.TempDir()})
+	k, err := b.Bucket("webhooks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"portal/a", "portal/b", "hook/gone"} {
+		if _, err := k.Create(t.Context(), key, []byte(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := k.Delete(t.Context(), "hook/gone"); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err = k.Each(t.Context(), func(key string, val []byte, rev uint64) error {
+		seen++
+		if string(val) != key {
+			t.Errorf("Each gave %q for %q", val, key)
+		}
+		_, err := k.Update(t.Context(), key, []byte("new"), rev)
+		return err
+	})
+	if err != nil || seen != 2 {
+		t.Errorf("Each = %v after %d values, want two whose versions stand", err, seen)
+	}
+	stop := errors.New("stop")
+	if err := k.Each(t.Context(), func(string, []byte, uint64) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("Each = %v, want the error of the one who was called", err)
+	}
+}

@@ -30,6 +30,7 @@ const (
 	NATS      = "nats"    // of the NATS servers, to clients and to each other
 	Client    = "client"  // of Crossfade's processes, to the NATS servers
 	Callers   = "callers" // the authority of callers: the brokers let nobody in by it
+	Audit     = "audit"   // not made here: the key that signs the audit log lies beside these
 )
 
 // AuthorityFile is the certificate of the authority of the processes.
@@ -109,7 +110,7 @@ func checkCaller(name string) error {
 	switch {
 	case !regexp.MustCompile("^[a-z0-9][a-z0-9.-]{0,62}$").MatchString(name):
 		return fmt.Errorf("caller %q: want 1 to 63 lower-case letters, digits, dots and hyphens", name)
-	case slices.Contains([]string{Authority, API, NATS, Client, Callers}, name):
+	case slices.Contains([]string{Authority, API, NATS, Client, Callers, Audit}, name):
 		return fmt.Errorf("caller %q: the name is taken by one of our own files", name)
 	}
 	return nil

@@ -78,7 +78,7 @@ func TestWrite_CertificatesThatFitTogether(t *testing.T) {
 }
 
 func TestWrite_CallersHaveNamesOfTheirOwn(t *testing.T) {
-	for _, name := range []string{"", "ca", "api", "client", "callers", "../jane", "Jane", "a b", ".hidden"} {
+	for _, name := range []string{"", "ca", "api", "client", "callers", "audit", "../jane", "Jane", "a b", ".hidden"} {
 		dir := t.TempDir()
 		if err := ownca.Write(dir, ownca.Config{Callers: []string{name}, Life: time.Hour, Now: time.Now()}); err == nil {
 			t.Errorf("Write for caller %q = nil, want an error", name)

@@ -2,13 +2,11 @@ package webhooks
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +29,9 @@ const (
 
 // Bucket keeps what was told. A value may vanish some weeks after it was written.
 type Bucket interface {
+	// Each hands fn every value with its version, as they stand at the call; one that is
+	// changed meanwhile may come twice, the newer one later.
+	Each(ctx context.Context, fn func(key string, value []byte, revision uint64) error) error
 	Get(ctx context.Context, key string) ([]byte, uint64, error)
 	Create(ctx context.Context, key string, value []byte) (uint64, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
@@ -46,7 +47,7 @@ const (
 	GivenUp   Result = "given_up" // it is not
 )
 
-// Config is what a Courier is made of. All fields but Tick and Count are required.
+// Config is what a Courier is made of. All fields but those that say so are required.
 type Config struct {
 	Hooks     []Hook
 	Rotations func() []mirror.View // of the live copy
@@ -57,6 +58,12 @@ type Config struct {
 	Elect func(ctx context.Context, lead func(context.Context)) error
 	Now   func() time.Time // of the machine
 	Log   *slog.Logger
+	// Approvals is when how many others must approve a start, which they are told of.
+	// The zero policy: nobody but in incidents.
+	Approvals rollover.ApprovalPolicy
+	// Clouds returns the clouds of a rotation's tenants, for rules that ask for them.
+	// Required if [rollover.ApprovalPolicy.AsksClouds].
+	Clouds func(ctx context.Context, rotation string) ([]string, error)
 	// Tick is how often it is looked for what is to be told. Default 1 s.
 	Tick time.Duration
 	// Count is told what came of each try, and Waiting how many events wait, once a
@@ -132,7 +139,10 @@ type begin struct {
 type reign struct {
 	Config
 	since   map[string]time.Time // when each webhook was first known
-	records map[string]*record   // by key
+	records map[string]*record   // by key; of the rotations that there are
+	listed  bool                 // what was noted before we led has been read
+	absent  map[string]bool      // keys of which nothing was noted then, until they are asked for
+	needs   map[string]need      // by rotation: what the rules want for its start
 	flying  map[string]bool      // keys of what is being delivered
 	out     map[string]int       // how many of these, by webhook
 	back    chan landed
@@ -146,12 +156,16 @@ type landed struct {
 	err  error
 }
 
-// lead tells until ctx ends.
-func (c *Courier) lead(ctx context.Context) {
-	r := &reign{
-		Config: c.c, since: map[string]time.Time{}, records: map[string]*record{}, flying: map[string]bool{}, out: map[string]int{},
+func newReign(c Config) *reign {
+	return &reign{
+		Config: c, since: map[string]time.Time{}, records: map[string]*record{}, needs: map[string]need{}, flying: map[string]bool{}, out: map[string]int{},
 		back: make(chan landed, MaxHooks*slots),
 	}
+}
+
+// lead tells until ctx ends.
+func (c *Courier) lead(ctx context.Context) {
+	r := newReign(c.c)
 	defer c.c.Waiting(0)
 	defer r.settle(ctx)
 	tick := time.NewTicker(c.c.Tick)
@@ -190,20 +204,26 @@ func (r *reign) settle(ctx context.Context) {
 // look goes through all rotations and webhooks, and begins what is due.
 func (r *reign) look(ctx context.Context) {
 	views := r.Rotations()
+	r.forget(views)
+	if err := r.list(ctx, views); err != nil {
+		r.complain(ctx, "", err)
+		return
+	}
 	waiting := 0
+	seen := r.see(ctx, views)
 	for _, h := range r.Hooks {
 		since, err := r.known(ctx, h)
 		if err != nil {
-			r.complain(ctx, h, err)
+			r.complain(ctx, h.Name, err)
 			continue
 		}
-		for _, v := range views {
-			if !h.about(v.Rotation.Labels) || v.Rotation.ID == "" {
+		for _, v := range seen {
+			if !h.about(v.Rotation.Labels) {
 				continue
 			}
 			wait, err := r.one(ctx, h, v, since)
 			if err != nil {
-				r.complain(ctx, h, err)
+				r.complain(ctx, h.Name, err)
 				break
 			}
 			if wait {
@@ -215,9 +235,9 @@ func (r *reign) look(ctx context.Context) {
 }
 
 // complain says why nothing is told; the next tick tries again.
-func (r *reign) complain(ctx context.Context, h Hook, err error) {
+func (r *reign) complain(ctx context.Context, hook string, err error) {
 	if ctx.Err() == nil {
-		r.Log.WarnContext(ctx, "webhook: what was told cannot be read or noted; trying on", "webhook", h.Name, "err", err)
+		r.Log.WarnContext(ctx, "webhook: what was told cannot be read or noted; trying on", "webhook", hook, "err", err)
 	}
 }
 
@@ -247,12 +267,12 @@ func (r *reign) known(ctx context.Context, h Hook) (time.Time, error) {
 }
 
 // one looks at one rotation for one webhook. It reports whether an event waits.
-func (r *reign) one(ctx context.Context, h Hook, v mirror.View, since time.Time) (bool, error) {
-	key := h.Name + "/" + v.Rotation.ID
+func (r *reign) one(ctx context.Context, h Hook, v sight, since time.Time) (bool, error) {
+	key := keyOf(h.Name, v.Rotation.ID)
 	if r.flying[key] {
 		return true, nil
 	}
-	rec, err := r.record(ctx, key, v, since)
+	rec, err := r.recall(ctx, key, v, since)
 	if err != nil {
 		return false, err
 	}
@@ -263,7 +283,7 @@ func (r *reign) one(ctx context.Context, h Hook, v mirror.View, since time.Time)
 		}
 		next := record{V: recordVersion, Told: after, rev: rec.rev}
 		if h.wants(s.kind) {
-			body, err := s.body(v)
+			body, err := s.body(v.View)
 			if err != nil {
 				return false, err
 			}
@@ -284,33 +304,6 @@ func (r *reign) one(ctx context.Context, h Hook, v mirror.View, since time.Time)
 		r.back <- landed{key: key, hook: h.Name, err: r.Sender.Send(ctx, h, p.ID, p.Body)}
 	})
 	return true, nil
-}
-
-// record returns what is noted of a rotation. Of one that is older than the webhook,
-// or than any try would last, nothing is told but what happens from now on.
-func (r *reign) record(ctx context.Context, key string, v mirror.View, since time.Time) (*record, error) {
-	if rec, ok := r.records[key]; ok {
-		return rec, nil
-	}
-	b, rev, err := r.Bucket.Get(ctx, key)
-	rec := &record{V: recordVersion, rev: rev}
-	switch {
-	case errors.Is(err, rollover.ErrNotFound):
-		// The rotation's times may be those of a test clock, so the id tells its age, in
-		// whole milliseconds: one of the very millisecond is told.
-		if made := madeAt(v.Rotation.ID); made.Before(since.Truncate(time.Millisecond)) || r.Now().Sub(made) > tooOld {
-			rec.Told = caughtUp(v)
-		}
-	case err != nil:
-		return nil, err
-	default:
-		if err := json.Unmarshal(b, rec); err != nil || rec.V != recordVersion {
-			return nil, fmt.Errorf("record %s is not of this program", key)
-		}
-		rec.rev = rev
-	}
-	r.records[key] = rec
-	return rec, nil
 }
 
 // save notes rec. Who lost the race to another that tells reads anew.
@@ -365,32 +358,4 @@ func (r *reign) land(ctx context.Context, l landed) {
 	if _, err := r.save(sctx, l.key, next); err != nil && ctx.Err() == nil {
 		r.Log.WarnContext(ctx, "webhook: what was told could not be noted; it is told again", "webhook", l.hook, "id", p.ID, "err", err)
 	}
-}
-
-// pauseAfter returns how long is waited after so many tries: doubled each time, up to
-// an hour, less up to a half of it at random.
-func pauseAfter(tries int, random float64) time.Duration {
-	d := longest
-	if tries < 11 {
-		d = min(longest, firstPause<<(tries-1))
-	}
-	return d - time.Duration(random*float64(d)/2)
-}
-
-// newID returns the id of a message.
-func newID() string { return "msg_" + rand.Text() }
-
-// madeAt returns when a rotation was accepted by the clock of the server that did:
-// its id is a UUIDv7, which begins with the milliseconds since 1970. The zero time
-// of an id that is none.
-func madeAt(id string) time.Time {
-	hex := strings.ReplaceAll(id, "-", "")
-	if len(hex) != 32 {
-		return time.Time{}
-	}
-	ms := int64(0)
-	if _, err := fmt.Sscanf(hex[:12], "%012x", &ms); err != nil {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms)
 }

@@ -38,6 +38,7 @@ type told struct {
 	Created   bool                   `json:"created,omitempty"`
 	Planned   bool                   `json:"planned,omitempty"`
 	Approval  bool                   `json:"approval,omitempty"`
+	PlanOf    string                 `json:"plan_of,omitempty"` // digest of the plan whose approval was told; "": of any
 	Started   bool                   `json:"started,omitempty"`
 	Overlap   bool                   `json:"overlap,omitempty"`
 	Retiring  bool                   `json:"retiring,omitempty"`
@@ -47,8 +48,14 @@ type told struct {
 	PausedWhy string                 `json:"paused_why,omitempty"`
 }
 
+// sight is a rotation as it is looked at to tell of it.
+type sight struct {
+	mirror.View
+	approvers int // how many others the rules want for its start, while it waits to be started
+}
+
 // caughtUp returns what has been told to one who knows v.
-func caughtUp(v mirror.View) told {
+func caughtUp(v sight) told {
 	var t told
 	for {
 		_, next, ok := t.next(v)
@@ -68,7 +75,7 @@ type step struct {
 
 // next returns the earliest event of v that t does not know, and what is told then.
 // It is a pure function; the same v gives none in the end.
-func (t told) next(v mirror.View) (step, told, bool) {
+func (t told) next(v sight) (step, told, bool) {
 	r := v.Rotation
 	switch {
 	case !t.Created:
@@ -77,8 +84,8 @@ func (t told) next(v mirror.View) (step, told, bool) {
 	case !t.Planned && !r.PlannedAt.IsZero():
 		t.Planned, t.State = true, rollover.StatePlanned
 		return step{kind: Planned, at: r.PlannedAt}, t, true
-	case !t.Approval && awaitsApproval(r):
-		t.Approval = true
+	case (!t.Approval || t.PlanOf != "" && t.PlanOf != r.Digest) && v.awaitsApproval():
+		t.Approval, t.PlanOf = true, r.Digest
 		return step{kind: NeedsApproval, at: r.PlannedAt}, t, true
 	case !t.Started && !r.StartedAt.IsZero():
 		t.Started, t.State = true, rollover.StateRunning
@@ -98,7 +105,7 @@ func (t told) next(v mirror.View) (step, told, bool) {
 
 // turned returns what a change of the state tells, once all is told that happens
 // once.
-func (t told) turned(v mirror.View) (step, told, bool) {
+func (t told) turned(v sight) (step, told, bool) {
 	r := v.Rotation
 	if r.State == rollover.StatePaused {
 		why := whyPaused(r)
@@ -134,10 +141,20 @@ func (t told) turned(v mirror.View) (step, told, bool) {
 	return step{}, t, false
 }
 
-// awaitsApproval reports whether a second person's word would let the rotation go
+// awaitsApproval reports whether others' word would let the rotation be started or go
 // on, or bring its retirement forward.
-func awaitsApproval(r rollover.Rotation) bool {
-	return r.Spec.Incident != nil && r.Digest != "" && r.Approval.At.IsZero() && !r.State.Ended()
+func (v sight) awaitsApproval() bool {
+	r := v.Rotation
+	if r.Digest == "" || r.State.Ended() {
+		return false
+	}
+	if r.Spec.Incident != nil && r.Approval.At.IsZero() {
+		return true
+	}
+	// Whose word holds is asked as of the record's last change: its times are those of
+	// the service's clock, and an approval that has ended since is waited for again only
+	// when somebody tries to start.
+	return r.State == rollover.StatePlanned && len(r.Consents(rollover.ActStart, "", "", r.UpdatedAt)) < v.approvers
 }
 
 // whyPaused says why in one word. What people wrote is not told: it may name a

@@ -17,7 +17,7 @@ var day = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 
 // follow returns what is told of a rotation that is looked at in these states, one
 // after the other.
-func follow(views ...mirror.View) []string {
+func follow(views ...sight) []string {
 	var t told
 	var out []string
 	for _, v := range views {
@@ -37,11 +37,28 @@ func follow(views ...mirror.View) []string {
 	return out
 }
 
+// word is somebody's approval of the start of the plan "d".
+func word(by string) rollover.Approval {
+	return rollover.Approval{By: by, At: day, Until: day.Add(24 * time.Hour), Digest: "d", Act: rollover.ActStart}
+}
+
 // at returns a rotation in a state.
-func at(change func(*rollover.Rotation)) mirror.View {
+func at(change func(*rollover.Rotation)) sight {
 	r := rollover.Rotation{ID: "r1", CreatedAt: day, PlannedAt: day.Add(time.Minute), StartedAt: day.Add(2 * time.Minute), State: rollover.StateRunning, Phase: rollover.PhaseStage, UpdatedAt: day.Add(time.Hour)}
 	change(&r)
-	return mirror.View{Rotation: r, Counts: rollover.Counts{Outcomes: map[rollover.Outcome]int{}}}
+	return sight{View: mirror.View{Rotation: r, Counts: rollover.Counts{Outcomes: map[rollover.Outcome]int{}}}}
+}
+
+// A record of before plans were noted with the approval that was told says nothing anew.
+func TestNext_AnOldRecordIsNotToldAgain(t *testing.T) {
+	v := at(func(r *rollover.Rotation) {
+		r.StartedAt, r.State, r.Digest = time.Time{}, rollover.StatePlanned, "d"
+	})
+	v.approvers = 1
+	old := told{Created: true, Planned: true, Approval: true, State: rollover.StatePlanned}
+	if s, _, ok := old.next(v); ok {
+		t.Errorf("next of an old record = %s, want nothing", s.kind)
+	}
 }
 
 func TestNext_TellsWhatHappenedInItsOrder(t *testing.T) {
@@ -71,26 +88,39 @@ func TestNext_TellsWhatHappenedInItsOrder(t *testing.T) {
 		r.StartedAt, r.State, r.Phase, r.Digest = time.Time{}, rollover.StatePlanned, rollover.PhaseNone, "d"
 		r.Spec.Incident = &rollover.Incident{}
 	})
+	ruled := planned
+	ruled.Rotation.Digest, ruled.approvers = "d", 2
+	half, whole, other := ruled, ruled, ruled
+	half.Rotation.Approvals = []rollover.Approval{word("maria")}
+	whole.Rotation.Approvals = []rollover.Approval{word("maria"), word("jane")}
+	other.Rotation.Digest = "e"
+	begun := running
+	begun.Rotation.Digest = "d"
 	gone := at(func(r *rollover.Rotation) {
 		r.PlannedAt, r.StartedAt, r.State, r.EndedAt = time.Time{}, time.Time{}, rollover.StateCancelled, day.Add(time.Minute)
 	})
 	for _, tt := range []struct {
 		name  string
-		views []mirror.View
+		views []sight
 		want  string
 	}{
-		{"each state is seen", []mirror.View{planning, planned, running, overlap, retire, ended}, "created planned started overlap_begun retiring ended"},
-		{"only the end is seen", []mirror.View{ended}, "created planned started overlap_begun retiring ended"},
-		{"the same is seen twice", []mirror.View{running, running, overlap, overlap}, "created planned started overlap_begun"},
-		{"paused by a person and resumed", []mirror.View{running, paused, running, paused}, "created planned started paused:requested resumed paused:requested"},
-		{"paused by the tolerance", []mirror.View{running, exceeded, running}, "created planned started paused:tolerance_exceeded resumed"},
-		{"another reason while it is paused", []mirror.View{running, paused, gate}, "created planned started paused:requested paused:gate_failed"},
-		{"at risk once", []mirror.View{running, risk, risk, overlap}, "created planned started deadline_at_risk overlap_begun"},
-		{"not ended while tasks are open", []mirror.View{retire, ending, ended, ended}, "created planned started overlap_begun retiring ended"},
-		{"undone after its end", []mirror.View{ended, undoing, undone}, "created planned started overlap_begun retiring ended undoing ended"},
-		{"retried after its end", []mirror.View{ended, retire}, "created planned started overlap_begun retiring ended resumed"},
-		{"an incident", []mirror.View{incident}, "created planned needs_approval"},
-		{"cancelled before it was planned", []mirror.View{planning, gone}, "created ended"},
+		{"each state is seen", []sight{planning, planned, running, overlap, retire, ended}, "created planned started overlap_begun retiring ended"},
+		{"only the end is seen", []sight{ended}, "created planned started overlap_begun retiring ended"},
+		{"the same is seen twice", []sight{running, running, overlap, overlap}, "created planned started overlap_begun"},
+		{"paused by a person and resumed", []sight{running, paused, running, paused}, "created planned started paused:requested resumed paused:requested"},
+		{"paused by the tolerance", []sight{running, exceeded, running}, "created planned started paused:tolerance_exceeded resumed"},
+		{"another reason while it is paused", []sight{running, paused, gate}, "created planned started paused:requested paused:gate_failed"},
+		{"at risk once", []sight{running, risk, risk, overlap}, "created planned started deadline_at_risk overlap_begun"},
+		{"not ended while tasks are open", []sight{retire, ending, ended, ended}, "created planned started overlap_begun retiring ended"},
+		{"undone after its end", []sight{ended, undoing, undone}, "created planned started overlap_begun retiring ended undoing ended"},
+		{"retried after its end", []sight{ended, retire}, "created planned started overlap_begun retiring ended resumed"},
+		{"an incident", []sight{incident}, "created planned needs_approval"},
+		{"a start that the rules want approved", []sight{planning, ruled, ruled, half, whole, begun}, "created planned needs_approval started"},
+		{"a start that one of two has approved", []sight{half}, "created planned needs_approval"},
+		{"a start that enough have approved", []sight{whole}, "created planned"},
+		{"another plan, whose approval is waited for anew", []sight{ruled, other, other}, "created planned needs_approval needs_approval"},
+		{"a start that the rules leave to one", []sight{planned}, "created planned"},
+		{"cancelled before it was planned", []sight{planning, gone}, "created ended"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := strings.Join(follow(tt.views...), " "); got != tt.want {
@@ -104,7 +134,7 @@ func TestNext_TellsWhatHappenedInItsOrder(t *testing.T) {
 // and who has caught up is told nothing of what was.
 func TestNext_EndsAndTellsOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		var views []mirror.View
+		var views []sight
 		for range rapid.IntRange(1, 6).Draw(rt, "views") {
 			views = append(views, at(func(r *rollover.Rotation) {
 				r.State = rapid.SampledFrom([]rollover.RotationState{
@@ -146,7 +176,7 @@ func TestBody_HasCountsAndNoTenant(t *testing.T) {
 		r.Labels = map[string]string{"customer": "contoso"}
 	})
 	v.Counts.Total, v.Counts.HeldTenants, v.Counts.Outcomes = 7, []string{"contoso"}, map[rollover.Outcome]int{rollover.Failed: 2, rollover.Open: 5}
-	b, err := step{kind: Paused, at: day, why: "requested"}.body(v)
+	b, err := step{kind: Paused, at: day, why: "requested"}.body(v.View)
 	if err != nil {
 		t.Fatal(err)
 	}

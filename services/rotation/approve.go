@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crossfade-project/crossfade/internal/crm"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -135,7 +134,7 @@ func (s *Service) needed(ctx context.Context, act rollover.Act, v mirror.View, t
 	}
 	if s.c.Approvals.AsksClouds() {
 		var err error
-		if c.Clouds, err = s.clouds(ctx, v.Rotation.ID); err != nil {
+		if c.Clouds, err = Clouds(ctx, s.c.Store, s.c.Tenants, v.Rotation.ID); err != nil {
 			return 0, err
 		}
 	}
@@ -179,35 +178,6 @@ func (s *Service) tellNeeded(ctx context.Context, v mirror.View) int32 {
 	n := int32(need) //nolint:gosec // At most 10.
 	s.needs.Add(v.Rotation.ID, n)
 	return n
-}
-
-// clouds returns the clouds of a rotation's tenants. A tenant that is not in the
-// inventory any more may be in any.
-func (s *Service) clouds(ctx context.Context, id string) ([]string, error) {
-	ids, err := s.c.Store.SelectedTenants(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("reading the selection of rotation %s: %w", id, err)
-	}
-	list, err := s.c.Tenants.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("listing tenants: %w", err)
-	}
-	hosts := map[string]string{}
-	for _, t := range list {
-		hosts[t.ID] = t.OrganizationHost()
-	}
-	var out []string
-	for _, t := range ids {
-		host, there := hosts[t]
-		if !there {
-			return crm.Clouds(), nil
-		}
-		place, _ := crm.PlaceOf(host)
-		if !slices.Contains(out, place.Cloud) {
-			out = append(out, place.Cloud)
-		}
-	}
-	return out, nil
 }
 
 // unapproved makes what callers are told of an act that too few have approved.

@@ -50,7 +50,7 @@ func here(t *testing.T, path, volumes string, replace ...string) string {
 	if err := os.MkdirAll(secrets, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r := strings.NewReplacer(append(replace, `"/certificates/`, `"`+filepath.Join(volumes, "certificates")+"/", `"/secrets"`, `"`+secrets+`"`)...)
+	r := strings.NewReplacer(append(replace, `"/certificates/`, `"`+filepath.Join(volumes, "certificates")+"/", `"/certificates"`, `"`+filepath.Join(volumes, "certificates")+`"`, `"/secrets"`, `"`+secrets+`"`)...)
 	dir := t.TempDir()
 	to := filepath.Join(dir, filepath.Base(path))
 	if err := os.WriteFile(to, []byte(r.Replace(string(b))), 0o600); err != nil {
@@ -234,9 +234,34 @@ func TestCompose_TheWholeStarts(t *testing.T) {
 	if out, err := run(t, "config", "check", "--online", "--config", bare); err == nil {
 		t.Errorf("config check --online without a certificate: want an error, it said %s", out)
 	}
+	signed(t, api.Command[slices.Index(api.Command, "--config")+1])
 	// A back-up of what runs, as docs/backup.md has it.
 	if out, err := run(t, "store", "backup", "--config", config, "--out", filepath.Join(t.TempDir(), "backup")); err != nil {
 		t.Errorf("store backup: %v\n%s", err, out)
+	}
+}
+
+// signed waits until what was done above is signed in the audit log, with the key that
+// was made with the certificates, and verifies it.
+func signed(t *testing.T, config string) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(time.Minute); ; {
+		out, err := run(t, "audit", "verify", "--config", config)
+		if err != nil {
+			t.Errorf("audit verify: %v\n%s", err, out)
+			return
+		}
+		if regexp.MustCompile(`[1-9][0-9]* of them signed`).MatchString(out) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Errorf("after a minute no record is signed:\n%s", out)
+			return
+		}
 	}
 }
 

@@ -22,7 +22,6 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
-	"github.com/crossfade-project/crossfade/internal/ownca"
 )
 
 const root = "../.."
@@ -108,6 +107,15 @@ type volume struct {
 		SecretName  string `json:"secretName"`
 		DefaultMode int    `json:"defaultMode"`
 	} `json:"secret"`
+	Projected *struct {
+		DefaultMode int `json:"defaultMode"`
+		Sources     []struct {
+			Secret struct {
+				Name     string `json:"name"`
+				Optional bool   `json:"optional"`
+			} `json:"secret"`
+		} `json:"sources"`
+	} `json:"projected"`
 }
 
 type probe struct {
@@ -198,74 +206,6 @@ func run(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// mounted lays out what a pod mounts as the kubelet would, and returns the pod's
-// configuration, with every path where it is here.
-func mounted(t *testing.T, all []object, p pod) string {
-	t.Helper()
-	dir, made := t.TempDir(), filepath.Join(t.TempDir(), "made")
-	if err := ownca.Write(made, ownca.Config{APINames: []string{"127.0.0.1"}, Life: 100 * 24 * time.Hour, Now: time.Now()}); err != nil {
-		t.Fatal(err)
-	}
-	put := func(to string, b []byte) {
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, b, 0o440); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pem := func(name string) []byte {
-		b, err := os.ReadFile(filepath.Join(made, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	config := ""
-	c := p.Containers[0]
-	for _, m := range c.VolumeMounts {
-		if !m.ReadOnly {
-			t.Errorf("%s is mounted to be written to", m.MountPath)
-		}
-		i := slices.IndexFunc(p.Volumes, func(v volume) bool {
-			return v.Name == m.Name
-		})
-		if i < 0 {
-			t.Fatalf("there is no volume %s", m.Name)
-		}
-		at := filepath.Join(dir, m.MountPath)
-		switch v := p.Volumes[i]; {
-		case v.ConfigMap != nil:
-			data, ok := of(all, "ConfigMap")[v.ConfigMap.Name]
-			if !ok {
-				t.Fatalf("there is no ConfigMap %s", v.ConfigMap.Name)
-			}
-			for name, text := range data.Data {
-				if name == "crossfade.yaml" {
-					config = filepath.Join(at, name)
-				}
-				put(filepath.Join(at, name), []byte(strings.ReplaceAll(text, `"/etc/`, `"`+dir+`/etc/`)))
-			}
-		case v.Secret == nil:
-			t.Errorf("volume %s is neither a ConfigMap nor a Secret", m.Name)
-		case v.Secret.DefaultMode != 0o440:
-			t.Errorf("secret %s has mode %o, want 0440", v.Secret.SecretName, v.Secret.DefaultMode)
-		case m.Name == "tls":
-			put(filepath.Join(at, "tls.crt"), pem("api.pem"))
-			put(filepath.Join(at, "tls.key"), pem("api.key"))
-		case m.Name == "callers":
-			put(filepath.Join(at, "ca.crt"), pem("callers.pem"))
-		case m.Name == "nats":
-			put(filepath.Join(at, "tls.crt"), pem("client.pem"))
-			put(filepath.Join(at, "tls.key"), pem("client.key"))
-			put(filepath.Join(at, "ca.crt"), pem("ca.pem"))
-		case m.Name == "secrets":
-			put(filepath.Join(at, "webhook-portal"), []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
-		}
-	}
-	return config
-}
-
 // Every command line, configuration, port and probe is one that the program has.
 func TestManifests_FitTheProgram(t *testing.T) {
 	for _, folder := range folders() {
@@ -317,6 +257,9 @@ func TestManifests_FitTheProgram(t *testing.T) {
 				}
 				if limit := memory(t, c.Resources.Limits["memory"]); int64(cfg.MemoryLimit) > limit*85/100 || cfg.MemoryLimit == 0 {
 					t.Errorf("memory_limit is %d, want four fifths of the container's %d", cfg.MemoryLimit, limit)
+				}
+				if signs := cfg.Audit.Key != ""; signs != (args[0] == "serve") {
+					t.Errorf("it has the key of the audit log: %t, want that of the API alone", signs)
 				}
 				if cfg.NATS.Replicas != 3 || !strings.HasPrefix(cfg.NATS.URL, "tls://") {
 					t.Errorf("nats has %d replicas at %s, want 3 over TLS", cfg.NATS.Replicas, cfg.NATS.URL)
