@@ -145,7 +145,7 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 		return rollover.Rotation{}, nil, edge.Invalid(vs...)
 	}
 	if err := s.inTime(spec, 1, now); err != nil { // How many tasks there are is not known yet.
-		return rollover.Rotation{}, nil, err
+		return rollover.Rotation{}, nil, edge.Unmeet("rotation.spec.schedule.stage_deadline", err)
 	}
 	if err := endpointFilter(spec.EndpointFilter); err != nil {
 		return rollover.Rotation{}, nil, err
