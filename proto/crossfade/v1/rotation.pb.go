@@ -2729,7 +2729,7 @@ type ListRotationsRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// An AIP-160 filter over state, phase, kind and display_name, such as
+	// An AIP-160 filter over state, phase, kind, display_name and labels, such as
 	// `state = STATE_RUNNING AND display_name:"crm"`. `:` finds a part of a text,
 	// in any case. Absent: all.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
