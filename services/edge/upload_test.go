@@ -83,19 +83,6 @@ func TestUpload_ACallerWhoGoesAwayIsNoMistakeOfOurs(t *testing.T) {
 	}
 }
 
-// Its deadline is the caller's own.
-func TestUpload_EndsAtTheCallersDeadline(t *testing.T) {
-	h := serve(t, nil)
-	h.uploads.began, h.uploads.ended = make(chan struct{}, 1), make(chan error, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	h.beginUpload(ctx, t)
-	// Whether the server's clock or the client's word is first is not said.
-	if p := edge.ProblemOf(<-h.uploads.ended); p.Code != codes.DeadlineExceeded && p.Code != codes.Canceled {
-		t.Errorf("the upload ended with %s %s, want DEADLINE_EXCEEDED or CANCELLED", p.Code, p.Reason)
-	}
-}
-
 func TestUpload_AMessageThatIsTooLarge(t *testing.T) {
 	h := serve(t, nil)
 	h.uploads.began = make(chan struct{}, 1)
