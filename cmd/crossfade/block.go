@@ -59,12 +59,15 @@ shows it. Tasks that ended because of it stay ended.`,
 			return a.with(func(cl *client) error { return a.unblock(c.Context(), cl, args[0], out) })
 		},
 	})
-	return []*cobra.Command{block, unblock, {
+	var l listing
+	blocked := &cobra.Command{
 		Use: "blocked", Short: "List what is blocked, by whom, when and why",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.with(func(cl *client) error { return a.listBlocks(c.Context(), cl) })
+			return a.with(func(cl *client) error { return a.listBlocks(c.Context(), cl, l) })
 		},
-	}}
+	}
+	l.flags(blocked, "name, creator, reason and create_time", "name and create_time")
+	return []*cobra.Command{block, unblock, blocked}
 }
 
 // subject reads what is to be blocked: a file that is there, or a hash.
@@ -134,10 +137,10 @@ func (a *app) unblock(ctx context.Context, cl *client, name string, f blockFlags
 	return nil
 }
 
-func (a *app) listBlocks(ctx context.Context, cl *client) error {
+func (a *app) listBlocks(ctx context.Context, cl *client, l listing) error {
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
-		res, err := cl.certificates.ListBlocks(pctx, &crossfadev1.ListBlocksRequest{PageSize: 500, PageToken: token})
+		res, err := cl.certificates.ListBlocks(pctx, &crossfadev1.ListBlocksRequest{PageSize: 500, PageToken: token, Filter: l.filter, OrderBy: l.order})
 		cancel()
 		if err != nil {
 			return err

@@ -19,17 +19,21 @@ func (a *app) certificateCommand() *cobra.Command {
 			},
 		}
 	}
+	var l listing
+	list := &cobra.Command{
+		Use: "list", Short: "List the certificates that were added", Args: cobra.NoArgs,
+		Example: "  crossfade certificate list --filter 'not_after_time < \"2017-01-01T00:00:00Z\"' --order-by not_after_time",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.with(func(cl *client) error { return a.listCertificates(c.Context(), cl, l) })
+		},
+	}
+	l.flags(list, "subject, issuer, sha1_thumbprint, key_algorithm, not_before_time and not_after_time", "name, subject, not_before_time and not_after_time")
 	c := group("certificate", "Inspect, add and block certificates",
 		upload("inspect", "Say what a certificate file holds and whether it can be used", `Inspect reads a file (DER, PEM or PKCS#7) and says what the service finds in it.
 Nothing is stored. A file with a private key is refused before it is sent.`, "  crossfade certificate inspect new.p7b", true),
 		upload("add", "Add a certificate to the service", `Add stores a public certificate under its SHA-256. Adding it again changes
 nothing. A file with a private key is refused before it is sent.`, "  crossfade certificate add new.cer", false),
-		&cobra.Command{
-			Use: "list", Short: "List the certificates that were added",
-			RunE: func(c *cobra.Command, _ []string) error {
-				return a.with(func(cl *client) error { return a.listCertificates(c.Context(), cl) })
-			},
-		},
+		list,
 	)
 	c.AddCommand(a.blockCommands()...)
 	return c
@@ -72,10 +76,10 @@ func (a *app) showCertificate(c *crossfadev1.Certificate, findings []*crossfadev
 	}
 }
 
-func (a *app) listCertificates(ctx context.Context, cl *client) error {
+func (a *app) listCertificates(ctx context.Context, cl *client, l listing) error {
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
-		res, err := cl.certificates.ListCertificates(pctx, &crossfadev1.ListCertificatesRequest{PageToken: token})
+		res, err := cl.certificates.ListCertificates(pctx, &crossfadev1.ListCertificatesRequest{PageToken: token, Filter: l.filter, OrderBy: l.order})
 		cancel()
 		if err != nil {
 			return err

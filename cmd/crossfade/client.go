@@ -38,6 +38,7 @@ type client struct {
 	inventory    crossfadev1.InventoryServiceClient
 	certificates crossfadev1.CertificateServiceClient
 	targetSets   crossfadev1.TargetSetServiceClient
+	token        tokenFile // that calls are made with; without a path: none
 }
 
 // dial returns a client. Nothing is sent before the first call.
@@ -60,7 +61,7 @@ func (a *app) dial() (*client, error) {
 	return &client{
 		conn: conn, rotations: crossfadev1.NewRotationServiceClient(conn), desk: crossfadev1.NewDeskServiceClient(conn),
 		inventory: crossfadev1.NewInventoryServiceClient(conn), certificates: crossfadev1.NewCertificateServiceClient(conn),
-		targetSets: crossfadev1.NewTargetSetServiceClient(conn),
+		targetSets: crossfadev1.NewTargetSetServiceClient(conn), token: tokenFile{path: a.proof.tokenFile},
 	}, nil
 }
 

@@ -18,6 +18,7 @@ import (
 // deskFlags say which dead letters are meant.
 type deskFlags struct {
 	filter     string
+	order      string
 	superseded bool
 	group      bool
 	csv        bool
@@ -34,6 +35,9 @@ left out, unless --all.`,
   crossfade desk list --filter 'reason = REASON_NO_ACCESS AND tenant = "tenants/contoso"'
   crossfade desk list --csv > letters.csv`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if f.group && f.order != "" {
+				return usage("--order-by does not go with --group")
+			}
 			if (f.group || a.json) && f.csv {
 				return usage("--csv goes neither with --json nor with --group")
 			}
@@ -42,6 +46,7 @@ left out, unless --all.`,
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.filter, "filter", "", "AIP-160 `FILTER` over rotation, tenant, host, identity, kind, outcome, reason, detail, retriable and since")
+	fl.StringVar(&f.order, "order-by", "", "`FIELDS` to order by, each with desc behind it or not, of since, tenant and host")
 	fl.BoolVar(&f.superseded, "all", false, "also those whose target a newer rotation has rotated since")
 	fl.BoolVar(&f.group, "group", false, "count them by outcome and reason")
 	fl.BoolVar(&f.csv, "csv", false, "as a table for a spreadsheet")
@@ -97,7 +102,7 @@ func (c *client) eachLetter(ctx context.Context, f deskFlags, do func(*crossfade
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
 		res, err := c.desk.ListDeadLetters(pctx, &crossfadev1.ListDeadLettersRequest{
-			PageSize: 1000, PageToken: token, Filter: f.filter, IncludeSuperseded: f.superseded,
+			PageSize: 1000, PageToken: token, Filter: f.filter, OrderBy: f.order, IncludeSuperseded: f.superseded,
 		})
 		cancel()
 		if err != nil {

@@ -122,10 +122,10 @@ func checkText(k *crossfadev1.CheckStatus) string {
 }
 
 func (a *app) rotationDriftsCommand() *cobra.Command {
-	var filter string
+	var l listing
 	c := a.verb("drifts", "List what checks found to be other than a rotation left it", `  crossfade rotation drifts 0198… --filter 'kind = KIND_NEW_MISSING'
   crossfade rotation drifts - --json`, func(ctx context.Context, cl *client, name string) error {
-		return cl.eachDrift(ctx, name, filter, func(d *crossfadev1.Drift) {
+		return cl.eachDrift(ctx, name, l, func(d *crossfadev1.Drift) {
 			if a.json {
 				a.message("drift", d)
 				return
@@ -134,15 +134,15 @@ func (a *app) rotationDriftsCommand() *cobra.Command {
 		})
 	})
 	c.Long = "Drifts lists what the last check of a rotation found; with - instead of a name, of all\nrotations."
-	c.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over kind, tenant, host and identity")
+	l.flags(c, "kind, tenant, host and identity", "tenant, host and kind")
 	return c
 }
 
 // eachDrift calls do for every drift that matches.
-func (c *client) eachDrift(ctx context.Context, parent, filter string, do func(*crossfadev1.Drift)) error {
+func (c *client) eachDrift(ctx context.Context, parent string, l listing, do func(*crossfadev1.Drift)) error {
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
-		res, err := c.rotations.ListDrifts(pctx, &crossfadev1.ListDriftsRequest{Parent: parent, PageSize: 1000, PageToken: token, Filter: filter})
+		res, err := c.rotations.ListDrifts(pctx, &crossfadev1.ListDriftsRequest{Parent: parent, PageSize: 1000, PageToken: token, Filter: l.filter, OrderBy: l.order})
 		cancel()
 		if err != nil {
 			return err

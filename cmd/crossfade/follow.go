@@ -5,12 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"github.com/crossfade-project/crossfade/internal/rollover"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -37,48 +32,20 @@ type watching struct {
 	until func(*crossfadev1.Rotation) bool
 }
 
-// maxCuts is how often in a row a watch is taken up again without hearing
-// anything. With the back-off of [rollover.Backoff] that is about ten minutes.
-const maxCuts = 15
-
 // follow watches a rotation and shows it, and takes the watch up again from the
 // last cursor when it is cut off. It returns the rotation as last told.
 func (c *client) follow(ctx context.Context, w watching, v view) (*crossfadev1.Rotation, error) {
 	defer v.close()
 	var last *crossfadev1.Rotation
-	for cuts := 1; ; cuts++ {
+	for r := c.retries(w.name); ; {
 		heard, err := c.listen(ctx, &w, v, &last)
-		switch {
-		case errors.Is(err, errEnough), err == nil && last != nil && ended(last):
+		if errors.Is(err, errEnough) || err == nil && last != nil && ended(last) {
 			return last, nil
-		case err == nil:
-			// The service ended the watch without an end of the rotation.
-		case ctx.Err() != nil:
-			return last, errStopped
-		case !worthRetrying(err):
+		}
+		// Without an error the service ended the watch without an end of the rotation.
+		if err := r.next(ctx, heard, err); err != nil {
 			return last, err
 		}
-		if heard {
-			cuts = 1
-		}
-		if cuts >= maxCuts {
-			return last, fmt.Errorf("watching %s: cut off %d times in a row: %w", w.name, cuts, err)
-		}
-		select {
-		case <-ctx.Done():
-			return last, errStopped
-		case <-time.After(rollover.Backoff(cuts, 0.5)):
-		}
-	}
-}
-
-// worthRetrying reports whether a broken watch can be taken up again.
-func worthRetrying(err error) bool {
-	switch status.Code(err) {
-	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted, codes.Internal, codes.DeadlineExceeded:
-		return true
-	default:
-		return false
 	}
 }
 

@@ -240,7 +240,7 @@ func (n *node) rotates(ctx context.Context, tenant string) (string, error) {
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
 func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	c := edge.Config{Audit: n.audit, Traces: n.provider, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
-	c.Quota = edge.Quota{CallsPerSecond: n.c.limits.CallsPerSecond, Watches: n.c.limits.Watches}
+	c.Quota = edge.Quota{CallsPerSecond: n.c.limits.CallsPerSecond, Watches: n.c.limits.Watches, Uploads: n.c.limits.Uploads}
 	if n.c.tls != nil {
 		c.TLS = n.c.tls.Config()
 	}

@@ -11,11 +11,11 @@ import (
 
 // eachTask calls f for every task of a rotation that the filter lets through,
 // page by page.
-func (c *client) eachTask(ctx context.Context, rotation, filter string, f func(*crossfadev1.RotationTask)) error {
+func (c *client) eachTask(ctx context.Context, rotation string, l listing, f func(*crossfadev1.RotationTask)) error {
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
 		res, err := c.rotations.ListRotationTasks(pctx, &crossfadev1.ListRotationTasksRequest{
-			Parent: rotation, PageSize: 1000, PageToken: token, Filter: filter,
+			Parent: rotation, PageSize: 1000, PageToken: token, Filter: l.filter, OrderBy: l.order,
 		})
 		cancel()
 		if err != nil {
@@ -34,7 +34,7 @@ func (c *client) eachTask(ctx context.Context, rotation, filter string, f func(*
 // removed later, who must be asked, what is skipped and why, and the digest.
 func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation) error {
 	if a.json {
-		if err := cl.eachTask(ctx, r.GetName(), "", func(k *crossfadev1.RotationTask) { a.message("task", k) }); err != nil {
+		if err := cl.eachTask(ctx, r.GetName(), listing{}, func(k *crossfadev1.RotationTask) { a.message("task", k) }); err != nil {
 			return err
 		}
 		a.message("rotation", r)
@@ -42,7 +42,7 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	}
 	var add, present, asked, skipped, failed []*crossfadev1.RotationTask
 	retire := map[string]int{}
-	err := cl.eachTask(ctx, r.GetName(), "", func(k *crossfadev1.RotationTask) {
+	err := cl.eachTask(ctx, r.GetName(), listing{}, func(k *crossfadev1.RotationTask) {
 		for _, c := range k.GetWillRetire() {
 			retire[c.GetSha1Thumbprint()+"  "+c.GetSubject()]++
 		}

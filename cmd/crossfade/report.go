@@ -53,7 +53,7 @@ func (c *client) report(ctx context.Context, name string) (*report, error) {
 		return nil, err
 	}
 	rep := &report{rotation: r, byTenant: map[string][]*crossfadev1.RotationTask{}}
-	err = c.eachTask(ctx, name, "", func(k *crossfadev1.RotationTask) {
+	err = c.eachTask(ctx, name, listing{}, func(k *crossfadev1.RotationTask) {
 		rep.tasks = append(rep.tasks, k)
 		for _, t := range tenantsOf(k) {
 			rep.byTenant[t] = append(rep.byTenant[t], k)

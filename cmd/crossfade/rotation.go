@@ -45,32 +45,28 @@ func (a *app) verb(use, short, example string, do func(ctx context.Context, cl *
 }
 
 func (a *app) rotationListCommand() *cobra.Command {
-	var filter string
+	var l listing
 	c := &cobra.Command{
 		Use: "list", Short: "List rotations, newest first",
-		Example: "  crossfade rotation list --filter 'state = STATE_RUNNING'",
+		Example: "  crossfade rotation list --filter 'state = STATE_RUNNING AND labels.team = \"crm\"'",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.with(func(cl *client) error { return a.listRotations(c.Context(), cl, filter) })
+			return a.with(func(cl *client) error { return a.listRotations(c.Context(), cl, l) })
 		},
 	}
-	c.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over state and display_name")
+	l.flags(c, rotationFilter, "create_time, update_time and display_name")
 	return c
 }
 
-func (a *app) listRotations(ctx context.Context, cl *client, filter string) error {
+func (a *app) listRotations(ctx context.Context, cl *client, l listing) error {
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
-		res, err := cl.rotations.ListRotations(pctx, &crossfadev1.ListRotationsRequest{PageSize: 500, PageToken: token, Filter: filter})
+		res, err := cl.rotations.ListRotations(pctx, &crossfadev1.ListRotationsRequest{PageSize: 500, PageToken: token, Filter: l.filter, OrderBy: l.order})
 		cancel()
 		if err != nil {
 			return err
 		}
 		for _, r := range res.GetRotations() {
-			if a.json {
-				a.message("rotation", r)
-				continue
-			}
-			fmt.Fprintf(a.out, "%s  %s  %-18s %s %s\n", r.GetName(), instant(r.GetCreateTime()), stateText(r), r.GetDisplayName(), countsText(r.GetCounts()))
+			a.rotationLine(r)
 		}
 		if token = res.GetNextPageToken(); token == "" {
 			return nil
@@ -157,10 +153,10 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 }
 
 func (a *app) rotationTasksCommand() *cobra.Command {
-	var filter string
+	var l listing
 	c := a.verb("tasks", "List the tasks of a rotation", "  crossfade rotation tasks 0198… --filter 'outcome = OUTCOME_HANDED_OVER AND tenant = \"tenants/contoso\"'",
 		func(ctx context.Context, cl *client, name string) error {
-			return cl.eachTask(ctx, name, filter, func(k *crossfadev1.RotationTask) {
+			return cl.eachTask(ctx, name, l, func(k *crossfadev1.RotationTask) {
 				if a.json {
 					a.message("task", k)
 					return
@@ -171,21 +167,44 @@ func (a *app) rotationTasksCommand() *cobra.Command {
 				}
 			})
 		})
-	c.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over outcome, phase, reason, tenant and host")
+	l.flags(c, "outcome, phase, reason, tenant, host and identity", "name, update_time, tenant and host")
 	return c
 }
 
 func (a *app) rotationWatchCommand() *cobra.Command {
-	var cursor string
-	var plain bool
-	c := a.verb("watch", "Show the progress of a rotation until it ends", `  crossfade rotation watch 0198…
-  crossfade rotation watch 0198… --json --cursor eyJlIjoi…`, func(ctx context.Context, cl *client, name string) error {
+	var cursor, filter string
+	var plain, all, withEnded bool
+	c := a.verb("watch", "Show the progress of a rotation until it ends, or of all", `  crossfade rotation watch 0198…
+  crossfade rotation watch 0198… --json --cursor eyJlIjoi…
+  crossfade rotation watch --all --filter 'state = STATE_RUNNING'`, func(ctx context.Context, cl *client, name string) error {
 		last, err := cl.follow(ctx, watching{name: name, cursor: cursor}, a.newView(plain))
 		if err != nil {
 			return err
 		}
 		return verdictOf(last)
 	})
+	one := c.RunE
+	c.Use = "watch NAME | --all"
+	c.Args = func(c *cobra.Command, args []string) error {
+		if all {
+			return cobra.NoArgs(c, args)
+		}
+		return cobra.ExactArgs(1)(c, args)
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		switch {
+		case all && (cursor != "" || plain):
+			return usage("--all: a watch of many rotations has no --cursor, and its lines are --plain anyway")
+		case !all && (filter != "" || withEnded):
+			return usage("--filter and --ended say which rotations --all shows; add it, or leave them out")
+		case all:
+			return a.with(func(cl *client) error { return a.watchAll(c.Context(), cl, filter, withEnded) })
+		}
+		return one(c, args)
+	}
+	c.Flags().BoolVar(&all, "all", false, "show how all rotations stand, each when it changes, until it is stopped")
+	c.Flags().StringVar(&filter, "filter", "", "with --all: AIP-160 `FILTER` over "+rotationFilter)
+	c.Flags().BoolVar(&withEnded, "ended", false, "with --all: those too that have ended before")
 	c.Flags().StringVar(&cursor, "cursor", "", "go on from a `CURSOR` that an earlier watch printed")
 	c.Flags().BoolVar(&plain, "plain", false, "plain lines on a terminal too")
 	return c

@@ -58,12 +58,14 @@ same --request-id goes on.`,
 	create.Flags().StringVar(&display, "display-name", "", "why it exists, for people")
 	create.Flags().StringVar(&requestID, "request-id", "", "`UUID` of this request; the same one again goes on where it was cut off (default a new one)")
 	_ = create.MarkFlagRequired("file") // The flag exists: it was made above.
+	var l listing
 	list := &cobra.Command{
 		Use: "list", Short: "List the target sets",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.with(func(cl *client) error { return a.listTargets(c.Context(), cl) })
+			return a.with(func(cl *client) error { return a.listTargets(c.Context(), cl, l) })
 		},
 	}
+	l.flags(list, "display_name, creator, state and create_time", "name, display_name and create_time")
 	show := &cobra.Command{
 		Use: "show NAME", Short: "Show one target set", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -237,10 +239,10 @@ func (a *app) createTargets(ctx context.Context, cl *client, req *crossfadev1.Cr
 	return nil
 }
 
-func (a *app) listTargets(ctx context.Context, cl *client) error {
+func (a *app) listTargets(ctx context.Context, cl *client, l listing) error {
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)
-		res, err := cl.targetSets.ListTargetSets(pctx, &crossfadev1.ListTargetSetsRequest{PageSize: 500, PageToken: token})
+		res, err := cl.targetSets.ListTargetSets(pctx, &crossfadev1.ListTargetSetsRequest{PageSize: 500, PageToken: token, Filter: l.filter, OrderBy: l.order})
 		cancel()
 		if err != nil {
 			return err

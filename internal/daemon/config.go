@@ -271,7 +271,7 @@ func Default() Config {
 		// A year's audit, and a month more to begin it.
 		Retention: Retention{For: 400 * 24 * time.Hour, Max: 10_000},
 		Secrets:   Secrets{EnvPrefix: "CROSSFADE_SECRET_", CacheFor: secrets.DefaultCacheFor},
-		Limits:    Limits{CallsPerSecond: 200, Watches: 64, Rotations: 100},
+		Limits:    Limits{CallsPerSecond: 200, Watches: 64, Uploads: 8, Rotations: 100},
 		Traces:    Traces{Ratio: 0.01},
 		Log:       Log{Format: "text", Level: "info"},
 	}

@@ -100,7 +100,7 @@ webhooks:
     url: https://portal.example/
 clock: clock.json
 memory_limit: 700MiB
-limits: {calls_per_second: 7.5, watches: 8, rotations: 9}
+limits: {calls_per_second: 7.5, watches: 8, uploads: 3, rotations: 9}
 traces: {endpoint: "https://collector.example:4318", ca: otel.pem, authorization: "env:OUR_OTEL", ratio: 0.5}
 log: {format: json, level: warn}
 `
@@ -151,7 +151,7 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 		}},
 		Entra: daemon.Entra{Authority: "https://login.example/", DisableInstanceDiscovery: true},
 		Clock: in("clock.json"), MemoryLimit: 700 << 20,
-		Limits: daemon.Limits{CallsPerSecond: 7.5, Watches: 8, Rotations: 9},
+		Limits: daemon.Limits{CallsPerSecond: 7.5, Watches: 8, Uploads: 3, Rotations: 9},
 		Traces: daemon.Traces{Endpoint: "https://collector.example:4318", CA: in("otel.pem"), Authorization: "env:OUR_OTEL", Ratio: 0.5},
 		Log:    daemon.Log{Format: "json", Level: "warn"},
 	}

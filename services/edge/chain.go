@@ -177,19 +177,10 @@ func validateUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc
 	return h(ctx, req)
 }
 
-func validateStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
-	return h(srv, &checking{ss})
-}
-
-// checking is a stream whose requests are checked as they come in.
-type checking struct{ grpc.ServerStream }
-
-// RecvMsg receives the next request and checks it.
-func (s *checking) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
+func validateStream(idle time.Duration) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+		return h(srv, &checking{ss, idle})
 	}
-	return check(m)
 }
 
 func check(m any) error {

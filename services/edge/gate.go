@@ -23,12 +23,14 @@ var (
 
 // gate lets streams in, up to a number, and ends them: all at once when the
 // server stops, each at its age. Without it a graceful stop would wait for every
-// watch.
+// watch. Uploads may be finished while the server stops, up to half of its time.
 type gate struct {
 	age     time.Duration
 	watches chan struct{}   // a slot for each open watch
 	ctx     context.Context //nolint:containedctx // Its end is the signal that all streams wait for.
 	drain   context.CancelFunc
+	late    context.Context //nolint:containedctx // Its end is the signal for uploads, which may be finished until then.
+	cut     context.CancelFunc
 	ended   *prometheus.CounterVec // watches, by why
 }
 
@@ -60,6 +62,7 @@ func newGate(c Config) *gate {
 		)
 	}
 	g.ctx, g.drain = context.WithCancel(context.Background())
+	g.late, g.cut = context.WithCancel(context.Background())
 	return g
 }
 
@@ -73,10 +76,14 @@ func (g *gate) unary(ctx context.Context, req any, i *grpc.UnaryServerInfo, h gr
 }
 
 func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h grpc.StreamHandler) error {
-	if i.IsClientStream && !i.IsServerStream {
-		return h(srv, ss) // What is being sent may be finished.
+	stops, watch := g.ctx, !quiet(i.FullMethod)
+	if upload(i) {
+		if g.ctx.Err() != nil {
+			return Draining()
+		}
+		stops, watch = g.late, false
 	}
-	if !quiet(i.FullMethod) {
+	if watch {
 		select {
 		case g.watches <- struct{}{}:
 			defer func() { <-g.watches }()
@@ -87,12 +94,12 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h
 	}
 	ctx, cancel := context.WithCancelCause(ss.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(g.ctx, func() { cancel(errDrained) })()
+	defer context.AfterFunc(stops, func() { cancel(errDrained) })()
 	aged := time.AfterFunc(g.age, func() { cancel(errAged) })
 	defer aged.Stop()
 
 	err := h(srv, &withContext{ss, ctx})
-	if !quiet(i.FullMethod) {
+	if watch {
 		g.ended.WithLabelValues(why(err, context.Cause(ctx))).Inc()
 	}
 	switch cause := context.Cause(ctx); {
@@ -101,14 +108,21 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h
 	case errors.Is(cause, errDrained):
 		return Draining()
 	case errors.Is(cause, errAged):
-		return &Problem{
+		p := &Problem{
 			Code: codes.Unavailable, Reason: pb.ErrorReason_ERROR_REASON_STREAM_TOO_OLD,
 			Message: "the watch has reached its age; watch again from the last cursor", Retry: 100 * time.Millisecond,
 		}
+		if upload(i) {
+			p.Message = "the upload has reached its age; send it again, an import with the same request_id"
+		}
+		return p
 	default:
 		return err
 	}
 }
+
+// upload reports whether a method takes a stream in and answers once.
+func upload(i *grpc.StreamServerInfo) bool { return i.IsClientStream && !i.IsServerStream }
 
 // why says why a watch ended with err, whose context ended for cause.
 func why(err, cause error) string {

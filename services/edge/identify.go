@@ -208,21 +208,19 @@ func (g *guard) again(ctx context.Context, end context.CancelCauseFunc) {
 	was := c.held.Reach(c.scope).Key()
 	tick := time.NewTicker(g.id.AgainEvery)
 	defer tick.Stop()
-	var ends <-chan time.Time
-	if left := c.subject.Expires.Sub(g.id.Now()); !c.subject.Expires.IsZero() && left < g.id.AgainEvery {
-		t := time.NewTimer(left)
-		defer t.Stop()
-		ends = t.C
-	}
+	ends := time.NewTimer(c.subject.Expires.Sub(g.id.Now()))
+	defer ends.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ends:
+		case <-ends.C:
+			// The machine's clock may have been set back since: then there is time left.
+			ends.Reset(max(c.subject.Expires.Sub(g.id.Now()), time.Millisecond))
 		case <-tick.C:
 		}
 		if !g.id.Now().Before(c.subject.Expires) {
-			end(unproven("the proof of who you are has ended; watch again from the last cursor with a new one", nil))
+			end(unproven("the proof of who you are has ended; come again with a new one, to a watch with its last cursor", nil))
 			return
 		}
 		if c.subject.By == identity.ByCertificate {

@@ -2,8 +2,12 @@ package edge_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -155,6 +159,72 @@ func TestIdentify_AWatchEndsWithItsRight(t *testing.T) {
 			checkInfo(t, err, tt.code, tt.reason)
 		})
 	}
+}
+
+// A token that outlives one look at it and not the next ends its watch when it ends, and
+// not at that next look.
+func TestIdentify_AWatchEndsWhenItsTokenDoes(t *testing.T) {
+	t.Parallel()
+	b := &table{}
+	b.set(t, viewer)
+	const look = 3 * time.Second
+	begun := time.Now()
+	h := serve(t, func(c *edge.Config) {
+		c.Identity = &edge.Identity{Tokens: tokens{until: begun.Add(look + 200*time.Millisecond)}, Rights: b.now.Load, Now: time.Now, AgainEvery: look}
+	})
+	h.room.watch = func(s grpc.ServerStreamingServer[pb.WatchRotationResponse]) error {
+		<-s.Context().Done()
+		return context.Cause(s.Context())
+	}
+	s, err := h.client.WatchRotation(as(t, "jane"), &pb.WatchRotationRequest{Name: getRequest().GetName()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Recv()
+	checkInfo(t, err, codes.Unauthenticated, "UNAUTHENTICATED")
+	if took := time.Since(begun); took >= 2*look {
+		t.Errorf("the watch ended after %s, and its token after %s", took, look+200*time.Millisecond)
+	}
+}
+
+// crl is a list of revoked certificates that has none, or all.
+type crl struct{ all atomic.Bool }
+
+func (c *crl) Revoked([]*x509.Certificate, time.Time) error {
+	if c.all.Load() {
+		return fmt.Errorf("the client certificate was revoked: %w", identity.ErrInvalid)
+	}
+	return nil
+}
+
+func TestIdentify_AWatchEndsWhenItsCertificateIsRevoked(t *testing.T) {
+	b, revoked := &table{}, &crl{}
+	b.set(t, "grants:\n  - {subjects: [\"cert:jane\"], role: viewer}\n")
+	h := serve(t, func(c *edge.Config) {
+		c.Identity = &edge.Identity{Revoked: revoked, Rights: b.now.Load, Now: time.Now, AgainEvery: 20 * time.Millisecond}
+	})
+	cert := &x509.Certificate{Subject: pkix.Name{CommonName: "jane"}, NotAfter: time.Now().Add(time.Hour)}
+	conn, err := h.server.Dial(edge.Origin{
+		Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, TLS: &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{cert}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	begun := make(chan struct{})
+	h.room.watch = func(s grpc.ServerStreamingServer[pb.WatchRotationResponse]) error {
+		close(begun)
+		<-s.Context().Done()
+		return context.Cause(s.Context())
+	}
+	s, err := pb.NewRotationServiceClient(conn).WatchRotation(t.Context(), &pb.WatchRotationRequest{Name: getRequest().GetName()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	revoked.all.Store(true)
+	_, err = s.Recv()
+	checkInfo(t, err, codes.Unauthenticated, "UNAUTHENTICATED")
 }
 
 // A watch whose right stays goes on, and ends as its handler says.

@@ -73,12 +73,16 @@ func Missing(name string, cause error) *Problem {
 }
 
 // Reused returns the problem that a request id was used for another request,
-// which made or changed the named resource.
+// which made or changed the named resource. Without a name it is one that the caller is
+// not told of.
 func Reused(name string) *Problem {
-	return &Problem{
-		Code: codes.AlreadyExists, Reason: pb.ErrorReason_ERROR_REASON_REQUEST_ID_REUSED,
-		Message: "request_id was used for another request", Details: []protoadapt.MessageV1{resource(name, "what the other request was for")},
+	p := &Problem{
+		Code: codes.AlreadyExists, Reason: pb.ErrorReason_ERROR_REASON_REQUEST_ID_REUSED, Message: "request_id was used for another request",
 	}
+	if name != "" {
+		p.Details = []protoadapt.MessageV1{resource(name, "what the other request was for")}
+	}
+	return p
 }
 
 // Stale returns the problem that the etag sent is not the current one.

@@ -27,6 +27,9 @@ type Quota struct {
 	// Watches is how many streams of answers a caller may have open; 0: as many as the
 	// server takes.
 	Watches int
+	// Uploads is how many streams of requests a caller may have open; 0: as many as
+	// they like.
+	Uploads int
 }
 
 // maxQuotas bounds of how many callers it is remembered how much they called, at some
@@ -38,8 +41,14 @@ type quotas struct {
 	q    Quota
 	rate *lru.Cache[string, *rate.Limiter]
 
-	mu      sync.Mutex
-	watches map[string]int // of those that have any open
+	mu   sync.Mutex
+	open map[holding]int // of those that have any open
+}
+
+// holding is one sort of streams of one caller.
+type holding struct {
+	who    string
+	upload bool
 }
 
 func newQuotas(q Quota) *quotas {
@@ -47,7 +56,7 @@ func newQuotas(q Quota) *quotas {
 	if err != nil {
 		panic(err) // Only for a size below 1.
 	}
-	return &quotas{q: q, rate: c, watches: map[string]int{}}
+	return &quotas{q: q, rate: c, open: map[holding]int{}}
 }
 
 // who names whose quota a call takes from.
@@ -92,24 +101,29 @@ func roundUp(d time.Duration) time.Duration {
 	return max(10*time.Millisecond, d.Round(time.Millisecond)+time.Millisecond)
 }
 
-// watch takes one stream from the caller's quota and returns what gives it back.
-func (s *quotas) watch(ctx context.Context) (func(), error) {
-	if s.q.Watches <= 0 {
+// hold takes one stream from the caller's quota and returns what gives it back.
+func (s *quotas) hold(ctx context.Context, upload bool) (func(), error) {
+	most := s.q.Watches
+	reason, of, what := pb.ErrorReason_ERROR_REASON_TOO_MANY_WATCHES, "watches", "you may have %d watches open here; end one, or watch many rotations with one"
+	if upload {
+		most = s.q.Uploads
+		reason, of, what = pb.ErrorReason_ERROR_REASON_TOO_MANY_UPLOADS, "uploads", "you may have %d uploads under way here; finish one"
+	}
+	if most <= 0 {
 		return func() {}, nil
 	}
-	name := who(ctx)
+	h := holding{who(ctx), upload}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watches[name] >= s.q.Watches {
-		return nil, Exhausted(pb.ErrorReason_ERROR_REASON_TOO_MANY_WATCHES, "watches",
-			fmt.Sprintf("you may have %d watches open here; end one, or watch several rotations at once", s.q.Watches), 5*time.Second)
+	if s.open[h] >= most {
+		return nil, Exhausted(reason, of, fmt.Sprintf(what, most), 5*time.Second)
 	}
-	s.watches[name]++
+	s.open[h]++
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.watches[name]--; s.watches[name] <= 0 {
-			delete(s.watches, name)
+		if s.open[h]--; s.open[h] <= 0 {
+			delete(s.open, h)
 		}
 	}, nil
 }
@@ -130,13 +144,11 @@ func (s *quotas) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo,
 	if err := s.call(ss.Context()); err != nil {
 		return err
 	}
-	if i.IsServerStream {
-		giveBack, err := s.watch(ss.Context())
-		if err != nil {
-			return err
-		}
-		defer giveBack()
+	giveBack, err := s.hold(ss.Context(), upload(i))
+	if err != nil {
+		return err
 	}
+	defer giveBack()
 	return h(srv, ss)
 }
 

@@ -22,63 +22,153 @@ type RequestBucket interface {
 	Get(ctx context.Context, key string) ([]byte, uint64, error)
 	// Create stores a value that is not there, or returns [rollover.ErrExists].
 	Create(ctx context.Context, key string, value []byte) (uint64, error)
+	// Update stores a value over the one of that revision, or returns
+	// [rollover.ErrConflict].
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 }
 
 // requestVersion is written into every record of a request.
 const requestVersion = 1
 
-// requestRecord is what a request id was used for.
-type requestRecord struct {
-	V        int    `json:"v"`
-	Method   string `json:"method"`
-	Hash     string `json:"hash"`               // SHA-256 of the request without its id
+// Request is what a request id was used for. It is stored before anything is done, so
+// that a repeat, at any server, goes on with what the first began; Done is added after.
+type Request struct {
+	V      int    `json:"v"`
+	Method string `json:"method"`
+	Hash   string `json:"hash"` // SHA-256 of the request without its id
+	// By is who called. An id is its caller's: another who sends it is told no more than
+	// that it is taken. Records of builds that did not store it have none, and are
+	// anybody's as they were.
+	By       string `json:"by,omitempty"`
 	Resource string `json:"resource,omitempty"` // the name of what it makes or changes
 	Rotation string `json:"rotation,omitempty"` // id; RotationService writes it in place of Resource
+	Done     bool   `json:"done,omitempty"`
+
+	// Key is the request id in lower case; empty: the caller gave none.
+	Key string `json:"-"`
+	// Repeat is whether it was there before this call.
+	Repeat bool `json:"-"`
+
+	rev uint64
 }
 
-// Claim notes that the request id of m, if it has one, is used for m, which makes or
-// changes the named resource. It reports whether that was noted before, so that m is
-// a repeat. An id that was used for another request is a [Problem].
-//
-// A repeat may come although the first call was cut off before it did anything: the
-// resource itself must tell what was done.
-func Claim(ctx context.Context, b RequestBucket, m proto.Message, resource string) (repeat bool, err error) {
-	id := ""
+// RequestOfCaller returns the request that a method is called with: whose it is, what is
+// asked for and by which id. What it makes or changes is left to be filled in.
+func RequestOfCaller(ctx context.Context, method string, m proto.Message) (Request, error) {
+	q := Request{V: requestVersion, Method: method, By: Caller(ctx)}
 	if r, ok := m.(interface{ GetRequestId() string }); ok {
-		id = strings.ToLower(r.GetRequestId())
+		q.Key = strings.ToLower(r.GetRequestId())
 	}
-	if id == "" {
-		return false, nil
+	var err error
+	q.Hash, err = hashWithoutID(m)
+	return q, err
+}
+
+// Begin stores what a request id is used for, or finds what it was used for. The same
+// id with another request, or of another caller, is a [Problem]. Without an id it does
+// nothing.
+//
+// A repeat may come although the first call was cut off before it did anything: Done, or
+// the resource itself, tells what was done.
+func (q Request) Begin(ctx context.Context, b RequestBucket) (Request, error) {
+	if q.Key == "" {
+		return q, nil
 	}
-	want := requestRecord{V: requestVersion, Method: string(m.ProtoReflect().Descriptor().Name()), Resource: resource}
-	if want.Hash, err = hashWithoutID(m); err != nil {
+	value, err := json.Marshal(q)
+	if err != nil {
+		return q, fmt.Errorf("encoding request record: %w", err)
+	}
+	q.rev, err = b.Create(ctx, q.Key, value)
+	switch {
+	case err == nil:
+		return q, nil
+	case !errors.Is(err, rollover.ErrExists):
+		return q, fmt.Errorf("noting a request: %w", err)
+	}
+	return q.Recall(ctx, b)
+}
+
+// Recall finds what the request id was used for, or returns [rollover.ErrNotFound]. The
+// same id with another request, or of another caller, is a [Problem].
+func (q Request) Recall(ctx context.Context, b RequestBucket) (Request, error) {
+	value, rev, err := b.Get(ctx, q.Key)
+	if err != nil {
+		return q, fmt.Errorf("reading request record: %w", err)
+	}
+	got := Request{Key: q.Key, Repeat: true, rev: rev}
+	if err := json.Unmarshal(value, &got); err != nil {
+		return q, fmt.Errorf("decoding request record: %w", err)
+	}
+	if got.V != requestVersion {
+		return q, fmt.Errorf("decoding request record: version %d is not known", got.V)
+	}
+	return got, got.fits(q)
+}
+
+// fits returns a problem if got was another request than want. What it was for is told
+// its caller alone: of a record that does not say whose it is, nobody.
+func (got Request) fits(want Request) error {
+	theirs := got.By == want.By
+	other := got.Method != want.Method || got.Hash != want.Hash || got.Resource != want.Resource
+	switch {
+	case got.By != "" && !theirs, other && !theirs:
+		return Reused("")
+	case other && got.Resource == "":
+		return Reused(RotationName(got.Rotation))
+	case other:
+		return Reused(got.Resource)
+	}
+	return nil
+}
+
+// Finish notes that the request was done. Where that is lost, a repeat has to find out
+// from the resource itself, so an error changes nothing and is for the log.
+func (q Request) Finish(ctx context.Context, b RequestBucket) error {
+	if q.Key == "" || q.Done {
+		return nil
+	}
+	q.Done = true
+	value, err := json.Marshal(q)
+	if err == nil {
+		_, err = b.Update(ctx, q.Key, value, q.rev)
+	}
+	if err != nil {
+		return fmt.Errorf("noting that a request was done: %w", err)
+	}
+	return nil
+}
+
+// Claim is Begin for m, whose method is its own name and which makes or changes the named
+// resource. It reports whether that was noted before, so that m is a repeat.
+func Claim(ctx context.Context, b RequestBucket, m proto.Message, resource string) (repeat bool, err error) {
+	q, err := claim(ctx, b, m, resource)
+	return q.Repeat, err
+}
+
+func claim(ctx context.Context, b RequestBucket, m proto.Message, resource string) (Request, error) {
+	q, err := RequestOfCaller(ctx, string(m.ProtoReflect().Descriptor().Name()), m)
+	if err != nil {
+		return q, err
+	}
+	q.Resource = resource
+	return q.Begin(ctx, b)
+}
+
+// Once is [Claim] for what may be gone again, though it was made: it makes it, unless an
+// earlier call with the id did. It reports whether this call is such a repeat.
+func Once(ctx context.Context, b RequestBucket, m proto.Message, resource string, make func() error) (repeat bool, err error) {
+	q, err := claim(ctx, b, m, resource)
+	if err != nil || q.Done {
+		return q.Done, err
+	}
+	if err := make(); err != nil {
 		return false, err
 	}
-	value, err := json.Marshal(want)
-	if err != nil {
-		return false, fmt.Errorf("encoding request record: %w", err)
+	// Were it not noted, a repeat after a removal would make it again.
+	if err := q.Finish(ctx, b); !errors.Is(err, rollover.ErrConflict) {
+		return false, err
 	}
-	switch _, err := b.Create(ctx, id, value); {
-	case err == nil:
-		return false, nil
-	case !errors.Is(err, rollover.ErrExists):
-		return false, fmt.Errorf("noting a request: %w", err)
-	}
-	value, _, err = b.Get(ctx, id)
-	if err != nil {
-		return false, fmt.Errorf("reading request record: %w", err)
-	}
-	var got requestRecord
-	if err := json.Unmarshal(value, &got); err != nil {
-		return false, fmt.Errorf("decoding request record: %w", err)
-	}
-	if got != want {
-		if got.Resource == "" {
-			got.Resource = RotationName(got.Rotation)
-		}
-		return false, Reused(got.Resource)
-	}
-	return true, nil
+	return false, nil // A repeat at the same time has noted it.
 }
 
 // hashWithoutID names what is asked for: SHA-256 over the request without its id.

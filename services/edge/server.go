@@ -59,12 +59,16 @@ type Config struct {
 	MaxStreamAge time.Duration
 	// Quota is what one caller may take of this server. Default: whatever there is.
 	Quota Quota
+	// UploadIdle ends a stream whose next request does not come for so long. Default
+	// 1 min.
+	UploadIdle time.Duration
 	// MaxWatches bounds the streams that are open at once, at 16 KB each.
 	// Default 4096.
 	MaxWatches int
 	// StopTimeout is how long calls in hand may take when the server stops, and then
-	// once more to take notice that they are cut off. Default 2 s: a process has ten
-	// for all that it does.
+	// once more to take notice that they are cut off. Uploads have half of it, so that
+	// their callers can still be told. Default 2 s: a process has ten for all that it
+	// does.
 	StopTimeout time.Duration
 }
 
@@ -74,7 +78,7 @@ func (c Config) withDefaults() Config {
 		value time.Duration
 	}{
 		{&c.HealthEvery, 3 * time.Second}, {&c.UnaryTimeout, 30 * time.Second}, {&c.MaxAge, 30 * time.Minute},
-		{&c.MaxStreamAge, time.Hour}, {&c.StopTimeout, 2 * time.Second},
+		{&c.MaxStreamAge, time.Hour}, {&c.UploadIdle, uploadIdle}, {&c.StopTimeout, 2 * time.Second},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
@@ -135,7 +139,7 @@ func NewServer(c Config) *Server {
 			nameStream, callingStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, t.outerStream, g.stream, q.stream, t.innerStream, validateStream,
+			tellStream, s.gate.stream, t.outerStream, g.stream, q.stream, t.innerStream, validateStream(c.UploadIdle),
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.
@@ -196,6 +200,8 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 func (s *Server) stop() bool {
 	s.health.Shutdown()
 	s.gate.drain()
+	uploads := time.AfterFunc(s.c.StopTimeout/2, s.gate.cut)
+	defer uploads.Stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

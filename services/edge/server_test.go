@@ -68,13 +68,15 @@ type house struct {
 	metrics *prometheus.Registry
 	conn    *grpc.ClientConn
 	client  pb.RotationServiceClient
+	server  *edge.Server
+	uploads *uploads
 	stop    func() // and wait for Serve
 }
 
 // serve runs a server until the test ends.
 func serve(t *testing.T, adjust func(*edge.Config)) *house {
 	t.Helper()
-	h := &house{room: &room{}, log: &journal{}, metrics: prometheus.NewRegistry()}
+	h := &house{room: &room{}, uploads: &uploads{}, log: &journal{}, metrics: prometheus.NewRegistry()}
 	c := edge.Config{
 		Log: slog.New(slog.NewTextHandler(h.log, nil)), Metrics: h.metrics, Reflection: true,
 		Health: func(context.Context) error { return nil }, HealthEvery: 5 * time.Millisecond,
@@ -83,7 +85,9 @@ func serve(t *testing.T, adjust func(*edge.Config)) *house {
 		adjust(&c)
 	}
 	s := edge.NewServer(c)
+	h.server = s
 	pb.RegisterRotationServiceServer(s, h.room)
+	pb.RegisterInventoryServiceServer(s, h.uploads)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

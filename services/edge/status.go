@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -107,8 +109,36 @@ func About(name string, err error) error {
 		p.Details = append([]protoadapt.MessageV1{resource(name, p.Message)}, p.Details...)
 	case codes.FailedPrecondition:
 		p.Metadata = withKey(p.Metadata, "resource", name)
+		p.Details = subjected(p.Details, name)
 	}
 	return &p
+}
+
+// Unmeet returns err as a problem whose unmet conditions are those of the named subject,
+// where they name none: of a field of what there is not yet.
+func Unmeet(subject string, err error) error {
+	p := *ProblemOf(err)
+	p.Details = subjected(p.Details, subject)
+	return &p
+}
+
+// subjected returns details in which every unmet condition says what it is one of.
+func subjected(details []protoadapt.MessageV1, subject string) []protoadapt.MessageV1 {
+	details = slices.Clone(details)
+	for i, d := range details {
+		f, ok := d.(*errdetails.PreconditionFailure)
+		if !ok {
+			continue
+		}
+		f = proto.CloneOf(f)
+		for _, v := range f.GetViolations() {
+			if v.GetSubject() == "" {
+				v.Subject = subject
+			}
+		}
+		details[i] = f
+	}
+	return details
 }
 
 // With returns err as a problem with one more entry in its metadata.

@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -71,6 +72,22 @@ func TestProblemOf_EverySentinelHasALine(t *testing.T) {
 		p := edge.ProblemOf(fmt.Errorf("doing this: %w", w.err))
 		if p.Code != w.code || p.Reason != w.reason {
 			t.Errorf("ProblemOf(%s) = %s %s, want %s %s", name, p.Code, p.Reason, w.code, w.reason)
+		}
+	}
+}
+
+// Every condition that does not hold says of what: the resource, where the error does not
+// know better.
+func TestAbout_UnmetConditionsNameTheirSubject(t *testing.T) {
+	const name = "rotations/" + id
+	for err, want := range map[error]string{
+		rollover.ErrTooEarly: name, rollover.ErrNoEvidence: name, rollover.ErrStalePlan: name, rollover.ErrDeadline: name,
+		&rollover.StateError{Verb: "start", State: rollover.StateFailed, Why: "create a new rotation"}: "failed",
+	} {
+		p := edge.ProblemOf(edge.About(name, fmt.Errorf("starting: %w", err)))
+		f, ok := p.Details[0].(*errdetails.PreconditionFailure)
+		if !ok || len(f.GetViolations()) != 1 || f.GetViolations()[0].GetSubject() != want {
+			t.Errorf("About(%v) has %v, want one violation of %s", err, p.Details, want)
 		}
 	}
 }

@@ -189,23 +189,17 @@ func (s *Service) change(ctx context.Context, t transition) (*pb.Rotation, error
 		return nil, err
 	}
 	id, _ := edge.ParseRotation(t.name)
-	hash, err := hashOf(t.body)
-	if err != nil {
-		return nil, err
-	}
 	if t.requestID != "" { // No request is noted for what there is not.
 		if _, err := s.c.Store.Rotation(ctx, id); err != nil {
 			return nil, edge.About(t.name, err)
 		}
 	}
-	q, err := s.begin(ctx, t.requestID, request{
-		Method: string(t.body.ProtoReflect().Descriptor().Name()), Hash: hash, Rotation: id,
-	})
+	q, err := s.begin(ctx, string(t.body.ProtoReflect().Descriptor().Name()), t.body, id)
 	if err != nil {
 		return nil, err
 	}
 	if !q.Done {
-		if err := s.apply(ctx, id, t, q.repeat); err != nil {
+		if err := s.apply(ctx, id, t, q.Repeat); err != nil {
 			return nil, err
 		}
 		s.finish(ctx, q)

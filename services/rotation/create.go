@@ -35,11 +35,10 @@ func (s *Service) CreateRotation(ctx context.Context, req *pb.CreateRotationRequ
 }
 
 func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*pb.Rotation, error) {
-	hash, err := hashOf(req)
+	want, err := request(ctx, "CreateRotation", req, "")
 	if err != nil {
 		return nil, err
 	}
-	want := request{Method: "CreateRotation", Hash: hash}
 	// A repeat is answered before anything is checked anew: the certificate may
 	// have expired since, the rotation is there.
 	if r, err := s.repeated(ctx, req, want); r != nil || err != nil {
@@ -60,11 +59,11 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 		return nil, fmt.Errorf("making an id: %w", err)
 	}
 	want.Rotation = id.String()
-	q, err := s.begin(ctx, req.GetRequestId(), want)
+	q, err := want.Begin(ctx, s.c.Requests)
 	if err != nil {
 		return nil, err
 	}
-	r.ID, r.RequestID, r.RequestHash = q.Rotation, q.key, hash
+	r.ID, r.RequestID, r.RequestHash = q.Rotation, q.Key, q.Hash
 	if err := s.block(ctx, r); err != nil {
 		return nil, err
 	}
@@ -83,18 +82,15 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 // repeated returns the rotation that the request id made before, as it is now, or
 // nil. An id that was noted but whose rotation is not there was cut off half-way,
 // and the call goes on from there.
-func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, want request) (*pb.Rotation, error) {
-	if req.GetRequestId() == "" || req.GetValidateOnly() {
+func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, want edge.Request) (*pb.Rotation, error) {
+	if want.Key == "" || req.GetValidateOnly() {
 		return nil, nil
 	}
-	q, err := s.recall(ctx, req.GetRequestId())
+	q, err := want.Recall(ctx, s.c.Requests)
 	switch {
 	case errors.Is(err, rollover.ErrNotFound):
 		return nil, nil
 	case err != nil:
-		return nil, err
-	}
-	if err := q.fits(want); err != nil {
 		return nil, err
 	}
 	v, err := s.view(ctx, q.Rotation)
@@ -149,7 +145,7 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 		return rollover.Rotation{}, nil, edge.Invalid(vs...)
 	}
 	if err := s.inTime(spec, 1, now); err != nil { // How many tasks there are is not known yet.
-		return rollover.Rotation{}, nil, err
+		return rollover.Rotation{}, nil, edge.Unmeet("rotation.spec.schedule.stage_deadline", err)
 	}
 	if err := endpointFilter(spec.EndpointFilter); err != nil {
 		return rollover.Rotation{}, nil, err

@@ -40,7 +40,12 @@ func (s *Service) orderedRotations(ctx context.Context, req *pb.ListRotationsReq
 		return nil, err
 	}
 	each := func(yield func(seen, error) bool) {
-		for _, v := range s.c.Mirror.Rotations() {
+		for i, v := range s.c.Mirror.Rotations() {
+			if i == listLook && !in.All() {
+				yield(seen{}, edge.Invalid(edge.Violated("order_by", "RANGE",
+					fmt.Sprintf("there are more than %d rotations, and you may not see all tenants; leave the order out", listLook))))
+				return
+			}
 			e, err := s.extent(ctx, in, v.Rotation.ID)
 			if err == nil && e == unseen {
 				continue

@@ -39,18 +39,14 @@ func (s *Service) RetryRotationTasks(ctx context.Context, req *pb.RetryRotationT
 	if rt.filter, err = edge.ParseFilter(req.GetFilter(), taskFields()); err != nil {
 		return nil, err
 	}
-	hash, err := hashOf(req)
-	if err != nil {
-		return nil, err
-	}
 	if _, err := s.c.Store.Rotation(ctx, rt.id); err != nil {
 		return nil, edge.About(req.GetParent(), err)
 	}
-	q, err := s.begin(ctx, req.GetRequestId(), request{Method: "RetryRotationTasks", Hash: hash, Rotation: rt.id})
+	q, err := s.begin(ctx, "RetryRotationTasks", req, rt.id)
 	if err != nil {
 		return nil, err
 	}
-	rt.repeat = q.repeat
+	rt.repeat = q.Repeat
 	if !q.Done {
 		if err := rt.run(ctx); err != nil {
 			return nil, err

@@ -69,7 +69,7 @@ type TargetSets interface {
 type Config struct {
 	Store        Store
 	Mirror       Mirror
-	Requests     Bucket // forgets after 24 hours
+	Requests     edge.RequestBucket // forgets after 24 hours
 	Certificates Certificates
 	Tenants      Tenants
 	Blocks       Blocks

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,24 +36,32 @@ type guarded struct {
 	*house
 	rotations pb.RotationServiceClient
 	desk      pb.DeskServiceClient
+	table     atomic.Pointer[rights.Table]
+}
+
+// grant says what people may do from now on.
+func (g *guarded) grant(t *testing.T, text string) {
+	t.Helper()
+	table, err := rights.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.table.Store(table)
 }
 
 func openGuarded(t *testing.T) *guarded {
 	t.Helper()
 	var c rotation.Config
 	g := &guarded{house: open(t, func(made *rotation.Config) { c = *made })}
-	table, err := rights.Parse([]byte(`
+	g.grant(t, `
 grants:
   - {subjects: ["corp:all"], role: operator}
   - {subjects: ["corp:contoso"], role: operator, tenants: 'id = "contoso"'}
   - {subjects: ["corp:nobody"], role: operator, tenants: 'id = "none"'}
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	s := edge.NewServer(edge.Config{
 		Log: slog.New(slog.DiscardHandler), Health: func(context.Context) error { return nil }, StopTimeout: 2 * time.Second,
-		Identity: &edge.Identity{Tokens: believing{}, Rights: func() *rights.Table { return table }, Now: time.Now},
+		Identity: &edge.Identity{Tokens: believing{}, Rights: g.table.Load, Now: time.Now, AgainEvery: 20 * time.Millisecond},
 	})
 	rotation.New(c).Register(s)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")

@@ -23,10 +23,6 @@ func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest)
 		return nil, err
 	}
 	id, _ := edge.ParseRotation(req.GetName())
-	hash, err := hashOf(req)
-	if err != nil {
-		return nil, err
-	}
 	if _, err := s.c.Store.Rotation(ctx, id); err != nil {
 		return nil, edge.About(req.GetName(), err)
 	}
@@ -34,13 +30,13 @@ func (s *Service) UndoRotation(ctx context.Context, req *pb.UndoRotationRequest)
 		v, n, err := s.undoable(ctx, req)
 		return &pb.UndoRotationResponse{Rotation: s.show(ctx, v), Covered: int64(n)}, err
 	}
-	q, err := s.begin(ctx, req.GetRequestId(), request{Method: "UndoRotation", Hash: hash, Rotation: id})
+	q, err := s.begin(ctx, "UndoRotation", req, id)
 	if err != nil {
 		return nil, err
 	}
 	covered := 0
 	if !q.Done {
-		if covered, err = s.undo(ctx, req, q.repeat); err != nil {
+		if covered, err = s.undo(ctx, req, q.Repeat); err != nil {
 			return nil, err
 		}
 		s.finish(ctx, q)

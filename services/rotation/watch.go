@@ -66,6 +66,10 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	if err != nil {
 		return err
 	}
+	only, err := taskFilter(req)
+	if err != nil {
+		return err
+	}
 	ctx := stream.Context()
 	v, err := s.view(ctx, id)
 	if err != nil {
@@ -99,6 +103,9 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	}
 	if since != nil {
 		t.last.pos = *since
+	}
+	if only != nil {
+		t.only = &matching{filter: only, unknown: since != nil, told: map[int]bool{}}
 	}
 	batches := make(chan mirror.Batch) // Without room: news waits in the watch, where it is coalesced.
 	broke := make(chan error, 1)
@@ -144,6 +151,7 @@ type teller struct {
 	tasks     bool
 	hadCursor bool
 	last      cursor // of the last batch that was told
+	only      *matching
 	shown     *pb.Rotation
 }
 

@@ -2,6 +2,8 @@ package rotation
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"sync"
 	"time"
 
@@ -55,7 +57,7 @@ func (s *Service) WatchRotations(req *pb.WatchRotationsRequest, stream grpc.Serv
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	w := &watchAll{s: s, filter: filter, ended: req.GetIncludeEnded(), told: map[string]*pb.Rotation{}, out: newOutlet(stream, s.c.SlowAfter)}
+	w := &watchAll{s: s, filter: filter, ended: req.GetIncludeEnded(), told: map[string]shown{}, out: newOutlet(stream, s.c.SlowAfter)}
 	if err := w.snapshot(ctx); err != nil {
 		return err
 	}
@@ -90,23 +92,60 @@ type watchAll struct {
 	ended  bool // those too that had ended before
 	out    *outlet
 
-	told    map[string]*pb.Rotation // as it was told last, by id
-	looked  uint64                  // number of the panorama that was told
-	checked time.Time               // when it was looked at last whose tenants the caller sees
+	told    map[string]shown // as it was told last, by id
+	looked  uint64           // number of the panorama that was told
+	checked time.Time        // when it was looked at last whose tenants the caller sees
+}
+
+// shown is what of a rotation was told: that the same was, without keeping it. There is
+// one for each rotation of each watch.
+type shown struct {
+	from version
+	hash [sha256.Size]byte // of the rotation as shown, without the forecast
+}
+
+// version is all that a rotation as shown is made from. Where it is the same, so is what
+// would be shown, and nothing is made.
+type version struct {
+	rev, seq uint64
+	slowed   int // the pace of everything, which is in the throttle of each
+	extent   extent
+}
+
+func versionOf(v mirror.View, e extent) version {
+	return version{v.Rotation.Rev, v.Seq, v.Counts.Slowed, e}
+}
+
+// showing returns what is to be remembered of a rotation: without the forecast, which is
+// new each time and no news.
+func showing(v mirror.View, l lens) (shown, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(l.rotation(rotationProto(v.Rotation, v.Counts)))
+	if err != nil {
+		return shown{}, fmt.Errorf("encoding rotation %s: %w", v.Rotation.ID, err)
+	}
+	return shown{versionOf(v, l.extent), sha256.Sum256(b)}, nil
 }
 
 // sightEvery is how often it is looked again at which tenants the caller sees, though no
 // rotation changed.
 const sightEvery = 10 * time.Second
 
-// visit calls see for every rotation that matches, with how it is to be shown: without
-// the forecast, which is new each time and no news.
-func (w *watchAll) visit(ctx context.Context, views []mirror.View, see func(v mirror.View, l lens, plain *pb.Rotation) error) error {
+// visit calls see for every rotation that matches. One that had ended before, and was
+// never told, is left out unless those are asked for. For a caller who may not see all, it
+// looks at the newest listLook rotations: so many selections are read at most.
+func (w *watchAll) visit(ctx context.Context, views []mirror.View, see func(v mirror.View, l lens) error) error {
 	in, err := w.s.sights.Of(ctx)
 	if err != nil {
 		return err
 	}
+	looked := 0
 	for _, v := range views {
+		if _, known := w.told[v.Rotation.ID]; !known && v.Rotation.State.Ended() && !w.ended {
+			continue
+		}
+		if looked++; looked > listLook && !in.All() {
+			return nil
+		}
 		e, err := w.s.extent(ctx, in, v.Rotation.ID)
 		if err != nil {
 			return err
@@ -114,8 +153,7 @@ func (w *watchAll) visit(ctx context.Context, views []mirror.View, see func(v mi
 		if e == unseen || !w.filter.Match(rotationValue(visible(v.Rotation, e))) {
 			continue
 		}
-		l := lens{in, e}
-		if err := see(v, l, l.rotation(rotationProto(v.Rotation, v.Counts))); err != nil {
+		if err := see(v, lens{in, e}); err != nil {
 			return err
 		}
 	}
@@ -134,9 +172,10 @@ func (w *watchAll) snapshot(ctx context.Context) error {
 		part, bytes = &pb.RotationsSnapshot{}, 0
 		return err
 	}
-	err := w.visit(ctx, views, func(v mirror.View, l lens, plain *pb.Rotation) error {
-		if v.Rotation.State.Ended() && !w.ended {
-			return nil
+	err := w.visit(ctx, views, func(v mirror.View, l lens) error {
+		now, err := showing(v, l)
+		if err != nil {
+			return err
 		}
 		p := l.rotation(w.s.show(ctx, v))
 		size := proto.Size(p)
@@ -146,7 +185,7 @@ func (w *watchAll) snapshot(ctx context.Context) error {
 			}
 		}
 		part.Rotations, bytes = append(part.Rotations, p), bytes+size
-		w.told[v.Rotation.ID] = plain
+		w.told[v.Rotation.ID] = now
 		return nil
 	})
 	if err != nil {
@@ -163,17 +202,21 @@ func (w *watchAll) changes(ctx context.Context) (n int, err error) {
 	}
 	w.looked, w.checked = version, time.Now()
 	there := make(map[string]bool, len(w.told))
-	err = w.visit(ctx, views, func(v mirror.View, l lens, plain *pb.Rotation) error {
+	err = w.visit(ctx, views, func(v mirror.View, l lens) error {
 		id := v.Rotation.ID
-		before, known := w.told[id]
-		if !known && v.Rotation.State.Ended() && !w.ended {
-			return nil
-		}
 		there[id] = true
-		if known && proto.Equal(before, plain) {
+		before, known := w.told[id]
+		if known && before.from == versionOf(v, l.extent) {
 			return nil
 		}
-		w.told[id] = plain
+		now, err := showing(v, l)
+		if err != nil {
+			return err
+		}
+		w.told[id] = now
+		if known && before.hash == now.hash {
+			return nil
+		}
 		n++
 		return w.send(ctx, &pb.WatchRotationsResponse{Event: &pb.WatchRotationsResponse_Rotation{Rotation: l.rotation(w.s.show(ctx, v))}})
 	})

@@ -3,14 +3,19 @@ package rotation_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
+	"github.com/crossfade-project/crossfade/services/rotation"
 )
 
 // many reads a watch of many rotations.
@@ -132,6 +137,125 @@ func TestWatchRotations_LongSnapshotsComeInParts(t *testing.T) {
 	got, parts := h.many(t, &pb.WatchRotationsRequest{}).all()
 	if len(got) != 130 || parts != 2 {
 		t.Errorf("%d rotations in %d parts, want 130 in two", len(got), parts)
+	}
+}
+
+// A watch without news says that it is alive, and ends when the server stops.
+func TestWatchRotations_IsAliveUntilTheServerStops(t *testing.T) {
+	h := open(t, func(c *rotation.Config) { c.Checkpoint = 10 * time.Millisecond })
+	r := h.create(t)
+	h.get(t, r.GetName())
+	m := h.many(t, &pb.WatchRotationsRequest{})
+	m.all()
+	for {
+		got, err := m.stream.Recv()
+		if err != nil {
+			t.Fatalf("the watch ended: %v", err)
+		}
+		if got.GetCheckpoint() != nil {
+			break
+		}
+	}
+	h.stop()
+	for {
+		_, err := m.stream.Recv()
+		if err == nil {
+			continue
+		}
+		refused(t, err, codes.Unavailable, "DRAINING")
+		for _, d := range status.Convert(err).Details() {
+			if r, ok := d.(*errdetails.RetryInfo); ok && r.GetRetryDelay().AsDuration() > 0 {
+				return
+			}
+		}
+		t.Fatalf("%v has no RetryInfo", err)
+	}
+}
+
+func TestWatchRotations_SlowReaderIsSentAway(t *testing.T) {
+	const slow = 500 * time.Millisecond
+	h := open(t, func(c *rotation.Config) { c.SlowAfter = slow })
+	req := h.request()
+	req.Rotation.Labels = map[string]string{}
+	for i := range 32 {
+		req.Rotation.Labels[fmt.Sprintf("l%d", i)] = strings.Repeat("x", 128)
+	}
+	last := ""
+	for range 150 { // Far more than a stream's window takes.
+		resp, err := h.client().CreateRotation(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = resp.GetRotation().GetName()
+	}
+	h.get(t, last)
+	m := h.many(t, &pb.WatchRotationsRequest{})
+	<-time.After(slow * 2) // Time itself is what is tested: nothing is read for so long.
+	for {
+		if _, err := m.stream.Recv(); err != nil {
+			refused(t, err, codes.ResourceExhausted, "SLOW_CONSUMER")
+			return
+		}
+	}
+}
+
+// A new state of a task that changes nothing of the rotation as it is shown is no news.
+func TestWatchRotations_WhatIsShownTheSameIsNoNews(t *testing.T) {
+	h := open(t, nil)
+	r, other := h.plan(t, h.create(t).GetName(), 2), h.create(t)
+	h.get(t, other.GetName())
+	m := h.many(t, &pb.WatchRotationsRequest{})
+	m.all()
+	id, _ := edge.ParseRotation(r.GetName())
+	k, err := h.store.Task(t.Context(), rollover.TaskID{Rotation: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.store.SaveTask(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	h.write(t, other.GetName(), func(r *rollover.Rotation) { r.State = rollover.StateCancelled })
+	if got := m.next().GetRotation(); got.GetName() != other.GetName() {
+		t.Errorf("told of %v, want %s alone", got, other.GetName())
+	}
+}
+
+// Who may see some of the tenants is shown the outline, and from the moment at which that
+// changes nobody is told by what held before.
+func TestWatchRotations_FollowsTheCallersRights(t *testing.T) {
+	g := openGuarded(t)
+	name := g.mixed(t)
+	snapshot := func(who string) (*pb.RotationsSnapshot, grpc.ServerStreamingClient[pb.WatchRotationsResponse]) {
+		t.Helper()
+		s, err := g.rotations.WatchRotations(by(t, who), &pb.WatchRotationsRequest{IncludeEnded: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.GetSnapshot(), s
+	}
+	got, theirs := snapshot("contoso")
+	if rs := got.GetRotations(); len(rs) != 1 || rs[0].GetName() != name || !rs[0].GetPartial() || tellsOthers(got) {
+		t.Errorf("contoso is told %v, want an outline", got)
+	}
+	if got, _ := snapshot("nobody"); len(got.GetRotations()) != 0 {
+		t.Errorf("who may see no tenant of it is told %v", got)
+	}
+	g.grant(t, `
+grants:
+  - {subjects: ["corp:contoso"], role: operator, tenants: 'id = "none"'}
+`)
+	for {
+		if _, err := theirs.Recv(); err != nil {
+			refused(t, err, codes.Unavailable, "RIGHTS_CHANGED")
+			break
+		}
+	}
+	if got, _ := snapshot("contoso"); len(got.GetRotations()) != 0 {
+		t.Errorf("without the right contoso is told %v", got)
 	}
 }
 

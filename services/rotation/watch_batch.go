@@ -27,6 +27,9 @@ func (t *teller) batch(ctx context.Context, b mirror.Batch) error {
 	if !t.lens.whole() { // What others are told is not for this reader.
 		b.Shared, b.Tasks = nil, t.lens.tasks(b.Tasks)
 	}
+	if t.only != nil { // As above.
+		b.Shared, b.Tasks = nil, t.only.tasks(b.Reset, b.Tasks)
+	}
 	// The forecast is new each time, and no news: it is left out of what is compared.
 	plain, err := once(ctx, b, rotationOf{}, func() (*pb.Rotation, error) {
 		return t.lens.rotation(rotationProto(b.View.Rotation, b.View.Counts)), nil

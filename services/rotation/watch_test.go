@@ -194,6 +194,54 @@ func TestWatchRotation_EndsWhenTheServerStops(t *testing.T) {
 	refused(t, err, codes.Unavailable, "DRAINING")
 }
 
+// Only what matches is told, and what matched once more when it does not: a copy would
+// be stale for ever.
+func TestWatchRotation_TellsTasksThatMatch(t *testing.T) {
+	h := open(t, nil)
+	r := h.start(t, h.plan(t, h.create(t).GetName(), 3))
+	req := &pb.WatchRotationRequest{Name: r.GetName(), IncludeTasks: true, TaskFilter: "phase = PHASE_STAGED"}
+	w := h.watch(t, req)
+	told := func() *pb.RotationTask {
+		t.Helper()
+		for {
+			m := w.next(t)
+			req.Cursor = m.GetCursor()
+			if ks := m.GetTasks().GetTasks(); len(ks) == 1 {
+				return ks[0]
+			} else if len(ks) > 1 {
+				t.Fatalf("told of %v at once", ks)
+			}
+		}
+	}
+	h.save(t, r.GetName(), 1, rollover.Staged, "")
+	if k := told(); k.GetName() != r.GetName()+"/tasks/000001" || k.GetPhase() != pb.RotationTask_PHASE_STAGED {
+		t.Errorf("told of %v, want the task that matches", k)
+	}
+	h.save(t, r.GetName(), 2, rollover.Verified, "") // Never matched, and is not told.
+	h.save(t, r.GetName(), 1, rollover.Verified, "")
+	if k := told(); k.GetName() != r.GetName()+"/tasks/000001" || k.GetPhase() != pb.RotationTask_PHASE_VERIFIED {
+		t.Errorf("told of %v, want the task that matches no more", k)
+	}
+	h.save(t, r.GetName(), 1, rollover.Activated, "") // Was told to match no more.
+	h.save(t, r.GetName(), 0, rollover.Staged, "")
+	if k := told(); k.GetName() != r.GetName()+"/tasks/000000" {
+		t.Errorf("told of %v, want the next that matches", k)
+	}
+	// From a cursor it is not known what was told: a task that changes is told once.
+	w = h.watch(t, req)
+	h.save(t, r.GetName(), 0, rollover.Verified, "")
+	if k := told(); k.GetName() != r.GetName()+"/tasks/000000" || k.GetPhase() != pb.RotationTask_PHASE_VERIFIED {
+		t.Errorf("from the cursor told of %v, want the task that matches no more", k)
+	}
+	for field, wrong := range map[string]*pb.WatchRotationRequest{
+		"INVALID_FIELDS": {Name: r.GetName(), TaskFilter: "phase = PHASE_STAGED"},
+		"FILTER_INVALID": {Name: r.GetName(), IncludeTasks: true, TaskFilter: "nonsense = 1"},
+	} {
+		_, err := h.watch(t, wrong).stream.Recv()
+		refused(t, err, codes.InvalidArgument, field)
+	}
+}
+
 func TestWatchRotation_SlowReaderIsSentAway(t *testing.T) {
 	// Long enough for the watch that is read, on a busy machine and with the race
 	// detector.

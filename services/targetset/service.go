@@ -69,12 +69,16 @@ func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterTargetSetServic
 func (s *Service) CreateTargetSet(ctx context.Context, req *pb.CreateTargetSetRequest) (*pb.CreateTargetSetResponse, error) {
 	want := req.GetTargetSet()
 	id, _ := edge.ParseTargetSet(want.GetName())
-	if _, err := edge.Claim(ctx, s.c.Requests, req, want.GetName()); err != nil {
-		return nil, err
+	var set sets.Set
+	repeat, err := edge.Once(ctx, s.c.Requests, req, want.GetName(), func() (err error) {
+		set, err = s.c.Store.Create(ctx, sets.Set{
+			ID: id, DisplayName: want.GetDisplayName(), Expected: int(want.GetExpectedRows()), By: edge.Caller(ctx), At: s.c.Now().UTC(),
+		}, req.GetRequestId())
+		return err
+	})
+	if err == nil && repeat { // It was made, and is not made twice: it may have been deleted since.
+		set, err = s.set(ctx, want.GetName())
 	}
-	set, err := s.c.Store.Create(ctx, sets.Set{
-		ID: id, DisplayName: want.GetDisplayName(), Expected: int(want.GetExpectedRows()), By: edge.Caller(ctx), At: s.c.Now().UTC(),
-	}, req.GetRequestId())
 	if err != nil {
 		return nil, edge.About(want.GetName(), err)
 	}

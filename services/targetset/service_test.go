@@ -178,6 +178,21 @@ func TestCreateTargetSet_IsIdempotentByRequestID(t *testing.T) {
 	wants(t, err, codes.InvalidArgument, "INVALID_FIELDS")
 }
 
+// What was made once and deleted is not made again by a late repeat.
+func TestCreateTargetSet_ARepeatAfterItsDeletionMakesNothing(t *testing.T) {
+	h := open(t, 1)
+	h.create(t, "november", 5, request1)
+	if _, err := h.DeleteTargetSet(t.Context(), &pb.DeleteTargetSetRequest{Name: "targetSets/november"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := h.CreateTargetSet(t.Context(), &pb.CreateTargetSetRequest{TargetSet: &pb.TargetSet{Name: "targetSets/november", ExpectedRows: 5}, RequestId: request1})
+	wants(t, err, codes.NotFound, "NOT_FOUND")
+	list, err := h.ListTargetSets(t.Context(), &pb.ListTargetSetsRequest{})
+	if err != nil || len(list.GetTargetSets()) != 0 {
+		t.Errorf("there are %v, %v, want none", list, err)
+	}
+}
+
 func TestAddTargets_WrongRowsAreNamedAndNothingIsStored(t *testing.T) {
 	h := open(t, 1)
 	h.create(t, "mixed", 150, "")

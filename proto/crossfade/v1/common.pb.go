@@ -84,6 +84,15 @@ const (
 	// RESOURCE_EXHAUSTED: the caller has more rotations under way than one may.
 	// metadata.live says how many.
 	ErrorReason_ERROR_REASON_TOO_MANY_ROTATIONS ErrorReason = 66
+	// RESOURCE_EXHAUSTED: the caller has more uploads under way than one may.
+	ErrorReason_ERROR_REASON_TOO_MANY_UPLOADS ErrorReason = 67
+	// RESOURCE_EXHAUSTED: a message of an upload has more than 4 MiB. Send less in each.
+	// It stands in logs and in the audit log: gRPC answers by itself, without a
+	// google.rpc.ErrorInfo.
+	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 68
+	// DEADLINE_EXCEEDED: the next message of an upload did not come for too long. Send
+	// it again with the same request_id: what was stored is found.
+	ErrorReason_ERROR_REASON_SLOW_SENDER ErrorReason = 69
 	// UNAVAILABLE: the server is stopping. Ask another, or again.
 	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 21
 	// UNAVAILABLE: the storage cannot be reached now.
@@ -95,7 +104,8 @@ const (
 	ErrorReason_ERROR_REASON_CALLER_GONE ErrorReason = 24
 	// INTERNAL: a mistake of ours; metadata.error_id finds it in the log.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 25
-	// UNAVAILABLE: the stream has reached its age. Watch again from the last cursor.
+	// UNAVAILABLE: the stream has reached its age. Watch again from the last cursor;
+	// send an upload again with the same request_id.
 	ErrorReason_ERROR_REASON_STREAM_TOO_OLD ErrorReason = 28
 	// UNIMPLEMENTED: there is no such method here.
 	ErrorReason_ERROR_REASON_UNKNOWN_METHOD ErrorReason = 29
@@ -168,6 +178,9 @@ var (
 		20: "ERROR_REASON_TOO_MANY_WATCHES",
 		65: "ERROR_REASON_TOO_MANY_CALLS",
 		66: "ERROR_REASON_TOO_MANY_ROTATIONS",
+		67: "ERROR_REASON_TOO_MANY_UPLOADS",
+		68: "ERROR_REASON_MESSAGE_TOO_LARGE",
+		69: "ERROR_REASON_SLOW_SENDER",
 		21: "ERROR_REASON_DRAINING",
 		22: "ERROR_REASON_STORAGE_UNAVAILABLE",
 		23: "ERROR_REASON_DEADLINE",
@@ -215,6 +228,9 @@ var (
 		"ERROR_REASON_TOO_MANY_WATCHES":       20,
 		"ERROR_REASON_TOO_MANY_CALLS":         65,
 		"ERROR_REASON_TOO_MANY_ROTATIONS":     66,
+		"ERROR_REASON_TOO_MANY_UPLOADS":       67,
+		"ERROR_REASON_MESSAGE_TOO_LARGE":      68,
+		"ERROR_REASON_SLOW_SENDER":            69,
 		"ERROR_REASON_DRAINING":               21,
 		"ERROR_REASON_STORAGE_UNAVAILABLE":    22,
 		"ERROR_REASON_DEADLINE":               23,
@@ -329,7 +345,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xf4\v\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xd9\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -354,7 +370,10 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x1aERROR_REASON_SLOW_CONSUMER\x10\x13\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_WATCHES\x10\x14\x12\x1f\n" +
 	"\x1bERROR_REASON_TOO_MANY_CALLS\x10A\x12#\n" +
-	"\x1fERROR_REASON_TOO_MANY_ROTATIONS\x10B\x12\x19\n" +
+	"\x1fERROR_REASON_TOO_MANY_ROTATIONS\x10B\x12!\n" +
+	"\x1dERROR_REASON_TOO_MANY_UPLOADS\x10C\x12\"\n" +
+	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10D\x12\x1c\n" +
+	"\x18ERROR_REASON_SLOW_SENDER\x10E\x12\x19\n" +
 	"\x15ERROR_REASON_DRAINING\x10\x15\x12$\n" +
 	" ERROR_REASON_STORAGE_UNAVAILABLE\x10\x16\x12\x19\n" +
 	"\x15ERROR_REASON_DEADLINE\x10\x17\x12\x1c\n" +

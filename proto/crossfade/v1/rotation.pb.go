@@ -2729,7 +2729,7 @@ type ListRotationsRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// An AIP-160 filter over state, phase, kind and display_name, such as
+	// An AIP-160 filter over state, phase, kind, display_name and labels, such as
 	// `state = STATE_RUNNING AND display_name:"crm"`. `:` finds a part of a text,
 	// in any case. Absent: all.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
@@ -3103,7 +3103,13 @@ type WatchRotationRequest struct {
 	// store: a snapshot comes first.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// Tell tasks too, not only the rotation and its counts.
-	IncludeTasks  bool `protobuf:"varint,3,opt,name=include_tasks,json=includeTasks,proto3" json:"include_tasks,omitempty"`
+	IncludeTasks bool `protobuf:"varint,3,opt,name=include_tasks,json=includeTasks,proto3" json:"include_tasks,omitempty"`
+	// Of the tasks only those that match: an AIP-160 filter as in
+	// ListRotationTasksRequest, only with include_tasks. One that was told and matches no
+	// more is told once more, as it is then. With a cursor, the filter of the watch that
+	// gave it; a task that changes is then told once although it does not match, since it
+	// may have been told before. Absent: all.
+	TaskFilter    string `protobuf:"bytes,4,opt,name=task_filter,json=taskFilter,proto3" json:"task_filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3157,6 +3163,13 @@ func (x *WatchRotationRequest) GetIncludeTasks() bool {
 		return x.IncludeTasks
 	}
 	return false
+}
+
+func (x *WatchRotationRequest) GetTaskFilter() string {
+	if x != nil {
+		return x.TaskFilter
+	}
+	return ""
 }
 
 // WatchRotationResponse is one message of a watch.
@@ -5342,11 +5355,13 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x16GetRotationTaskRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"I\n" +
 	"\x17GetRotationTaskResponse\x12.\n" +
-	"\x04task\x18\x01 \x01(\v2\x1a.crossfade.v1.RotationTaskR\x04task\"g\n" +
+	"\x04task\x18\x01 \x01(\v2\x1a.crossfade.v1.RotationTaskR\x04task\"\x88\x01\n" +
 	"\x14WatchRotationRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12#\n" +
-	"\rinclude_tasks\x18\x03 \x01(\bR\fincludeTasks\"\xd6\x02\n" +
+	"\rinclude_tasks\x18\x03 \x01(\bR\fincludeTasks\x12\x1f\n" +
+	"\vtask_filter\x18\x04 \x01(\tR\n" +
+	"taskFilter\"\xd6\x02\n" +
 	"\x15WatchRotationResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x129\n" +
 	"\n" +

@@ -77,6 +77,8 @@ type RotationServiceClient interface {
 	// as the caller reads: first all that match, then each that changes, at most once
 	// a second. It has no cursor: a new watch begins with all that match again. It
 	// ends with UNAVAILABLE when the server stops or the stream has reached its age.
+	// A caller who may not see all tenants is told of what the 1,000 newest rotations
+	// have for it.
 	WatchRotations(ctx context.Context, in *WatchRotationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRotationsResponse], error)
 	// StartRotation begins a planned rotation. Starting a running one with the same
 	// digest changes nothing.
@@ -388,6 +390,8 @@ type RotationServiceServer interface {
 	// as the caller reads: first all that match, then each that changes, at most once
 	// a second. It has no cursor: a new watch begins with all that match again. It
 	// ends with UNAVAILABLE when the server stops or the stream has reached its age.
+	// A caller who may not see all tenants is told of what the 1,000 newest rotations
+	// have for it.
 	WatchRotations(*WatchRotationsRequest, grpc.ServerStreamingServer[WatchRotationsResponse]) error
 	// StartRotation begins a planned rotation. Starting a running one with the same
 	// digest changes nothing.
