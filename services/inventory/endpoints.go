@@ -43,7 +43,7 @@ func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsReques
 	if err != nil {
 		return nil, err
 	}
-	size := edge.PageSize(req.GetPageSize(), 100, 1000)
+	room := edge.NewRoom(edge.PageSize(req.GetPageSize(), 100, 1000))
 	afterTenant, afterID, _ := strings.Cut(after, "/")
 	resp := &pb.ListEndpointsResponse{}
 	last := ""
@@ -59,11 +59,12 @@ func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsReques
 			if t.ID == afterTenant && e.ID <= afterID || !wanted.Match(filter.Endpoint{Tenant: t, Seen: &es[i]}.Value) {
 				continue
 			}
-			if len(resp.Endpoints) == size {
+			p := endpointProto(e)
+			if !room.Takes(p) {
 				resp.NextPageToken = edge.PageToken(last, args...)
 				return resp, nil
 			}
-			resp.Endpoints, last = append(resp.Endpoints, endpointProto(e)), t.ID+"/"+e.ID
+			resp.Endpoints, last = append(resp.Endpoints, p), t.ID+"/"+e.ID
 		}
 	}
 	return resp, nil
