@@ -326,7 +326,7 @@ func call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescr
 func mayCall() map[string][]string {
 	read := []string{
 		"GetRotation", "ListRotations", "ListRotationTasks", "GetRotationTask", "WatchRotation", "WatchRotations", "ListDrifts", "ListDeadLetters", "SummarizeDeadLetters",
-		"GetTenant", "ListTenants", "ListEndpoints", "GetCertificate", "ListCertificates", "ListBlocks", "GetTargetSet", "ListTargetSets",
+		"GetTenant", "ListTenants", "GetEndpoint", "ListEndpoints", "GetCertificate", "ListCertificates", "ListBlocks", "GetTargetSet", "ListTargetSets",
 	}
 	rotate := []string{
 		"CreateRotation", "StartRotation", "PauseRotation", "ResumeRotation", "CancelRotation", "RetireRotation", "CheckRotation", "RetryRotationTasks",
