@@ -198,17 +198,6 @@ type castle struct {
 	node   *node
 }
 
-const castleRights = `
-grants:
-  - {groups: ["corp:viewers"], role: viewer}
-  - {groups: ["corp:operators"], role: operator}
-  - {groups: ["corp:approvers"], role: approver}
-  - {groups: ["corp:auditors"], role: auditor}
-  - {groups: ["corp:admins"], role: admin}
-  - {subjects: ["corp:emea"], role: admin, tenants: 'labels.region = "emea"'}
-  - {subjects: ["cert:portal.test", "cert:revoked.test"], role: operator}
-`
-
 func openCastle(t *testing.T, adjust ...func(*daemon.Config)) *castle {
 	t.Helper()
 	dir := t.TempDir()
@@ -326,7 +315,7 @@ func call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescr
 func mayCall() map[string][]string {
 	read := []string{
 		"GetRotation", "ListRotations", "ListRotationTasks", "GetRotationTask", "WatchRotation", "WatchRotations", "ListDrifts", "ListDeadLetters", "SummarizeDeadLetters",
-		"GetTenant", "ListTenants", "ListEndpoints", "GetCertificate", "ListCertificates", "ListBlocks", "GetTargetSet", "ListTargetSets",
+		"GetTenant", "ListTenants", "GetEndpoint", "ListEndpoints", "GetCertificate", "ListCertificates", "ListBlocks", "GetTargetSet", "ListTargetSets",
 	}
 	rotate := []string{
 		"CreateRotation", "StartRotation", "PauseRotation", "ResumeRotation", "CancelRotation", "RetireRotation", "CheckRotation", "RetryRotationTasks",

@@ -114,9 +114,9 @@ func (f *benchFleet) load(ctx context.Context) error {
 		}
 		all = append(all, p)
 	}
-	for from := 0; from < len(all); from += importBatch {
+	for from := 0; from < len(all); from += chunkRows {
 		cctx, cancel := bounded(ctx)
-		res, err := f.cl.inventory.ImportTenants(cctx, &crossfadev1.ImportTenantsRequest{Tenants: all[from:min(from+importBatch, len(all))]})
+		res, err := f.cl.inventory.ImportTenants(cctx, &crossfadev1.ImportTenantsRequest{Tenants: all[from:min(from+chunkRows, len(all))]})
 		cancel()
 		if err != nil {
 			return fmt.Errorf("importing tenants: %w", err)

@@ -236,7 +236,7 @@ func (d *demo) story(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = d.by(demoAdmin).with(func(cl *client) error { return d.importTenants(ctx, cl, ts, false) })
+	err = d.by(demoAdmin).with(func(cl *client) error { return d.importTenants(ctx, cl, ts, importFlags{}) })
 	if err != nil {
 		return err
 	}

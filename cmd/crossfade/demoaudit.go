@@ -67,7 +67,7 @@ func (s *secureDemo) tells(ctx context.Context, src audit.Source) error {
 	if refused < s.told {
 		return &exitError{code: exitFailures, err: fmt.Errorf("the audit log tells of %d refusals, and there were %d", refused, s.told)}
 	}
-	want := []string{"InventoryService/ImportTenants cert:" + demoAdmin + " done"}
+	want := []string{"InventoryService/ImportInventory cert:" + demoAdmin + " done"}
 	if !s.f.skip {
 		want = append(want, "RotationService/ApproveRotation cert:"+demoApprover+" done", "RotationService/StartRotation corp:"+demoPortal+" done",
 			"task service done", "rotation service decided")

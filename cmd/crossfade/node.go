@@ -98,6 +98,7 @@ type node struct {
 	hooks     []webhooks.Hook
 	told      *jet.Bucket // to webhooks
 	jobs      *jet.Bucket // of the inventory
+	jobErrors *jet.Bucket // of their rows
 	audit     *audit.Log
 	metrics   *daemon.Metrics
 	provider  trace.TracerProvider // of spans; nil: none are made
@@ -162,7 +163,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
-	n.told, n.jobs = buckets["webhooks"], buckets["jobs"]
+	n.told, n.jobs, n.jobErrors = buckets["webhooks"], buckets["jobs"], buckets["joberrors"]
 	n.audit = audit.NewLog(n.broker, c.clock.Now, n.metrics.Told)
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
@@ -257,7 +258,7 @@ func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 		Approvals: n.c.approvals, LiveRotations: n.c.limits.Rotations,
 	}).Register(s)
 	inventory.New(inventory.Config{
-		Inventory: n.inventory, Jobs: n.jobs, InUse: n.rotates, Now: n.c.clock.Now, Log: n.c.log,
+		Inventory: n.inventory, Jobs: n.jobs, JobErrors: n.jobErrors, InUse: n.rotates, Now: n.c.clock.Now, Log: n.c.log,
 	}).Register(s)
 	certificate.New(certificate.Config{
 		Store: n.certs, Blocks: n.blocks, Requests: n.requests, Now: n.c.clock.Now,

@@ -15,13 +15,15 @@ import (
 
 func (a *app) tenantsCommand() *cobra.Command {
 	var format, filter string
-	var check bool
+	var f importFlags
 	imp := &cobra.Command{
 		Use: "import FILE", Short: "Bring tenants into the inventory",
 		Long: `Import reads tenants from a YAML, CSV or JSONL file and makes the inventory agree
 with it: new tenants are added, changed ones updated, others left alone. The file
 names secrets ("file:contoso.key", "env:CROSSFADE_SECRET_X") and never holds one.
-If any row is wrong, all that is wrong is listed and nothing is sent.`,
+If any row is wrong, all that is wrong is listed and nothing is sent. The service keeps
+what became of each import as a job; an import that was cut off is sent again with the
+same --request-id.`,
 		Example: "  crossfade tenants import tenants.yaml\n  crossfade tenants import tenants.csv --check",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -29,11 +31,12 @@ If any row is wrong, all that is wrong is listed and nothing is sent.`,
 			if err != nil {
 				return err
 			}
-			return a.with(func(cl *client) error { return a.importTenants(c.Context(), cl, ts, check) })
+			return a.with(func(cl *client) error { return a.importTenants(c.Context(), cl, ts, f) })
 		},
 	}
 	imp.Flags().StringVar(&format, "format", "", "`FORMAT` of the file: yaml, csv or jsonl (default by its name)")
-	imp.Flags().BoolVar(&check, "check", false, "check everything and store nothing")
+	imp.Flags().BoolVar(&f.check, "check", false, "check everything and store nothing")
+	imp.Flags().StringVar(&f.request, "request-id", "", "`UUID` of this import; sent again it is the same (default a new one)")
 	list := &cobra.Command{
 		Use: "list", Short: "List the tenants of the inventory",
 		Example: `  crossfade tenants list --filter 'labels.tier = "gold"'`,
@@ -48,7 +51,7 @@ If any row is wrong, all that is wrong is listed and nothing is sent.`,
 			return a.with(func(cl *client) error { return a.showTenant(c.Context(), cl, args[0]) })
 		},
 	}
-	return group("tenants", "Keep the inventory of tenants", imp, list, show, a.tenantsSecretsCommand())
+	return group("tenants", "Keep the inventory of tenants", imp, list, show, a.setTenantCommand(), a.deleteTenantCommand(), a.jobsCommand(), a.tenantsSecretsCommand())
 }
 
 // readTenants reads a tenants file, or says everything that is wrong with it.
@@ -78,44 +81,6 @@ func (a *app) readTenants(path, format string) ([]tenants.Tenant, error) {
 	return nil, usage("%s: %d problems; nothing was imported", path, len(problems))
 }
 
-// importBatch is the most tenants that one request may carry.
-const importBatch = 1000
-
-func (a *app) importTenants(ctx context.Context, cl *client, ts []tenants.Tenant, check bool) error {
-	var created, updated, unchanged, failed int32
-	for from := 0; from < len(ts); from += importBatch {
-		part := ts[from:min(from+importBatch, len(ts))]
-		req := &crossfadev1.ImportTenantsRequest{ValidateOnly: check}
-		for _, t := range part {
-			req.Tenants = append(req.Tenants, tenantMessage(t))
-		}
-		pctx, cancel := bounded(ctx)
-		res, err := cl.inventory.ImportTenants(pctx, req)
-		cancel()
-		if err != nil {
-			return err
-		}
-		created, updated = created+res.GetCreatedCount(), updated+res.GetUpdatedCount()
-		unchanged, failed = unchanged+res.GetUnchangedCount(), failed+res.GetFailedCount()
-		for _, e := range res.GetErrors() {
-			if a.json {
-				a.message("problem", e)
-			} else {
-				fmt.Fprintf(a.errOut, "tenant %s: %s: %s\n", e.GetTenant(), e.GetField(), e.GetDescription())
-			}
-		}
-	}
-	if a.json {
-		a.object("import", map[string]any{"created": created, "updated": updated, "unchanged": unchanged, "failed": failed, "check": check})
-	} else {
-		fmt.Fprintf(a.out, "%d tenants: %d new, %d changed, %d unchanged, %d refused\n", len(ts), created, updated, unchanged, failed)
-	}
-	if failed > 0 {
-		return &exitError{code: exitFailures, err: fmt.Errorf("%d tenants were refused", failed)}
-	}
-	return nil
-}
-
 // tenantMessage is a tenant as it goes over the wire.
 func tenantMessage(t tenants.Tenant) *crossfadev1.Tenant {
 	m := &crossfadev1.Tenant{
@@ -128,6 +93,9 @@ func tenantMessage(t tenants.Tenant) *crossfadev1.Tenant {
 	}
 	return m
 }
+
+// tenantName is the name of a tenant that a person names by its id, or by its name.
+func tenantName(arg string) string { return "tenants/" + strings.TrimPrefix(arg, "tenants/") }
 
 func (a *app) listTenants(ctx context.Context, cl *client, filter string) error {
 	for token := ""; ; {
@@ -157,21 +125,24 @@ func (a *app) listTenants(ctx context.Context, cl *client, filter string) error 
 func (a *app) showTenant(ctx context.Context, cl *client, id string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	res, err := cl.inventory.GetTenant(ctx, &crossfadev1.GetTenantRequest{Name: "tenants/" + strings.TrimPrefix(id, "tenants/")})
+	res, err := cl.inventory.GetTenant(ctx, &crossfadev1.GetTenantRequest{Name: tenantName(id)})
 	if err != nil {
 		return err
 	}
-	t := res.GetTenant()
+	a.printTenant(res.GetTenant())
+	return nil
+}
+
+func (a *app) printTenant(t *crossfadev1.Tenant) {
 	if a.json {
 		a.message("tenant", t)
-		return nil
+		return
 	}
 	fmt.Fprintf(a.out, "tenant         %s\ndisplay name   %s\norganization   %s\nidentity       %s\nlabels         %v\ndisabled       %v\n",
 		strings.TrimPrefix(t.GetName(), "tenants/"), t.GetDisplayName(), t.GetOrganization(), t.GetIdentity(), t.GetLabels(), t.GetDisabled())
 	for _, n := range t.GetNamespaces() {
 		fmt.Fprintf(a.out, "namespace      %s as %s, key at %s\n", n.GetHost(), n.GetAccount(), n.GetSecret())
 	}
-	return nil
 }
 
 func (a *app) endpointsCommand() *cobra.Command {
@@ -191,7 +162,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 func (a *app) listEndpoints(ctx context.Context, cl *client, tenant, filter string) error {
 	parent := "tenants/-"
 	if tenant != "" {
-		parent = "tenants/" + strings.TrimPrefix(tenant, "tenants/")
+		parent = tenantName(tenant)
 	}
 	for token := ""; ; {
 		pctx, cancel := bounded(ctx)

@@ -55,8 +55,8 @@ func (k *Bucket) read(ctx context.Context, key string) (*stored, bool, error) {
 	return m, h.Get(headerGone) != "", nil
 }
 
-// Create stores a value under a key that has none and returns its version; else
-// [rollover.ErrExists].
+// Create stores a value under a key that has none and returns its version; else, and
+// where one was retired, [rollover.ErrExists].
 func (k *Bucket) Create(ctx context.Context, key string, val []byte) (uint64, error) {
 	rev, err := k.swap(ctx, key, val, 0)
 	if !errors.Is(err, rollover.ErrConflict) {
@@ -66,7 +66,7 @@ func (k *Bucket) Create(ctx context.Context, key string, val []byte) (uint64, er
 	if rerr != nil {
 		return 0, rerr
 	}
-	if m != nil && gone {
+	if m != nil && gone && len(m.Data) == 0 {
 		rev, err = k.swap(ctx, key, val, m.Sequence)
 	}
 	if errors.Is(err, rollover.ErrConflict) {
@@ -139,14 +139,45 @@ func (k *Bucket) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// DeleteAt removes a value if rev is still the version that stands; else
-// [rollover.ErrConflict].
-func (k *Bucket) DeleteAt(ctx context.Context, key string, rev uint64) error {
+// Retire removes a value if rev is still the version that stands, and leaves a mark in
+// its place, which must not be empty; else [rollover.ErrConflict]. [Bucket.Former] reads
+// the mark, and [Bucket.Create] does not write over it. A full bucket takes a mark that
+// is no longer than the value.
+func (k *Bucket) Retire(ctx context.Context, key string, mark []byte, rev uint64) error {
 	if rev == 0 {
 		return fmt.Errorf("%s %q was never stored: %w", k.name, key, rollover.ErrConflict)
 	}
-	_, err := k.b.swap(ctx, write{stream: bucketStream(k.name), subject: bucketKey(k.name, key), expect: rev, gone: true})
+	if err := k.check(key, mark); err != nil {
+		return err
+	}
+	_, err := k.b.swap(ctx, write{stream: bucketStream(k.name), subject: bucketKey(k.name, key), data: mark, expect: rev, gone: true})
 	if err != nil {
+		return fmt.Errorf("%s %q: %w", k.name, key, err)
+	}
+	return nil
+}
+
+// Former reads the mark that stands where a value was retired, with the version that
+// [Bucket.Update] takes to write over it, or returns [rollover.ErrNotFound].
+func (k *Bucket) Former(ctx context.Context, key string) ([]byte, uint64, error) {
+	m, gone, err := k.read(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	if m == nil || !gone || len(m.Data) == 0 {
+		return nil, 0, fmt.Errorf("%s %q was not retired: %w", k.name, key, rollover.ErrNotFound)
+	}
+	return m.Data, m.Sequence, nil
+}
+
+// Purge removes a value of that version and leaves no trace, so that it takes no more
+// room; 0 stands for any version. Where another stands, nothing is done.
+func (k *Bucket) Purge(ctx context.Context, key string, rev uint64) error {
+	opts := []jetstream.StreamPurgeOpt{jetstream.WithPurgeSubject(bucketKey(k.name, key))}
+	if rev > 0 {
+		opts = append(opts, jetstream.WithPurgeSequence(rev+1)) // Up to it, and not with it.
+	}
+	if err := k.b.purge(ctx, bucketStream(k.name), opts...); err != nil {
 		return fmt.Errorf("%s %q: %w", k.name, key, err)
 	}
 	return nil

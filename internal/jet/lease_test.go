@@ -225,3 +225,59 @@ func TestBucket_EachGivesVersions(t *testing.T) {
 		t.Errorf("Each = %v, want the error of the one who was called", err)
 	}
 }
+
+// What is retired leaves a mark, which nothing is stored over by who does not know it.
+func TestBucket_RetiredAndPurged(t *testing.T) {
+	b := open(t, config(t))
+	k, err := b.Bucket("tenants")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := k.Former(t.Context(), "a"); !errors.Is(err, rollover.ErrNotFound) {
+		t.Errorf("Former of what never was = %v, want ErrNotFound", err)
+	}
+	rev, err := k.Create(t.Context(), "a", []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Retire(t.Context(), "a", []byte("m"), rev+1); !errors.Is(err, rollover.ErrConflict) {
+		t.Errorf("Retire of another version = %v, want ErrConflict", err)
+	}
+	if err := k.Retire(t.Context(), "a", []byte("m"), rev); err != nil {
+		t.Fatal(err)
+	}
+	mark, at, err := k.Former(t.Context(), "a")
+	if err != nil || string(mark) != "m" {
+		t.Fatalf("Former = %q, %v, want m", mark, err)
+	}
+	if _, _, err := k.Get(t.Context(), "a"); !errors.Is(err, rollover.ErrNotFound) {
+		t.Errorf("Get of what is retired = %v, want ErrNotFound", err)
+	}
+	if keys, err := k.Keys(t.Context()); err != nil || len(keys) != 0 {
+		t.Errorf("Keys = %q, %v, want none", keys, err)
+	}
+	if _, err := k.Create(t.Context(), "a", []byte("two")); !errors.Is(err, rollover.ErrExists) {
+		t.Errorf("Create over a mark = %v, want ErrExists", err)
+	}
+	if rev, err = k.Update(t.Context(), "a", []byte("two"), at); err != nil {
+		t.Errorf("Update over the mark = %v", err)
+	}
+	if err := k.Purge(t.Context(), "a", at); err != nil {
+		t.Error(err)
+	}
+	if v, _, err := k.Get(t.Context(), "a"); err != nil || string(v) != "two" {
+		t.Errorf("after a purge of an earlier version there is %q, %v, want two", v, err)
+	}
+	if err := k.Purge(t.Context(), "a", rev); err != nil {
+		t.Error(err)
+	}
+	if _, err := k.Create(t.Context(), "a", []byte("three")); err != nil {
+		t.Errorf("Create after Purge = %v", err)
+	}
+	if err := k.Purge(t.Context(), "a", 0); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := k.Get(t.Context(), "a"); !errors.Is(err, rollover.ErrNotFound) {
+		t.Errorf("Get after Purge = %v, want ErrNotFound", err)
+	}
+}

@@ -21,7 +21,7 @@ func (b *Broker) DeleteRotation(ctx context.Context, id string) error {
 		{streamState, statePrefix}, {streamState, findingPrefix}, {streamState, checkPrefix},
 		{streamRotations, planPrefix}, {streamRotations, selectionPrefix},
 	} {
-		if err := b.purge(ctx, p.stream, b.names.of(p.prefix, id)+".>"); err != nil {
+		if err := b.purge(ctx, p.stream, jetstream.WithPurgeSubject(b.names.of(p.prefix, id)+".>")); err != nil {
 			return err
 		}
 	}
@@ -52,11 +52,11 @@ func (b *Broker) ForgetRotation(ctx context.Context, id string) error {
 	if err := b.DeleteRotation(ctx, id); err != nil {
 		return err
 	}
-	return b.purge(ctx, streamRotations, b.names.record(id))
+	return b.purge(ctx, streamRotations, jetstream.WithPurgeSubject(b.names.record(id)))
 }
 
-// purge removes all messages of a stream that the filter matches.
-func (b *Broker) purge(ctx context.Context, stream, filter string) error {
+// purge removes the messages of a stream that all of which hold, of one subject at least.
+func (b *Broker) purge(ctx context.Context, stream string, which ...jetstream.StreamPurgeOpt) error {
 	ctx, cancel := context.WithTimeout(ctx, callBudget)
 	defer cancel()
 	err := again(ctx, func(ctx context.Context) error {
@@ -64,10 +64,10 @@ func (b *Broker) purge(ctx context.Context, stream, filter string) error {
 		if err != nil {
 			return fmt.Errorf("looking up stream %s: %w", stream, err)
 		}
-		return s.Purge(ctx, jetstream.WithPurgeSubject(filter))
+		return s.Purge(ctx, which...)
 	})
 	if err != nil {
-		return fmt.Errorf("purging %s: %w", filter, err)
+		return fmt.Errorf("purging %s: %w", stream, err)
 	}
 	return nil
 }

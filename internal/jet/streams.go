@@ -38,7 +38,7 @@ const jobsTTL = 30 * 24 * time.Hour
 func shares() map[string]int64 {
 	return map[string]int64{
 		streamRotations: 270, streamState: 380, streamAudit: 90, streamCheckpoints: 10,
-		bucketStream("tenants"): 60, bucketStream("endpoints"): 110, bucketStream("jobs"): 10,
+		bucketStream("tenants"): 60, bucketStream("endpoints"): 110, bucketStream("jobs"): 2, bucketStream("joberrors"): 8,
 		bucketStream("certificates"): 15, bucketStream("requests"): 20, bucketStream("webhooks"): 10,
 		bucketStream("blocks"): 5, bucketStream("targetsets"): 5, bucketStream("targetrows"): 15,
 	}
@@ -58,7 +58,7 @@ func (b *Broker) lasting() []jetstream.StreamConfig {
 		if name == "webhooks" {
 			c.MaxAge = webhooksTTL
 		}
-		if name == "jobs" {
+		if name == "jobs" || name == "joberrors" {
 			c.MaxAge = jobsTTL
 		}
 		out = append(out, c)

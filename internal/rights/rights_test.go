@@ -83,6 +83,34 @@ func TestHeld_WhatIsNotGrantedIsDenied(t *testing.T) {
 	}
 }
 
+// Only what a filter says of the id alone decides it.
+func TestReach_DecidesByTheIDAlone(t *testing.T) {
+	for _, tt := range []struct {
+		limit, id string
+		want      bool
+	}{
+		{"id = \"contoso\"", "contoso", true},
+		{"id = \"contoso\"", "fabrikam", false},
+		{"id >= \"emea-\" AND id < \"emea.\"", "emea-7", true},
+		{"id >= \"emea-\" AND id < \"emea.\"", "emeb", false},
+		{"labels.region = \"emea\"", "emea-7", false},
+		{"NOT labels.region = \"emea\"", "emea-7", false},
+		{"labels:\"region\"", "emea-7", false},
+		{"NOT disabled", "emea-7", false},
+		{"id:\"emea-\" AND labels.region = \"emea\"", "emea-7", false},
+		{"id:\"emea-\" OR labels.region = \"emea\"", "emea-7", true},
+		{"region = \"crm4\" OR cloud != \"x\" OR organization:\"a\"", "emea-7", false},
+	} {
+		tab := parse(t, "grants:\n  - subjects: [\"a:b\"]\n    role: admin\n    tenants: '"+tt.limit+"'\n")
+		if got := tab.Held("a:b", nil).Reach(rights.Inventory).Decides(tt.id); got != tt.want {
+			t.Errorf("%s decides %s: %t, want %t", tt.limit, tt.id, got, tt.want)
+		}
+	}
+	if !rights.Everything().Reach(rights.Inventory).Decides("x") || (rights.Reach{}).Decides("x") {
+		t.Error("all does not decide, or none does")
+	}
+}
+
 func TestReach_AllNoneAndKeys(t *testing.T) {
 	tab := parse(t, table)
 	all := tab.Held("corp:jane", []string{"corp:emea"}).Reach(rights.Rotate)

@@ -251,6 +251,21 @@ func (r Reach) Has(t tenants.Tenant) bool {
 	return slices.ContainsFunc(r.limits, func(f *filter.Filter) bool { return f.Match(value) })
 }
 
+// Decides reports whether it has every tenant of that id, whatever else that tenant is:
+// whoever makes one of that id learns of no tenant of others by it.
+func (r Reach) Decides(id string) bool {
+	if r.all {
+		return true
+	}
+	value := func(field string) any {
+		if field == "id" {
+			return id
+		}
+		return filter.Missing{}
+	}
+	return slices.ContainsFunc(r.limits, func(f *filter.Filter) bool { return f.Match(value) })
+}
+
 // Key is the same for reaches that have the same tenants at every moment. Others may
 // have keys of their own all the same.
 func (r Reach) Key() string {

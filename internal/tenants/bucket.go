@@ -19,15 +19,20 @@ import (
 type Bucket interface {
 	// Get returns the latest value and its revision, or [rollover.ErrNotFound].
 	Get(ctx context.Context, key string) ([]byte, uint64, error)
-	// Create stores a value that is not there, or returns [rollover.ErrExists].
+	// Create stores a value that is not there and was not retired, or returns
+	// [rollover.ErrExists].
 	Create(ctx context.Context, key string, value []byte) (uint64, error)
-	// Update stores a value over the one of that revision, or returns
+	// Update stores a value over the one, or the mark, of that revision, or returns
 	// [rollover.ErrConflict]. It returns the new revision.
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 	// Delete removes a value. One that is not there is no error.
 	Delete(ctx context.Context, key string) error
-	// DeleteAt removes the value of that revision, or returns [rollover.ErrConflict].
-	DeleteAt(ctx context.Context, key string, revision uint64) error
+	// Retire removes the value of that revision and leaves a mark in its place, in one
+	// step, or returns [rollover.ErrConflict]. Who reads the value finds none.
+	Retire(ctx context.Context, key string, mark []byte, revision uint64) error
+	// Former returns the mark that stands in place of a value and its revision, or
+	// [rollover.ErrNotFound].
+	Former(ctx context.Context, key string) ([]byte, uint64, error)
 	// All returns every key with its latest value, in one pass.
 	All(ctx context.Context) (map[string][]byte, error)
 }

@@ -47,13 +47,12 @@ func (v *Inventory) Put(ctx context.Context, t Tenant) (created, changed bool, e
 	if fields := t.Validate(); len(fields) > 0 {
 		return false, false, &InvalidError{Tenant: t.ID, Fields: fields}
 	}
-	value, err := json.Marshal(tenantRecord{V: recordVersion, Tenant: t})
+	_, err = v.Change(ctx, t.ID, func(old, _ *Tenant) (*Tenant, error) {
+		created, changed = old == nil, old != nil && old.Etag() != t.Etag()
+		return &t, nil
+	})
 	if err != nil {
-		return false, false, fmt.Errorf("encoding tenant %s: %w", t.ID, err)
-	}
-	created, changed, err = v.tenants.set(ctx, t.ID, value)
-	if err != nil {
-		return false, false, fmt.Errorf("storing tenant %s: %w", t.ID, err)
+		return false, false, err
 	}
 	return created, changed, nil
 }
@@ -80,12 +79,17 @@ func (s shelf) set(ctx context.Context, key string, value []byte) (created, chan
 	return false, false, fmt.Errorf("lost %d races: %w", maxRaces, rollover.ErrConflict)
 }
 
-// Change stores what rule makes of a tenant, or removes it where rule returns nil. old is
-// what is there, nil for none. Where it loses a race it begins anew with what is there
-// then, so rule may be called more than once and has no effect of its own. It returns
-// what is stored; nothing is written where that is what was there. A tenant that is not
-// valid gives an [InvalidError]; errors of rule are returned as they are.
-func (v *Inventory) Change(ctx context.Context, id string, rule func(old *Tenant) (*Tenant, error)) (*Tenant, error) {
+// Rule says what becomes of a tenant. old is what is there, nil for none; then former is
+// what was deleted under that id, as far as filters ask about tenants, nil for nothing.
+// It returns nil for a tenant that is to be deleted. It may be called more than once, and
+// has no effect of its own.
+type Rule func(old, former *Tenant) (*Tenant, error)
+
+// Change stores what rule makes of a tenant, or deletes it. What rule was asked about is
+// what is written over: where it loses a race it begins anew with what is there then. It
+// returns what is stored; nothing is written where that is what was there. A tenant that
+// is not valid gives an [InvalidError]; errors of rule are returned as they are.
+func (v *Inventory) Change(ctx context.Context, id string, rule Rule) (*Tenant, error) {
 	if !ValidID(id) {
 		return nil, fmt.Errorf("changing a tenant: that is no tenant id: %w", rollover.ErrNotFound)
 	}
@@ -98,58 +102,97 @@ func (v *Inventory) Change(ctx context.Context, id string, rule func(old *Tenant
 	return nil, fmt.Errorf("storing tenant %s: lost %d races: %w", id, maxRaces, rollover.ErrConflict)
 }
 
-func (v *Inventory) changeOnce(ctx context.Context, id string, rule func(old *Tenant) (*Tenant, error)) (*Tenant, error) {
-	var old *Tenant
+// standing is what stands under a tenant's id.
+type standing struct {
+	tenant *Tenant // nil: none
+	former *Tenant // that was deleted; nil: none was
+	value  []byte  // of tenant
+	rev    uint64  // of the record, or of the mark in its place
+	pieces []string
+}
+
+func (v *Inventory) standing(ctx context.Context, id string) (standing, error) {
 	b, rev, pieces, err := v.tenants.get(ctx, id)
-	switch {
-	case errors.Is(err, rollover.ErrNotFound):
-		rev, pieces = 0, nil
-	case err != nil:
-		return nil, fmt.Errorf("reading tenant %s: %w", id, err)
-	default:
+	if err == nil {
 		t, err := decodeTenant(id, b)
-		if err != nil {
-			return nil, err
-		}
-		old = &t
+		return standing{tenant: &t, value: b, rev: rev, pieces: pieces}, err
 	}
-	next, err := rule(old)
+	if !errors.Is(err, rollover.ErrNotFound) {
+		return standing{}, fmt.Errorf("reading tenant %s: %w", id, err)
+	}
+	mark, rev, err := v.tenants.bucket.Former(ctx, id)
+	if errors.Is(err, rollover.ErrNotFound) {
+		return standing{}, nil
+	}
+	if err != nil {
+		return standing{}, fmt.Errorf("reading what tenant %s was: %w", id, err)
+	}
+	t, err := decodeTenant(id, mark)
+	return standing{former: &t, rev: rev}, err
+}
+
+func (v *Inventory) changeOnce(ctx context.Context, id string, rule Rule) (*Tenant, error) {
+	at, err := v.standing(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	next, err := rule(at.tenant, at.former)
 	if err != nil {
 		return nil, err
 	}
 	if next == nil {
-		if old == nil {
+		if at.tenant == nil {
 			return nil, nil
 		}
-		return nil, v.remove(ctx, id, rev, pieces)
+		return nil, v.remove(ctx, *at.tenant, at.rev, at.pieces)
 	}
 	if fields := next.Validate(); len(fields) > 0 {
 		return nil, &InvalidError{Tenant: next.ID, Fields: fields}
+	}
+	if next.ID != id {
+		return nil, fmt.Errorf("storing tenant %s: what is to be stored is tenant %s", id, next.ID)
 	}
 	value, err := json.Marshal(tenantRecord{V: recordVersion, Tenant: *next})
 	if err != nil {
 		return nil, fmt.Errorf("encoding tenant %s: %w", id, err)
 	}
-	if bytes.Equal(value, b) {
+	if at.tenant == nil {
+		// A deletion that was cut off may have left what was found of another.
+		if err := v.clear(ctx, id); err != nil {
+			return nil, err
+		}
+	} else if bytes.Equal(value, at.value) {
 		return next, nil
 	}
-	if err := v.tenants.put(ctx, id, value, rev, pieces); err != nil {
+	if err := v.tenants.put(ctx, id, value, at.rev, at.pieces); err != nil {
 		return nil, fmt.Errorf("storing tenant %s: %w", id, err)
 	}
 	return next, nil
 }
 
 // remove takes away a tenant of that revision, and then what was found of it. Cut off in
-// between, that is left, and nobody asks for it.
-func (v *Inventory) remove(ctx context.Context, id string, rev uint64, pieces []string) error {
-	if err := v.tenants.bucket.DeleteAt(ctx, id, rev); err != nil {
-		return fmt.Errorf("removing tenant %s: %w", id, err)
+// between, that is left; nobody asks for it, and it is cleared before the id is used again.
+// In place of the tenant stands what filters ask about tenants: its rotations stay, and
+// who may take over its id must be decided by whose it was.
+func (v *Inventory) remove(ctx context.Context, t Tenant, rev uint64, pieces []string) error {
+	t.Login, t.Identity, t.Namespaces = Login{}, "", nil
+	mark, err := json.Marshal(tenantRecord{V: recordVersion, Tenant: t})
+	if err != nil {
+		return fmt.Errorf("encoding what tenant %s was: %w", t.ID, err)
+	}
+	if err := v.tenants.bucket.Retire(ctx, t.ID, mark, rev); err != nil {
+		return fmt.Errorf("removing tenant %s: %w", t.ID, err)
 	}
 	for _, k := range pieces {
 		if err := v.tenants.bucket.Delete(ctx, k); err != nil {
-			return fmt.Errorf("removing tenant %s: %w", id, err)
+			return fmt.Errorf("removing tenant %s: %w", t.ID, err)
 		}
 	}
+	return v.clear(ctx, t.ID)
+}
+
+// clear removes what was found of a tenant.
+func (v *Inventory) clear(ctx context.Context, id string) error {
 	_, _, pieces, err := v.endpoints.get(ctx, id)
 	if errors.Is(err, rollover.ErrNotFound) {
 		return nil

@@ -109,15 +109,13 @@ func (s *Service) ListBlocks(ctx context.Context, req *pb.ListBlocksRequest) (*p
 			all[i].Reason, all[i].By = "", ""
 		}
 	}
-	page, token, err := edge.List(req, o, blockFields(), 50, 500, edge.Each(all), "ListBlocks")
+	page, token, err := edge.List(req, edge.Listing[certs.Block, *pb.Block]{
+		Order: o, Fields: blockFields(), Value: blockValue, Show: blockProto, Default: 50, Most: 500, Args: []string{"ListBlocks"},
+	}, edge.Each(all))
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListBlocksResponse{NextPageToken: token}
-	for _, e := range page {
-		resp.Blocks = append(resp.Blocks, blockProto(e))
-	}
-	return resp, nil
+	return &pb.ListBlocksResponse{Blocks: page, NextPageToken: token}, nil
 }
 
 // blockProto returns an entry as callers see it.

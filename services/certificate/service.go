@@ -124,13 +124,11 @@ func (s *Service) ListCertificates(ctx context.Context, req *pb.ListCertificates
 	if err != nil {
 		return nil, err
 	}
-	page, token, err := edge.List(req, o, listed(), 50, 500, edge.Each(all), "ListCertificates")
+	page, token, err := edge.List(req, edge.Listing[certs.Certificate, *pb.Certificate]{
+		Order: o, Fields: listed(), Value: value, Show: certificateProto, Default: 50, Most: 500, Args: []string{"ListCertificates"},
+	}, edge.Each(all))
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListCertificatesResponse{NextPageToken: token}
-	for _, c := range page {
-		resp.Certificates = append(resp.Certificates, certificateProto(c))
-	}
-	return resp, nil
+	return &pb.ListCertificatesResponse{Certificates: page, NextPageToken: token}, nil
 }

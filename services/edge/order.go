@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.einride.tech/aip/ordering"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
@@ -158,22 +159,33 @@ type Query interface {
 	GetOrderBy() string
 }
 
-// List returns one page of a list that is at hand: those of seq that match the request's
-// filter, in its order, and the token of the next page. args are those of the request's
-// further arguments that must not change between pages.
-func List[T any](req Query, o *Order[T], fields FilterFields, def, limit int, seq iter.Seq2[T, error], args ...string) (page []T, token string, err error) {
-	f, err := ParseFilter(req.GetFilter(), fields)
+// Listing is how a list that is at hand is told.
+type Listing[T any, M proto.Message] struct {
+	Order  *Order[T]
+	Fields FilterFields // that its filter may name
+	// Value returns the value of one of Fields. What a field means to a filter is not
+	// always what a list is ordered by under that name.
+	Value         func(item T, field string) any
+	Show          func(item T) M // the item as it is told
+	Default, Most int            // items of a page
+	Args          []string       // of the request that must not change between pages, besides filter and order_by
+}
+
+// List returns one page of a list: those of seq that match the request's filter, in its
+// order and as far as there is [Room], and the token of the next page.
+func List[T any, M proto.Message](req Query, l Listing[T, M], seq iter.Seq2[T, error]) (page []M, token string, err error) {
+	f, err := ParseFilter(req.GetFilter(), l.Fields)
 	if err != nil {
 		return nil, "", err
 	}
-	args = append(args, req.GetFilter(), req.GetOrderBy())
+	args := append(slices.Clone(l.Args), req.GetFilter(), req.GetOrderBy())
 	after, err := Position(req.GetPageToken(), args...)
 	if err != nil {
 		return nil, "", err
 	}
 	matching := func(yield func(T, error) bool) {
 		for item, err := range seq {
-			if err == nil && !f.Match(func(field string) any { return o.value(item, field) }) {
+			if err == nil && !f.Match(func(field string) any { return l.Value(item, field) }) {
 				continue
 			}
 			if !yield(item, err) {
@@ -181,9 +193,19 @@ func List[T any](req Query, o *Order[T], fields FilterFields, def, limit int, se
 			}
 		}
 	}
-	page, next, err := o.Page(matching, after, PageSize(req.GetPageSize(), def, limit))
+	size := PageSize(req.GetPageSize(), l.Default, l.Most)
+	items, next, err := l.Order.Page(matching, after, size)
 	if err != nil {
 		return nil, "", err
+	}
+	room := NewRoom(size)
+	for i, item := range items {
+		m := l.Show(item)
+		if !room.Takes(m) {
+			next = l.Order.Position(items[i-1]) // The first was taken.
+			break
+		}
+		page = append(page, m)
 	}
 	if next != "" {
 		token = PageToken(next, args...)

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -61,6 +63,32 @@ func PageSize(size int32, def, limit int) int {
 	default:
 		return n
 	}
+}
+
+// maxPage bounds the items of a page in bytes: callers take messages of 4 MiB unless they
+// say otherwise, and one item alone may have thousands of parts.
+const maxPage = 1 << 20
+
+// perItem is what an item takes in a message besides itself: a tag and its length.
+const perItem = 6
+
+// Room is what still fits into a page: so many items, and 1 MiB of them. A page has one
+// item at least, however large that is.
+type Room struct{ items, bytes, taken int }
+
+// NewRoom returns the room of a page of that many items.
+func NewRoom(items int) *Room { return &Room{items: items, bytes: maxPage} }
+
+// Takes reports whether the page takes one more item. The first that it does not take
+// begins the next page.
+func (r *Room) Takes(item proto.Message) bool {
+	n := proto.Size(item) + perItem
+	if r.taken == r.items || r.taken > 0 && n > r.bytes {
+		return false
+	}
+	r.taken++
+	r.bytes -= n
+	return true
 }
 
 func digestArgs(args []string) string {

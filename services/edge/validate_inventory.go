@@ -11,12 +11,18 @@ func isJob() form {
 	return form{"inventoryJobs/{id}", func(n string) bool { _, ok := ParseJob(n); return ok }}
 }
 
-// inventory checks the requests of InventoryService that change one tenant, and those
-// about jobs.
+func isEndpoint() form {
+	return form{"tenants/{tenant}/endpoints/{endpoint}, the endpoint a GUID in lower case", func(n string) bool { _, _, ok := ParseEndpoint(n); return ok }}
+}
+
+// inventory checks the requests of InventoryService that change one tenant, that about one
+// endpoint, and those about jobs.
 func (v *violations) inventory(m any) {
 	switch m := m.(type) {
 	case *pb.UpdateTenantRequest:
 		v.name("tenant.name", m.GetTenant().GetName(), isTenant)
+	case *pb.GetEndpointRequest:
+		v.name("name", m.GetName(), isEndpoint)
 	case *pb.DeleteTenantRequest:
 		v.name("name", m.GetName(), isTenant)
 	case *pb.ImportInventoryRequest:

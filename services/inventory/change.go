@@ -8,6 +8,7 @@ import (
 
 	"go.einride.tech/aip/fieldmask"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -28,8 +29,9 @@ func (s *Service) UpdateTenant(ctx context.Context, req *pb.UpdateTenantRequest)
 	}
 	resp := &pb.UpdateTenantResponse{}
 	var would tenants.Tenant
-	stored, err := s.inventory.Change(ctx, id, func(old *tenants.Tenant) (*tenants.Tenant, error) {
-		if old != nil && !edge.Reach(ctx).Has(*old) {
+	stored, err := s.inventory.Change(ctx, id, func(old, former *tenants.Tenant) (*tenants.Tenant, error) {
+		others := old != nil && !edge.Reach(ctx).Has(*old)
+		if others {
 			old = nil // It is not there, word for word.
 		}
 		if old == nil && (!req.GetAllowMissing() || req.GetEtag() != "") {
@@ -48,12 +50,8 @@ func (s *Service) UpdateTenant(ctx context.Context, req *pb.UpdateTenantRequest)
 		}
 		p.Name = name
 		t, problems := checked(p)
-		if len(problems) == 0 {
-			foreign, err := s.foreign(ctx, t)
-			if err != nil {
-				return nil, err
-			}
-			problems = foreign
+		if len(problems) == 0 && (others || !mayBring(ctx, t, old, former)) {
+			problems = foreign()
 		}
 		if len(problems) > 0 {
 			return nil, wrong(problems)
@@ -73,11 +71,17 @@ func (s *Service) UpdateTenant(ctx context.Context, req *pb.UpdateTenantRequest)
 	return resp, nil
 }
 
-// maskable refuses masks of fields that there are not, or that are ours to set.
+// maskable refuses masks of fields that there are not, that are ours to set, or that are
+// within a list or a map: such a path would be taken and change nothing.
 func maskable(m *fieldmaskpb.FieldMask) error {
 	for _, path := range m.GetPaths() {
-		if path == "etag" || strings.HasPrefix(path, "name") && !strings.HasPrefix(path, "namespaces") {
-			return edge.Invalid(edge.Violated("update_mask", "FORMAT", path+" cannot be changed"))
+		head, _, within := strings.Cut(path, ".")
+		if head == "name" || head == "etag" {
+			return edge.Invalid(edge.Violated("update_mask", "FORMAT", head+" cannot be changed"))
+		}
+		f := (&pb.Tenant{}).ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(head))
+		if f != nil && within && (f.IsList() || f.IsMap()) {
+			return edge.Invalid(edge.Violated("update_mask", "FORMAT", head+" is changed as a whole; name it alone"))
 		}
 	}
 	if err := fieldmask.Validate(m, &pb.Tenant{}); err != nil {
@@ -90,7 +94,8 @@ func maskable(m *fieldmaskpb.FieldMask) error {
 func wrong(problems []tenants.FieldError) error {
 	var vs []*edge.Violation
 	for _, f := range problems {
-		vs = append(vs, edge.Violated("tenant."+f.Field, "FORMAT", f.Problem+"; "+f.Fix))
+		path := strings.TrimSuffix("tenant."+f.Field, ".") // Of the whole there is no field.
+		vs = append(vs, edge.Violated(path, "FORMAT", f.Problem+"; "+f.Fix))
 	}
 	return edge.Invalid(vs...)
 }
@@ -99,7 +104,7 @@ func wrong(problems []tenants.FieldError) error {
 func (s *Service) DeleteTenant(ctx context.Context, req *pb.DeleteTenantRequest) (*pb.DeleteTenantResponse, error) {
 	name := req.GetName()
 	id, _ := edge.ParseTenant(name)
-	_, err := s.inventory.Change(ctx, id, func(old *tenants.Tenant) (*tenants.Tenant, error) {
+	_, err := s.inventory.Change(ctx, id, func(old, _ *tenants.Tenant) (*tenants.Tenant, error) {
 		if old == nil || !edge.Reach(ctx).Has(*old) {
 			if req.GetAllowMissing() {
 				return nil, errTried

@@ -107,6 +107,8 @@ func TestUpdateTenant_Refuses(t *testing.T) {
 		"a mask of nothing":        func(r *pb.UpdateTenantRequest) { r.UpdateMask = mask("nonsense") },
 		"a mask of the name":       func(r *pb.UpdateTenantRequest) { r.UpdateMask = mask("name") },
 		"a mask of the etag":       func(r *pb.UpdateTenantRequest) { r.UpdateMask = mask("etag") },
+		"a mask within a list":     func(r *pb.UpdateTenantRequest) { r.UpdateMask = mask("namespaces.host") },
+		"a mask within a map":      func(r *pb.UpdateTenantRequest) { r.UpdateMask = mask("labels.wave") },
 		"a star and more":          func(r *pb.UpdateTenantRequest) { r.UpdateMask = mask("*", "labels") },
 		"no name":                  func(r *pb.UpdateTenantRequest) { r.Tenant.Name = "" },
 		"a required field cleared": func(r *pb.UpdateTenantRequest) { r.UpdateMask = mask("organization") },

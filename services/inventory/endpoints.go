@@ -17,6 +17,29 @@ import (
 	"github.com/crossfade-project/crossfade/services/edge"
 )
 
+// GetEndpoint reads what planning last saw of one endpoint. One of a tenant that the
+// caller may not see is not there, word for word.
+func (s *Service) GetEndpoint(ctx context.Context, req *pb.GetEndpointRequest) (*pb.GetEndpointResponse, error) {
+	of, id, _ := edge.ParseEndpoint(req.GetName())
+	t, err := s.inventory.Tenant(ctx, of)
+	if errors.Is(err, rollover.ErrNotFound) || err == nil && !edge.Reach(ctx).Has(t) {
+		return nil, edge.Missing(req.GetName(), nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	es, err := s.endpoints(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range es {
+		if e.ID == id {
+			return &pb.GetEndpointResponse{Endpoint: endpointProto(e)}, nil
+		}
+	}
+	return nil, edge.Missing(req.GetName(), nil)
+}
+
 // ListEndpoints lists what planning last saw, tenant by tenant. A page token is
 // tenant/endpoint of the last one told.
 func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsRequest) (*pb.ListEndpointsResponse, error) {
@@ -43,7 +66,7 @@ func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsReques
 	if err != nil {
 		return nil, err
 	}
-	size := edge.PageSize(req.GetPageSize(), 100, 1000)
+	room := edge.NewRoom(edge.PageSize(req.GetPageSize(), 100, 1000))
 	afterTenant, afterID, _ := strings.Cut(after, "/")
 	resp := &pb.ListEndpointsResponse{}
 	last := ""
@@ -59,11 +82,12 @@ func (s *Service) ListEndpoints(ctx context.Context, req *pb.ListEndpointsReques
 			if t.ID == afterTenant && e.ID <= afterID || !wanted.Match(filter.Endpoint{Tenant: t, Seen: &es[i]}.Value) {
 				continue
 			}
-			if len(resp.Endpoints) == size {
+			p := endpointProto(e)
+			if !room.Takes(p) {
 				resp.NextPageToken = edge.PageToken(last, args...)
 				return resp, nil
 			}
-			resp.Endpoints, last = append(resp.Endpoints, endpointProto(e)), t.ID+"/"+e.ID
+			resp.Endpoints, last = append(resp.Endpoints, p), t.ID+"/"+e.ID
 		}
 	}
 	return resp, nil

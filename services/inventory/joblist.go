@@ -2,10 +2,8 @@ package inventory
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -70,10 +68,7 @@ func (s *Service) ListInventoryJobs(ctx context.Context, req *pb.ListInventoryJo
 		return nil, fmt.Errorf("listing jobs: %w", err)
 	}
 	var all []job
-	for key, b := range stored {
-		if strings.Contains(key, ".") {
-			continue
-		}
+	for _, b := range stored {
 		j, err := decodeJob(b, 0)
 		if err != nil {
 			return nil, err
@@ -82,15 +77,13 @@ func (s *Service) ListInventoryJobs(ctx context.Context, req *pb.ListInventoryJo
 			all = append(all, j.asOf(s.c.Now()))
 		}
 	}
-	page, token, err := edge.List(req, o, jobFields(), 50, 500, edge.Each(all), "ListInventoryJobs")
+	page, token, err := edge.List(req, edge.Listing[job, *pb.InventoryJob]{
+		Order: o, Fields: jobFields(), Value: jobValue, Show: job.proto, Default: 50, Most: 500, Args: []string{"ListInventoryJobs"},
+	}, edge.Each(all))
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListInventoryJobsResponse{NextPageToken: token}
-	for _, j := range page {
-		resp.Jobs = append(resp.Jobs, j.proto())
-	}
-	return resp, nil
+	return &pb.ListInventoryJobsResponse{Jobs: page, NextPageToken: token}, nil
 }
 
 // ListInventoryJobErrors lists what is wrong with rows of a job.
@@ -120,33 +113,21 @@ func (s *Service) ListInventoryJobErrors(ctx context.Context, req *pb.ListInvent
 	}
 	each := func(yield func(placed, error) bool) {
 		n := 0
-		for page := 0; page*errorsAPage < j.Errors; page++ {
-			var list []jobError
-			b, _, err := s.c.Jobs.Get(ctx, errorsKey(j.ID, page))
-			if err == nil {
-				err = json.Unmarshal(b, &list)
-			}
-			if err != nil {
-				yield(placed{}, fmt.Errorf("reading errors of a job: %w", err))
+		for e, err := range s.jobErrors(ctx, j) {
+			if n++; !yield(placed{e, n}, err) {
 				return
-			}
-			for _, e := range list {
-				if n++; n > j.Errors || !yield(placed{e, n}, nil) {
-					return
-				}
 			}
 		}
 	}
 	fields := edge.FilterFields{Strings: []string{"tenant", "field"}, Ints: []string{"row"}}
-	page, token, err := edge.List(req, o, fields, 100, 1000, each, "ListInventoryJobErrors", req.GetParent())
+	page, token, err := edge.List(req, edge.Listing[placed, *pb.ImportError]{
+		Order: o, Fields: fields, Value: value, Show: func(e placed) *pb.ImportError { return e.proto() }, Default: 100, Most: 1000,
+		Args: []string{"ListInventoryJobErrors", req.GetParent()},
+	}, each)
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListInventoryJobErrorsResponse{NextPageToken: token}
-	for _, e := range page {
-		resp.Errors = append(resp.Errors, &pb.ImportError{Row: e.Row, Tenant: e.Tenant, Field: e.Field, Description: e.Description})
-	}
-	return resp, nil
+	return &pb.ListInventoryJobErrorsResponse{Errors: page, NextPageToken: token}, nil
 }
 
 // CancelInventoryJob ends a job that is running.

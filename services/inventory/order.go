@@ -3,8 +3,6 @@ package inventory
 import (
 	"context"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/crossfade-project/crossfade/internal/filter"
 	"github.com/crossfade-project/crossfade/internal/tenants"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -27,12 +25,7 @@ func (s *Service) orderedTenants(ctx context.Context, req *pb.ListTenantsRequest
 	if err != nil {
 		return nil, err
 	}
-	resp, bytes := &pb.ListTenantsResponse{}, 0
-	args := []string{"ListTenants", req.GetFilter(), req.GetOrderBy()}
-	after, err := edge.Position(req.GetPageToken(), args...)
-	if err != nil {
-		return nil, err
-	}
+	resp := &pb.ListTenantsResponse{}
 	theirs := func(yield func(tenants.Tenant, error) bool) {
 		for _, t := range all {
 			if !edge.Reach(ctx).Has(t) || !wanted.Match(filter.TenantValue(t)) {
@@ -44,22 +37,11 @@ func (s *Service) orderedTenants(ctx context.Context, req *pb.ListTenantsRequest
 			}
 		}
 	}
-	page, next, err := o.Page(theirs, after, edge.PageSize(req.GetPageSize(), 100, 1000))
-	if err != nil {
-		return nil, err
-	}
-	for i, t := range page {
-		p := tenantProto(t)
-		if bytes += proto.Size(p); bytes > maxPage && i > 0 {
-			next = o.Position(page[i-1])
-			break
-		}
-		resp.Tenants = append(resp.Tenants, p)
-	}
-	if next != "" {
-		resp.NextPageToken = edge.PageToken(next, args...)
-	}
-	return resp, nil
+	resp.Tenants, resp.NextPageToken, err = edge.List(req, edge.Listing[tenants.Tenant, *pb.Tenant]{
+		Order: o, Fields: filter.TenantFields(), Value: func(t tenants.Tenant, field string) any { return filter.TenantValue(t)(field) },
+		Show: tenantProto, Default: 100, Most: 1000, Args: []string{"ListTenants"},
+	}, theirs)
+	return resp, err
 }
 
 // found is an endpoint and whose it is.
@@ -71,13 +53,10 @@ type found struct {
 // orderedEndpoints is ListEndpoints in another order than by name.
 func (s *Service) orderedEndpoints(ctx context.Context, req *pb.ListEndpointsRequest) (*pb.ListEndpointsResponse, error) {
 	value := func(f found, field string) any {
-		switch field {
-		case "name":
-			return edge.EndpointName(f.seen.Tenant, f.seen.ID)
-		case "display_name":
+		if field == "display_name" {
 			return f.seen.Name
 		}
-		return filter.Endpoint{Tenant: f.of, Seen: &f.seen}.Value(field)
+		return edge.EndpointName(f.seen.Tenant, f.seen.ID) // A filter's name is what the organisation gave.
 	}
 	o, err := edge.ParseOrder(req.GetOrderBy(), "", func(f found) string { return f.seen.Tenant + "/" + f.seen.ID }, value, "name", "display_name")
 	if err != nil {
@@ -109,13 +88,12 @@ func (s *Service) orderedEndpoints(ctx context.Context, req *pb.ListEndpointsReq
 			}
 		}
 	}
-	page, token, err := edge.List(req, o, filter.SeenFields(), 100, 1000, each, "ListEndpoints", req.GetParent())
+	page, token, err := edge.List(req, edge.Listing[found, *pb.Endpoint]{
+		Order: o, Fields: filter.SeenFields(), Value: func(f found, field string) any { return filter.Endpoint{Tenant: f.of, Seen: &f.seen}.Value(field) },
+		Show: func(f found) *pb.Endpoint { return endpointProto(f.seen) }, Default: 100, Most: 1000, Args: []string{"ListEndpoints", req.GetParent()},
+	}, each)
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListEndpointsResponse{NextPageToken: token}
-	for _, f := range page {
-		resp.Endpoints = append(resp.Endpoints, endpointProto(f.seen))
-	}
-	return resp, nil
+	return &pb.ListEndpointsResponse{Endpoints: page, NextPageToken: token}, nil
 }

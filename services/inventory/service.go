@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"time"
 
@@ -22,18 +23,18 @@ import (
 
 // Inventory is what the service needs of a [tenants.Inventory].
 type Inventory interface {
-	Put(ctx context.Context, t tenants.Tenant) (created, changed bool, err error)
 	Tenant(ctx context.Context, id string) (tenants.Tenant, error)
 	List(ctx context.Context) ([]tenants.Tenant, error)
 	Endpoints(ctx context.Context, tenant string) ([]tenants.Seen, error)
 	AllEndpoints(ctx context.Context) (map[string][]tenants.Seen, error)
-	Change(ctx context.Context, id string, rule func(old *tenants.Tenant) (*tenants.Tenant, error)) (*tenants.Tenant, error)
+	Change(ctx context.Context, id string, rule tenants.Rule) (*tenants.Tenant, error)
 }
 
 // Config is what a [Service] is made of. All fields are required.
 type Config struct {
 	Inventory Inventory
-	Jobs      JobBucket // forgets after 30 days
+	Jobs      JobBucket   // forgets after 30 days
+	JobErrors ErrorBucket // forgets after 30 days
 	// InUse returns the id of a rotation that has not ended and is for a tenant, or "".
 	InUse func(ctx context.Context, tenant string) (string, error)
 	Now   func() time.Time
@@ -55,13 +56,11 @@ func (s *Service) Register(r grpc.ServiceRegistrar) { pb.RegisterInventoryServic
 
 // The bounds of an import.
 const (
-	maxErrors = 1000 // that one answer lists
-	writers   = 16   // rows stored at once: each waits for a disk
+	maxErrors    = 1000    // that one answer lists
+	maxRowErrors = 20      // of one row: each of its namespaces may have several
+	maxRow       = 3 << 20 // bytes of one row: 10,000 namespaces with names of usual length
+	writers      = 16      // rows stored at once: each waits for a disk
 )
-
-// maxPage bounds the tenants of one page in bytes: one tenant alone may have
-// thousands of namespaces.
-const maxPage = 1 << 20
 
 // row is what became of one tenant of an import.
 type row struct {
@@ -72,7 +71,7 @@ type row struct {
 // ImportTenants stores tenants. A row that is wrong is reported, the others are
 // stored; if the store fails in between, the call fails and a repeat goes on.
 func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsRequest) (*pb.ImportTenantsResponse, error) {
-	rows, err := s.take(ctx, req.GetTenants(), taking{validateOnly: req.GetValidateOnly(), seen: map[string]int{}})
+	rows, err := s.take(ctx, req.GetTenants(), taking{validateOnly: req.GetValidateOnly(), seen: newSeen()})
 	if err != nil {
 		return nil, err
 	}
@@ -82,40 +81,51 @@ func (s *Service) ImportTenants(ctx context.Context, req *pb.ImportTenantsReques
 // taking is how rows are taken in.
 type taking struct {
 	validateOnly bool
-	first        int            // position of the first of them
-	seen         map[string]int // positions of the names before
+	first        int // position of the first of them
+	seen         *seen
 }
 
-// take takes rows in, and says what became of each.
+// seen knows the rows of the tenants that came before, by a hash of their names: an
+// import has up to a million, and a stream holds them for as long as it lasts.
+type seen struct {
+	seed maphash.Seed // so that nobody can look for two names of one hash
+	rows map[uint64]int32
+}
+
+func newSeen() *seen { return &seen{maphash.MakeSeed(), map[uint64]int32{}} }
+
+// before returns the row that had the id already, or notes it for this one.
+func (s *seen) before(id string, row int) (first int32, twice bool) {
+	h := maphash.String(s.seed, id)
+	if first, twice = s.rows[h]; !twice {
+		s.rows[h] = int32(row) //nolint:gosec // At most a million.
+	}
+	return first, twice
+}
+
+// take takes rows in, and says what became of each. Nothing is stored any more when it
+// has returned.
 func (s *Service) take(ctx context.Context, of []*pb.Tenant, how taking) ([]row, error) {
 	rows := make([]row, len(of))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
 	for i, p := range of {
 		t, problems := checked(p)
-		if !edge.Reach(ctx).All() && len(problems) == 0 {
-			foreign, err := s.foreign(ctx, t)
-			if err != nil {
-				return nil, err
+		if tenants.ValidID(t.ID) {
+			if first, twice := how.seen.before(t.ID, how.first+i); twice {
+				problems = append(problems, tenants.FieldError{
+					Field: "name", Problem: fmt.Sprintf("is also that of row %d", first), Fix: "give each tenant once",
+				})
 			}
-			problems = append(problems, foreign...)
-		}
-		if first, twice := how.seen[p.GetName()]; twice {
-			problems = append(problems, tenants.FieldError{
-				Field: "name", Problem: fmt.Sprintf("is also that of row %d", first), Fix: "give each tenant once",
-			})
-		} else {
-			how.seen[p.GetName()] = how.first + i
 		}
 		if len(problems) > 0 {
-			rows[i].errors = importErrors(how.first+i, p.GetName(), problems)
+			rows[i].errors = importErrors(how.first+i, t.ID, problems)
 			continue
 		}
 		g.Go(func() (err error) {
-			if how.validateOnly {
-				rows[i].created, rows[i].changed, err = s.compare(gctx, t)
-			} else {
-				rows[i].created, rows[i].changed, err = s.inventory.Put(gctx, t)
+			rows[i], err = s.store(gctx, t, how.validateOnly)
+			if errors.Is(err, errForeign) {
+				rows[i], err = row{errors: importErrors(how.first+i, t.ID, foreign())}, nil
 			}
 			return err
 		})
@@ -126,28 +136,57 @@ func (s *Service) take(ctx context.Context, of []*pb.Tenant, how taking) ([]row,
 	return rows, nil
 }
 
-// foreign says that the caller may not bring in a tenant, since it is, or would become,
-// one that is not within its rights. It says the same of both, and of one that is not
-// there.
-func (s *Service) foreign(ctx context.Context, t tenants.Tenant) ([]tenants.FieldError, error) {
-	theirs := edge.Reach(ctx).Has(t)
-	old, err := s.inventory.Tenant(ctx, t.ID)
+// store stores a tenant, or says what that would do. It returns errForeign for one that
+// the caller may not bring in.
+func (s *Service) store(ctx context.Context, t tenants.Tenant, validateOnly bool) (row, error) {
+	var r row
+	_, err := s.inventory.Change(ctx, t.ID, func(old, former *tenants.Tenant) (*tenants.Tenant, error) {
+		if !mayBring(ctx, t, old, former) {
+			return nil, errForeign
+		}
+		r = row{created: old == nil, changed: old != nil && old.Etag() != t.Etag()}
+		if validateOnly {
+			return nil, errTried
+		}
+		return &t, nil
+	})
+	if errors.Is(err, errTried) {
+		err = nil
+	}
+	return r, err
+}
+
+// errForeign says that a tenant is not the caller's to bring in.
+var errForeign = errors.New("the tenant is not within the caller's rights")
+
+// mayBring reports whether the caller may make t of what is there. Who may not see all
+// makes a new one only if its id alone says that it is theirs: otherwise a refusal would
+// say that there is a tenant of others by that name. Where there was one before, it must
+// have been theirs too, since its rotations then are.
+func mayBring(ctx context.Context, t tenants.Tenant, old, former *tenants.Tenant) bool {
+	r := edge.Reach(ctx)
 	switch {
-	case errors.Is(err, rollover.ErrNotFound):
-	case err != nil:
-		return nil, fmt.Errorf("reading tenant %s: %w", t.ID, err)
+	case !r.Has(t):
+		return false
+	case old != nil:
+		return r.Has(*old)
 	default:
-		theirs = theirs && edge.Reach(ctx).Has(old)
+		return r.Decides(t.ID) && (former == nil || r.Has(*former))
 	}
-	if theirs {
-		return nil, nil
-	}
-	return []tenants.FieldError{{Field: "name", Problem: "is not within your rights", Fix: "leave the row out, or have somebody with rights to all tenants import it"}}, nil
+}
+
+// foreign says that the caller may not bring in a tenant: it is, was or would become one
+// of others, or its id is not the caller's to give out. It says the same of all.
+func foreign() []tenants.FieldError {
+	return []tenants.FieldError{{Field: "name", Problem: "is not within your rights", Fix: "leave the row out, or have somebody with rights to all tenants import it"}}
 }
 
 // checked returns a row's tenant and what is wrong with it.
 func checked(p *pb.Tenant) (tenants.Tenant, []tenants.FieldError) {
 	t := tenantOf(p)
+	if proto.Size(p) > maxRow {
+		return t, []tenants.FieldError{{Problem: "is too large", Fix: fmt.Sprintf("use at most %d bytes", maxRow)}}
+	}
 	problems := t.Validate()
 	for i := range problems { // Our names for the same fields.
 		if problems[i].Field == "id" {
@@ -157,26 +196,23 @@ func checked(p *pb.Tenant) (tenants.Tenant, []tenants.FieldError) {
 	return t, problems
 }
 
-// compare says what Put would do.
-func (s *Service) compare(ctx context.Context, t tenants.Tenant) (created, changed bool, err error) {
-	old, err := s.inventory.Tenant(ctx, t.ID)
-	switch {
-	case errors.Is(err, rollover.ErrNotFound):
-		return true, false, nil
-	case err != nil:
-		return false, false, err
-	default:
-		return false, !proto.Equal(tenantProto(old), tenantProto(t)), nil
+// importErrors tells what is wrong with a row of the tenant with that id, "" where the
+// row names none: what is no name may be anything.
+func importErrors(i int, id string, problems []tenants.FieldError) []*pb.ImportError {
+	name := ""
+	if id != "" {
+		name = edge.TenantName(id)
 	}
-}
-
-func importErrors(i int, name string, problems []tenants.FieldError) []*pb.ImportError {
-	if _, ok := edge.ParseTenant(name); !ok {
-		name = "" // What is no name may be anything.
+	var out []*pb.ImportError
+	add := func(field, description string) {
+		out = append(out, &pb.ImportError{Row: int32(i), Tenant: name, Field: field, Description: description}) //nolint:gosec // At most a million.
 	}
-	out := make([]*pb.ImportError, len(problems))
 	for j, f := range problems {
-		out[j] = &pb.ImportError{Row: int32(i), Tenant: name, Field: f.Field, Description: f.Problem + "; " + f.Fix} //nolint:gosec // At most a million.
+		if j == maxRowErrors {
+			add("", fmt.Sprintf("%d more of its fields are wrong; mend these first", len(problems)-j))
+			break
+		}
+		add(f.Field, f.Problem+"; "+f.Fix)
 	}
 	return out
 }
@@ -239,7 +275,7 @@ func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (
 	if err != nil {
 		return nil, err
 	}
-	size, bytes := edge.PageSize(req.GetPageSize(), 100, 1000), 0
+	room := edge.NewRoom(edge.PageSize(req.GetPageSize(), 100, 1000))
 	resp := &pb.ListTenantsResponse{}
 	last, full := "", false
 	for _, t := range all {
@@ -251,8 +287,7 @@ func (s *Service) ListTenants(ctx context.Context, req *pb.ListTenantsRequest) (
 			continue
 		}
 		p := tenantProto(t)
-		bytes += proto.Size(p)
-		if len(resp.Tenants) == size || (bytes > maxPage && len(resp.Tenants) > 0) {
+		if !room.Takes(p) {
 			full, resp.NextPageToken = true, edge.PageToken(last, args...)
 			continue
 		}

@@ -37,7 +37,7 @@ func openWith(t *testing.T, adjust func(*inventory.Config)) (pb.InventoryService
 	t.Helper()
 	v, jobs := tenants.New(tenantstest.NewBucket(), tenantstest.NewBucket()), tenantstest.NewBucket()
 	conf := inventory.Config{
-		Inventory: v, Jobs: jobs, InUse: func(context.Context, string) (string, error) { return "", nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Inventory: v, Jobs: jobs, JobErrors: tenantstest.NewBucket(), InUse: func(context.Context, string) (string, error) { return "", nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
 	adjust(&conf)
 	s := edge.NewServer(edge.Config{Log: slog.New(slog.DiscardHandler), Health: func(context.Context) error { return nil }})

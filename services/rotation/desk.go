@@ -237,13 +237,14 @@ func (d *desk) ListDeadLetters(ctx context.Context, req *pb.ListDeadLettersReque
 		return nil, err
 	}
 	q.look, q.seen = deskLook, q.from
-	size := edge.PageSize(req.GetPageSize(), 100, 2000)
+	room := edge.NewRoom(edge.PageSize(req.GetPageSize(), 100, 2000))
 	resp := &pb.ListDeadLettersResponse{}
 	err = q.each(ctx, func(l letter, superseded bool) error {
-		if len(resp.DeadLetters) == size {
+		p := l.proto(superseded)
+		if !room.Takes(p) {
 			return errEnough
 		}
-		resp.DeadLetters = append(resp.DeadLetters, l.proto(superseded))
+		resp.DeadLetters = append(resp.DeadLetters, p)
 		return nil
 	})
 	switch {

@@ -129,7 +129,7 @@ func (s *Service) ListDrifts(ctx context.Context, req *pb.ListDriftsRequest) (*p
 	if err != nil {
 		return nil, err
 	}
-	size := edge.PageSize(req.GetPageSize(), 100, 2000)
+	room := edge.NewRoom(edge.PageSize(req.GetPageSize(), 100, 2000))
 	resp := &pb.ListDriftsResponse{}
 	var last driftPlace
 	for _, id := range ids {
@@ -148,11 +148,12 @@ func (s *Service) ListDrifts(ctx context.Context, req *pb.ListDriftsRequest) (*p
 				if after.told(id, t.Ord, n) || !filter.Match(driftValue(t, d)) {
 					continue
 				}
-				if len(resp.Drifts) == size {
+				p := driftProto(id, t, d)
+				if !room.Takes(p) {
 					resp.NextPageToken = edge.PageToken(last.String(), args...)
 					return resp, nil
 				}
-				resp.Drifts = append(resp.Drifts, driftProto(id, t, d))
+				resp.Drifts = append(resp.Drifts, p)
 				last = driftPlace{id, t.Ord, n}
 			}
 		}

@@ -55,15 +55,14 @@ func (s *Service) orderedRotations(ctx context.Context, req *pb.ListRotationsReq
 			}
 		}
 	}
-	page, token, err := edge.List(req, o, rotationFields(), 50, 1000, each, "ListRotations")
+	page, token, err := edge.List(req, edge.Listing[seen, *pb.Rotation]{
+		Order: o, Fields: rotationFields(), Value: value, Default: 50, Most: 1000, Args: []string{"ListRotations"},
+		Show: func(v seen) *pb.Rotation { return lens{in, v.extent}.rotation(s.show(ctx, v.view)) },
+	}, each)
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListRotationsResponse{NextPageToken: token}
-	for _, v := range page {
-		resp.Rotations = append(resp.Rotations, lens{in, v.extent}.rotation(s.show(ctx, v.view)))
-	}
-	return resp, nil
+	return &pb.ListRotationsResponse{Rotations: page, NextPageToken: token}, nil
 }
 
 // orderedTasks is ListRotationTasks in another order than that of the plan.
@@ -113,13 +112,12 @@ func (s *Service) orderedTasks(ctx context.Context, req *pb.ListRotationTasksReq
 			}
 		}
 	}
-	page, token, err := edge.List(req, o, taskFields(), 100, 2000, each, "ListRotationTasks", req.GetParent())
+	resp.Tasks, resp.NextPageToken, err = edge.List(req, edge.Listing[rollover.Task, *pb.RotationTask]{
+		Order: o, Fields: taskFields(), Value: func(k rollover.Task, field string) any { return taskValue(k)(field) }, Show: taskProto,
+		Default: 100, Most: 2000, Args: []string{"ListRotationTasks", req.GetParent()},
+	}, each)
 	if err != nil {
 		return nil, err
-	}
-	resp.NextPageToken = token
-	for _, k := range page {
-		resp.Tasks = append(resp.Tasks, taskProto(k))
 	}
 	return resp, nil
 }
@@ -161,15 +159,14 @@ func (s *Service) orderedDrifts(ctx context.Context, req *pb.ListDriftsRequest) 
 			}
 		}
 	}
-	page, token, err := edge.List(req, o, driftFields(), 100, 2000, each, "ListDrifts", req.GetParent())
+	page, token, err := edge.List(req, edge.Listing[found, *pb.Drift]{
+		Order: o, Fields: driftFields(), Value: value, Default: 100, Most: 2000, Args: []string{"ListDrifts", req.GetParent()},
+		Show: func(f found) *pb.Drift { return driftProto(f.rotation, f.target, f.target.Drifts[f.n]) },
+	}, each)
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListDriftsResponse{NextPageToken: token}
-	for _, f := range page {
-		resp.Drifts = append(resp.Drifts, driftProto(f.rotation, f.target, f.target.Drifts[f.n]))
-	}
-	return resp, nil
+	return &pb.ListDriftsResponse{Drifts: page, NextPageToken: token}, nil
 }
 
 // ordered is ListDeadLetters in another order than newest rotation first.
@@ -179,7 +176,8 @@ func (d *desk) ordered(ctx context.Context, req *pb.ListDeadLettersRequest) (*pb
 		superseded bool
 	}
 	key := func(f found) string { return edge.TaskName(f.view.Rotation.ID, f.task.ID.Ord) }
-	o, err := edge.ParseOrder(req.GetOrderBy(), "", key, func(f found, field string) any { return f.value(field) }, "since", "tenant", "host")
+	value := func(f found, field string) any { return f.value(field) }
+	o, err := edge.ParseOrder(req.GetOrderBy(), "", key, value, "since", "tenant", "host")
 	if err != nil {
 		return nil, err
 	}
@@ -199,13 +197,12 @@ func (d *desk) ordered(ctx context.Context, req *pb.ListDeadLettersRequest) (*pb
 	if err != nil {
 		return nil, err
 	}
-	page, token, err := edge.List(req, o, letterFields(), 100, 2000, edge.Each(all), "ListDeadLetters", strconv.FormatBool(req.GetIncludeSuperseded()))
+	page, token, err := edge.List(req, edge.Listing[found, *pb.DeadLetter]{
+		Order: o, Fields: letterFields(), Value: value, Show: func(f found) *pb.DeadLetter { return f.proto(f.superseded) },
+		Default: 100, Most: 2000, Args: []string{"ListDeadLetters", strconv.FormatBool(req.GetIncludeSuperseded())},
+	}, edge.Each(all))
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListDeadLettersResponse{NextPageToken: token}
-	for _, f := range page {
-		resp.DeadLetters = append(resp.DeadLetters, f.proto(f.superseded))
-	}
-	return resp, nil
+	return &pb.ListDeadLettersResponse{DeadLetters: page, NextPageToken: token}, nil
 }

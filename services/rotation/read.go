@@ -92,14 +92,14 @@ func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsReques
 	if err != nil {
 		return nil, err
 	}
-	size, looked := edge.PageSize(req.GetPageSize(), 50, 1000), 0
+	room, looked := edge.NewRoom(edge.PageSize(req.GetPageSize(), 50, 1000)), 0
 	resp := &pb.ListRotationsResponse{}
 	last := ""
 	for _, v := range s.c.Mirror.Rotations() {
 		if before != "" && v.Rotation.ID >= before {
 			continue
 		}
-		if len(resp.Rotations) == size || looked == listLook {
+		if looked == listLook {
 			resp.NextPageToken = edge.PageToken(last, args...)
 			break
 		}
@@ -111,10 +111,15 @@ func (s *Service) ListRotations(ctx context.Context, req *pb.ListRotationsReques
 			return nil, err
 		}
 		// A filter must not tell what is not shown: it looks at the outline.
-		if last = v.Rotation.ID; e == unseen || !filter.Match(rotationValue(visible(v.Rotation, e))) {
-			continue
+		if e != unseen && filter.Match(rotationValue(visible(v.Rotation, e))) {
+			p := lens{in, e}.rotation(s.show(ctx, v))
+			if !room.Takes(p) {
+				resp.NextPageToken = edge.PageToken(last, args...)
+				break
+			}
+			resp.Rotations = append(resp.Rotations, p)
 		}
-		resp.Rotations = append(resp.Rotations, lens{in, e}.rotation(s.show(ctx, v)))
+		last = v.Rotation.ID
 	}
 	return resp, nil
 }
@@ -198,17 +203,15 @@ func (s *Service) ListRotationTasks(ctx context.Context, req *pb.ListRotationTas
 	if err != nil {
 		return nil, err
 	}
-	sc := scan{s: s, view: v, lens: l, filter: filter, size: edge.PageSize(req.GetPageSize(), 100, 2000)}
+	size := edge.PageSize(req.GetPageSize(), 100, 2000)
+	sc := scan{s: s, view: v, lens: l, filter: filter, room: edge.NewRoom(size), step: size + 1}
 	if sc.from, sc.total, err = readPlace(token); err != nil {
 		return nil, err
 	}
 	if err := sc.run(ctx); err != nil {
 		return nil, edge.About(req.GetParent(), err)
 	}
-	resp := &pb.ListRotationTasksResponse{TotalSize: int32(sc.total)} //nolint:gosec // A plan has fewer than 2^31 tasks.
-	for _, k := range sc.found {
-		resp.Tasks = append(resp.Tasks, taskProto(k))
-	}
+	resp := &pb.ListRotationTasksResponse{Tasks: sc.found, TotalSize: int32(sc.total)} //nolint:gosec // A plan has fewer than 2^31 tasks.
 	if sc.next > 0 {
 		resp.NextPageToken = edge.PageToken(fmt.Sprintf("%d/%d", sc.next, sc.total), args...)
 	}
@@ -241,10 +244,11 @@ type scan struct {
 	lens   lens
 	filter *edge.Filter
 	from   int // position to begin at
-	size   int // of the page
+	room   *edge.Room
+	step   int // how many to read at once where all match
 	total  int // how many match in all; -1: count them
 
-	found []rollover.Task
+	found []*pb.RotationTask
 	next  int // position of the next page; 0: this is the last
 }
 
@@ -260,7 +264,7 @@ func (sc *scan) run(ctx context.Context) error {
 	for at := sc.from; at < n && (count || sc.next == 0); at += scanStep {
 		step := scanStep
 		if sc.filter == nil && sc.lens.whole() {
-			step = min(step, sc.size+1)
+			step = min(step, sc.step)
 		}
 		ks, err := sc.s.c.Mirror.Tasks(ctx, sc.view.Rotation.ID, at, min(at+step, n))
 		if err != nil {
@@ -273,10 +277,12 @@ func (sc *scan) run(ctx context.Context) error {
 			if count {
 				sc.total++
 			}
-			switch {
-			case len(sc.found) < sc.size:
-				sc.found = append(sc.found, k)
-			case sc.next == 0:
+			if sc.next > 0 {
+				continue // Only counted.
+			}
+			if p := taskProto(k); sc.room.Takes(p) {
+				sc.found = append(sc.found, p)
+			} else {
 				sc.next = k.ID.Ord
 			}
 		}

@@ -148,15 +148,13 @@ func (s *Service) ListTargetSets(ctx context.Context, req *pb.ListTargetSetsRequ
 		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(set sets.Set) bool { return !theirs(ctx, set) })
-	page, token, err := edge.List(req, o, listed(), 50, 500, edge.Each(all), "ListTargetSets")
+	page, token, err := edge.List(req, edge.Listing[sets.Set, *pb.TargetSet]{
+		Order: o, Fields: listed(), Value: value, Show: setProto, Default: 50, Most: 500, Args: []string{"ListTargetSets"},
+	}, edge.Each(all))
 	if err != nil {
 		return nil, err
 	}
-	resp := &pb.ListTargetSetsResponse{NextPageToken: token}
-	for _, set := range page {
-		resp.TargetSets = append(resp.TargetSets, setProto(set))
-	}
-	return resp, nil
+	return &pb.ListTargetSetsResponse{TargetSets: page, NextPageToken: token}, nil
 }
 
 // catchUp bounds how long a call waits for the mirror.

@@ -4,7 +4,6 @@ package tenantstest
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 
@@ -31,6 +30,7 @@ type Bucket struct {
 type value struct {
 	bytes []byte
 	rev   uint64
+	gone  bool // retired: bytes is the mark
 }
 
 // NewBucket returns an empty bucket.
@@ -40,7 +40,7 @@ func NewBucket() *Bucket { return &Bucket{values: map[string]value{}} }
 func (b *Bucket) Get(ctx context.Context, key string) (out []byte, rev uint64, err error) {
 	err = b.do(ctx, "Get", key, func() error {
 		v, ok := b.values[key]
-		if !ok {
+		if !ok || v.gone {
 			return rollover.ErrNotFound
 		}
 		out, rev = slices.Clone(v.bytes), v.rev
@@ -49,7 +49,8 @@ func (b *Bucket) Get(ctx context.Context, key string) (out []byte, rev uint64, e
 	return out, rev, err
 }
 
-// Create stores a value that is not there, or returns [rollover.ErrExists].
+// Create stores a value that is not there and was not retired, or returns
+// [rollover.ErrExists].
 func (b *Bucket) Create(ctx context.Context, key string, bytes []byte) (rev uint64, err error) {
 	err = b.do(ctx, "Create", key, func() error {
 		if _, ok := b.values[key]; ok {
@@ -77,7 +78,9 @@ func (b *Bucket) Update(ctx context.Context, key string, bytes []byte, revision 
 // Delete removes a value. One that is not there is no error.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return b.do(ctx, "Delete", key, func() error {
-		delete(b.values, key)
+		if !b.values[key].gone {
+			delete(b.values, key)
+		}
 		return nil
 	})
 }
@@ -91,13 +94,40 @@ func (b *Bucket) Put(ctx context.Context, key string, bytes []byte) (rev uint64,
 	return rev, err
 }
 
-// DeleteAt removes the value of that revision, or returns [rollover.ErrConflict].
-func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64) error {
-	return b.do(ctx, "DeleteAt", key, func() error {
-		if v, ok := b.values[key]; !ok || v.rev != revision {
+// Retire removes the value of that revision and leaves a mark in its place, or returns
+// [rollover.ErrConflict].
+func (b *Bucket) Retire(ctx context.Context, key string, mark []byte, revision uint64) error {
+	return b.do(ctx, "Retire", key, func() error {
+		if v, ok := b.values[key]; !ok || v.gone || v.rev != revision {
 			return rollover.ErrConflict
 		}
-		delete(b.values, key)
+		b.set(key, mark)
+		b.values[key] = value{bytes: slices.Clone(mark), rev: b.rev, gone: true}
+		return nil
+	})
+}
+
+// Former returns the mark that [Bucket.Retire] left and its revision, or
+// [rollover.ErrNotFound].
+func (b *Bucket) Former(ctx context.Context, key string) (mark []byte, rev uint64, err error) {
+	err = b.do(ctx, "Former", key, func() error {
+		v, ok := b.values[key]
+		if !ok || !v.gone {
+			return rollover.ErrNotFound
+		}
+		mark, rev = slices.Clone(v.bytes), v.rev
+		return nil
+	})
+	return mark, rev, err
+}
+
+// Purge removes the value of that revision, 0 for any, without a trace. Where another
+// stands, nothing is done.
+func (b *Bucket) Purge(ctx context.Context, key string, revision uint64) error {
+	return b.do(ctx, "Purge", key, func() error {
+		if v := b.values[key]; revision == 0 || v.rev == revision {
+			delete(b.values, key)
+		}
 		return nil
 	})
 }
@@ -105,7 +135,12 @@ func (b *Bucket) DeleteAt(ctx context.Context, key string, revision uint64) erro
 // Keys returns all keys, sorted.
 func (b *Bucket) Keys(ctx context.Context) (keys []string, err error) {
 	err = b.do(ctx, "Keys", "", func() error {
-		keys = slices.Sorted(maps.Keys(b.values))
+		for k, v := range b.values {
+			if !v.gone {
+				keys = append(keys, k)
+			}
+		}
+		slices.Sort(keys)
 		return nil
 	})
 	return keys, err
@@ -116,6 +151,9 @@ func (b *Bucket) All(ctx context.Context) (all map[string][]byte, err error) {
 	err = b.do(ctx, "All", "", func() error {
 		all = make(map[string][]byte, len(b.values))
 		for k, v := range b.values {
+			if v.gone {
+				continue
+			}
 			all[k] = slices.Clone(v.bytes)
 		}
 		return nil

@@ -203,7 +203,8 @@ func (x *ListDeadLettersRequest) GetOrderBy() string {
 // ListDeadLettersResponse answers ListDeadLetters.
 type ListDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of the list.
+	// In the order of the list. A page ends early, with a token, before it grows past
+	// 1 MiB.
 	DeadLetters []*DeadLetter `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
 	// Absent on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -655,7 +655,8 @@ func (x *ListDriftsRequest) GetOrderBy() string {
 // ListDriftsResponse answers ListDrifts.
 type ListDriftsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Newest rotation first, then in the order of the plan.
+	// Newest rotation first, then in the order of the plan. A page ends early, with a
+	// token, before it grows past 1 MiB.
 	Drifts []*Drift `protobuf:"bytes,1,rep,name=drifts,proto3" json:"drifts,omitempty"`
 	// Absent on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -685,7 +685,7 @@ type ImportTenantsResponse struct {
 	UnchangedCount int32 `protobuf:"varint,3,opt,name=unchanged_count,json=unchangedCount,proto3" json:"unchanged_count,omitempty"`
 	// How many were left out, for the reasons in errors.
 	FailedCount int32 `protobuf:"varint,4,opt,name=failed_count,json=failedCount,proto3" json:"failed_count,omitempty"`
-	// What is wrong, in the order of the rows. At most 1,000.
+	// What is wrong, in the order of the rows. At most 1,000, and 20 of each row.
 	Errors        []*ImportError `protobuf:"bytes,5,rep,name=errors,proto3" json:"errors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -928,10 +928,11 @@ type UpdateTenantRequest struct {
 	// The tenant, with its name. Required.
 	Tenant *Tenant `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// The fields that are changed, such as "labels" or "login.secret"; "*" for all of
-	// them. A field that it names and tenant lacks is cleared. Absent: those that tenant
+	// them. Lists and maps are changed as a whole. A field that it names and tenant lacks is cleared. Absent: those that tenant
 	// has.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	// Add it if there is none; the mask is then ignored.
+	// Add it if there is none; the mask is then ignored. Who may not see all tenants may
+	// add those only whose id alone, by the filter of their grant, makes them theirs.
 	AllowMissing bool `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
 	// Check everything and store nothing.
 	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -1200,7 +1201,8 @@ type InventoryJob struct {
 	UpdatedCount int64 `protobuf:"varint,7,opt,name=updated_count,json=updatedCount,proto3" json:"updated_count,omitempty"`
 	// How many were there, just so.
 	UnchangedCount int64 `protobuf:"varint,8,opt,name=unchanged_count,json=unchangedCount,proto3" json:"unchanged_count,omitempty"`
-	// How many rows were left out; what is wrong with each of the first 10,000 is kept.
+	// How many rows were left out; the first
+	// 1,000 things that are wrong with them are kept.
 	FailedCount int64 `protobuf:"varint,9,opt,name=failed_count,json=failedCount,proto3" json:"failed_count,omitempty"`
 	// Why it failed, for people. Absent: it did not.
 	Detail string `protobuf:"bytes,10,opt,name=detail,proto3" json:"detail,omitempty"`
@@ -1435,8 +1437,9 @@ func (*ImportInventoryRequest_Chunk) isImportInventoryRequest_Part() {}
 type ImportHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A UUID that names this import: it is the id of the job. Sent again after a cut, with
-	// all rows, the job begins anew and finds what it stored unchanged; sent again after
-	// its end, it is answered as it ended. Absent: a new one is made.
+	// all rows, the job begins anew and finds what it stored unchanged, and a stream that
+	// had it until then ends with ABORTED; sent again after its end, it is answered as it
+	// ended. Absent: a new one is made.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Check everything and store nothing.
 	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -2200,6 +2203,99 @@ func (x *ListTenantsResponse) GetTotalSize() int32 {
 	return 0
 }
 
+// GetEndpointRequest names an endpoint.
+type GetEndpointRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tenants/{tenant}/endpoints/{endpoint}, with the endpoint's GUID in lower case.
+	// Required.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEndpointRequest) Reset() {
+	*x = GetEndpointRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEndpointRequest) ProtoMessage() {}
+
+func (x *GetEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEndpointRequest.ProtoReflect.Descriptor instead.
+func (*GetEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetEndpointRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// GetEndpointResponse answers GetEndpoint.
+type GetEndpointResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint.
+	Endpoint      *Endpoint `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEndpointResponse) Reset() {
+	*x = GetEndpointResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEndpointResponse) ProtoMessage() {}
+
+func (x *GetEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEndpointResponse.ProtoReflect.Descriptor instead.
+func (*GetEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetEndpointResponse) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
 // ListEndpointsRequest asks for a page of endpoints.
 type ListEndpointsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2223,7 +2319,7 @@ type ListEndpointsRequest struct {
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2331,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2344,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{30}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListEndpointsRequest) GetParent() string {
@@ -2289,7 +2385,8 @@ func (x *ListEndpointsRequest) GetOrderBy() string {
 // ListEndpointsResponse answers ListEndpoints.
 type ListEndpointsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By name. Empty for a tenant that was never planned.
+	// By name. Empty for a tenant that was never planned. A page ends early, with a
+	// token, before it grows past 1 MiB.
 	Endpoints []*Endpoint `protobuf:"bytes,1,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// Absent on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -2299,7 +2396,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2408,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2421,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{31}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -2503,7 +2600,11 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\atenants\x18\x01 \x03(\v2\x14.crossfade.v1.TenantR\atenants\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x9d\x01\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"(\n" +
+	"\x12GetEndpointRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"I\n" +
+	"\x13GetEndpointResponse\x122\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x16.crossfade.v1.EndpointR\bendpoint\"\x9d\x01\n" +
 	"\x14ListEndpointsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -2513,7 +2614,7 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\border_by\x18\x05 \x01(\tR\aorderBy\"u\n" +
 	"\x15ListEndpointsResponse\x124\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x16.crossfade.v1.EndpointR\tendpoints\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9c\b\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xf0\b\n" +
 	"\x10InventoryService\x12X\n" +
 	"\rImportTenants\x12\".crossfade.v1.ImportTenantsRequest\x1a#.crossfade.v1.ImportTenantsResponse\x12L\n" +
 	"\tGetTenant\x12\x1e.crossfade.v1.GetTenantRequest\x1a\x1f.crossfade.v1.GetTenantResponse\x12R\n" +
@@ -2524,7 +2625,8 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\x0fGetInventoryJob\x12$.crossfade.v1.GetInventoryJobRequest\x1a%.crossfade.v1.GetInventoryJobResponse\x12d\n" +
 	"\x11ListInventoryJobs\x12&.crossfade.v1.ListInventoryJobsRequest\x1a'.crossfade.v1.ListInventoryJobsResponse\x12s\n" +
 	"\x16ListInventoryJobErrors\x12+.crossfade.v1.ListInventoryJobErrorsRequest\x1a,.crossfade.v1.ListInventoryJobErrorsResponse\x12g\n" +
-	"\x12CancelInventoryJob\x12'.crossfade.v1.CancelInventoryJobRequest\x1a(.crossfade.v1.CancelInventoryJobResponse\x12X\n" +
+	"\x12CancelInventoryJob\x12'.crossfade.v1.CancelInventoryJobRequest\x1a(.crossfade.v1.CancelInventoryJobResponse\x12R\n" +
+	"\vGetEndpoint\x12 .crossfade.v1.GetEndpointRequest\x1a!.crossfade.v1.GetEndpointResponse\x12X\n" +
 	"\rListEndpoints\x12\".crossfade.v1.ListEndpointsRequest\x1a#.crossfade.v1.ListEndpointsResponseBGZEgithub.com/crossfade-project/crossfade/proto/crossfade/v1;crossfadev1b\x06proto3"
 
 var (
@@ -2540,7 +2642,7 @@ func file_crossfade_v1_inventory_proto_rawDescGZIP() []byte {
 }
 
 var file_crossfade_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_crossfade_v1_inventory_proto_goTypes = []any{
 	(InventoryJob_State)(0),                // 0: crossfade.v1.InventoryJob.State
 	(*Tenant)(nil),                         // 1: crossfade.v1.Tenant
@@ -2573,29 +2675,31 @@ var file_crossfade_v1_inventory_proto_goTypes = []any{
 	(*CancelInventoryJobResponse)(nil),     // 28: crossfade.v1.CancelInventoryJobResponse
 	(*ListTenantsRequest)(nil),             // 29: crossfade.v1.ListTenantsRequest
 	(*ListTenantsResponse)(nil),            // 30: crossfade.v1.ListTenantsResponse
-	(*ListEndpointsRequest)(nil),           // 31: crossfade.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),          // 32: crossfade.v1.ListEndpointsResponse
-	nil,                                    // 33: crossfade.v1.Tenant.LabelsEntry
-	(*timestamppb.Timestamp)(nil),          // 34: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 35: google.protobuf.FieldMask
+	(*GetEndpointRequest)(nil),             // 31: crossfade.v1.GetEndpointRequest
+	(*GetEndpointResponse)(nil),            // 32: crossfade.v1.GetEndpointResponse
+	(*ListEndpointsRequest)(nil),           // 33: crossfade.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),          // 34: crossfade.v1.ListEndpointsResponse
+	nil,                                    // 35: crossfade.v1.Tenant.LabelsEntry
+	(*timestamppb.Timestamp)(nil),          // 36: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 37: google.protobuf.FieldMask
 }
 var file_crossfade_v1_inventory_proto_depIdxs = []int32{
-	33, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
+	35, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
 	2,  // 1: crossfade.v1.Tenant.login:type_name -> crossfade.v1.Login
 	3,  // 2: crossfade.v1.Tenant.namespaces:type_name -> crossfade.v1.Namespace
 	5,  // 3: crossfade.v1.Endpoint.targets:type_name -> crossfade.v1.EndpointTarget
 	6,  // 4: crossfade.v1.EndpointTarget.certificates:type_name -> crossfade.v1.EndpointCertificate
-	34, // 5: crossfade.v1.EndpointCertificate.not_after_time:type_name -> google.protobuf.Timestamp
+	36, // 5: crossfade.v1.EndpointCertificate.not_after_time:type_name -> google.protobuf.Timestamp
 	1,  // 6: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
 	9,  // 7: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
 	1,  // 8: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
 	1,  // 9: crossfade.v1.UpdateTenantRequest.tenant:type_name -> crossfade.v1.Tenant
-	35, // 10: crossfade.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 10: crossfade.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
 	1,  // 11: crossfade.v1.UpdateTenantResponse.tenant:type_name -> crossfade.v1.Tenant
 	0,  // 12: crossfade.v1.InventoryJob.state:type_name -> crossfade.v1.InventoryJob.State
-	34, // 13: crossfade.v1.InventoryJob.create_time:type_name -> google.protobuf.Timestamp
-	34, // 14: crossfade.v1.InventoryJob.update_time:type_name -> google.protobuf.Timestamp
-	34, // 15: crossfade.v1.InventoryJob.end_time:type_name -> google.protobuf.Timestamp
+	36, // 13: crossfade.v1.InventoryJob.create_time:type_name -> google.protobuf.Timestamp
+	36, // 14: crossfade.v1.InventoryJob.update_time:type_name -> google.protobuf.Timestamp
+	36, // 15: crossfade.v1.InventoryJob.end_time:type_name -> google.protobuf.Timestamp
 	18, // 16: crossfade.v1.ImportInventoryRequest.header:type_name -> crossfade.v1.ImportHeader
 	19, // 17: crossfade.v1.ImportInventoryRequest.chunk:type_name -> crossfade.v1.ImportChunk
 	1,  // 18: crossfade.v1.ImportChunk.tenants:type_name -> crossfade.v1.Tenant
@@ -2606,34 +2710,37 @@ var file_crossfade_v1_inventory_proto_depIdxs = []int32{
 	9,  // 23: crossfade.v1.ListInventoryJobErrorsResponse.errors:type_name -> crossfade.v1.ImportError
 	16, // 24: crossfade.v1.CancelInventoryJobResponse.job:type_name -> crossfade.v1.InventoryJob
 	1,  // 25: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
-	4,  // 26: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
-	7,  // 27: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
-	10, // 28: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
-	29, // 29: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
-	12, // 30: crossfade.v1.InventoryService.UpdateTenant:input_type -> crossfade.v1.UpdateTenantRequest
-	14, // 31: crossfade.v1.InventoryService.DeleteTenant:input_type -> crossfade.v1.DeleteTenantRequest
-	17, // 32: crossfade.v1.InventoryService.ImportInventory:input_type -> crossfade.v1.ImportInventoryRequest
-	21, // 33: crossfade.v1.InventoryService.GetInventoryJob:input_type -> crossfade.v1.GetInventoryJobRequest
-	23, // 34: crossfade.v1.InventoryService.ListInventoryJobs:input_type -> crossfade.v1.ListInventoryJobsRequest
-	25, // 35: crossfade.v1.InventoryService.ListInventoryJobErrors:input_type -> crossfade.v1.ListInventoryJobErrorsRequest
-	27, // 36: crossfade.v1.InventoryService.CancelInventoryJob:input_type -> crossfade.v1.CancelInventoryJobRequest
-	31, // 37: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
-	8,  // 38: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
-	11, // 39: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
-	30, // 40: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
-	13, // 41: crossfade.v1.InventoryService.UpdateTenant:output_type -> crossfade.v1.UpdateTenantResponse
-	15, // 42: crossfade.v1.InventoryService.DeleteTenant:output_type -> crossfade.v1.DeleteTenantResponse
-	20, // 43: crossfade.v1.InventoryService.ImportInventory:output_type -> crossfade.v1.ImportInventoryResponse
-	22, // 44: crossfade.v1.InventoryService.GetInventoryJob:output_type -> crossfade.v1.GetInventoryJobResponse
-	24, // 45: crossfade.v1.InventoryService.ListInventoryJobs:output_type -> crossfade.v1.ListInventoryJobsResponse
-	26, // 46: crossfade.v1.InventoryService.ListInventoryJobErrors:output_type -> crossfade.v1.ListInventoryJobErrorsResponse
-	28, // 47: crossfade.v1.InventoryService.CancelInventoryJob:output_type -> crossfade.v1.CancelInventoryJobResponse
-	32, // 48: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
-	38, // [38:49] is the sub-list for method output_type
-	27, // [27:38] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	4,  // 26: crossfade.v1.GetEndpointResponse.endpoint:type_name -> crossfade.v1.Endpoint
+	4,  // 27: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
+	7,  // 28: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
+	10, // 29: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
+	29, // 30: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
+	12, // 31: crossfade.v1.InventoryService.UpdateTenant:input_type -> crossfade.v1.UpdateTenantRequest
+	14, // 32: crossfade.v1.InventoryService.DeleteTenant:input_type -> crossfade.v1.DeleteTenantRequest
+	17, // 33: crossfade.v1.InventoryService.ImportInventory:input_type -> crossfade.v1.ImportInventoryRequest
+	21, // 34: crossfade.v1.InventoryService.GetInventoryJob:input_type -> crossfade.v1.GetInventoryJobRequest
+	23, // 35: crossfade.v1.InventoryService.ListInventoryJobs:input_type -> crossfade.v1.ListInventoryJobsRequest
+	25, // 36: crossfade.v1.InventoryService.ListInventoryJobErrors:input_type -> crossfade.v1.ListInventoryJobErrorsRequest
+	27, // 37: crossfade.v1.InventoryService.CancelInventoryJob:input_type -> crossfade.v1.CancelInventoryJobRequest
+	31, // 38: crossfade.v1.InventoryService.GetEndpoint:input_type -> crossfade.v1.GetEndpointRequest
+	33, // 39: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
+	8,  // 40: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
+	11, // 41: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
+	30, // 42: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
+	13, // 43: crossfade.v1.InventoryService.UpdateTenant:output_type -> crossfade.v1.UpdateTenantResponse
+	15, // 44: crossfade.v1.InventoryService.DeleteTenant:output_type -> crossfade.v1.DeleteTenantResponse
+	20, // 45: crossfade.v1.InventoryService.ImportInventory:output_type -> crossfade.v1.ImportInventoryResponse
+	22, // 46: crossfade.v1.InventoryService.GetInventoryJob:output_type -> crossfade.v1.GetInventoryJobResponse
+	24, // 47: crossfade.v1.InventoryService.ListInventoryJobs:output_type -> crossfade.v1.ListInventoryJobsResponse
+	26, // 48: crossfade.v1.InventoryService.ListInventoryJobErrors:output_type -> crossfade.v1.ListInventoryJobErrorsResponse
+	28, // 49: crossfade.v1.InventoryService.CancelInventoryJob:output_type -> crossfade.v1.CancelInventoryJobResponse
+	32, // 50: crossfade.v1.InventoryService.GetEndpoint:output_type -> crossfade.v1.GetEndpointResponse
+	34, // 51: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
+	40, // [40:52] is the sub-list for method output_type
+	28, // [28:40] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_inventory_proto_init() }
@@ -2651,7 +2758,7 @@ func file_crossfade_v1_inventory_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_inventory_proto_rawDesc), len(file_crossfade_v1_inventory_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	InventoryService_ListInventoryJobs_FullMethodName      = "/crossfade.v1.InventoryService/ListInventoryJobs"
 	InventoryService_ListInventoryJobErrors_FullMethodName = "/crossfade.v1.InventoryService/ListInventoryJobErrors"
 	InventoryService_CancelInventoryJob_FullMethodName     = "/crossfade.v1.InventoryService/CancelInventoryJob"
+	InventoryService_GetEndpoint_FullMethodName            = "/crossfade.v1.InventoryService/GetEndpoint"
 	InventoryService_ListEndpoints_FullMethodName          = "/crossfade.v1.InventoryService/ListEndpoints"
 )
 
@@ -51,21 +52,27 @@ type InventoryServiceClient interface {
 	UpdateTenant(ctx context.Context, in *UpdateTenantRequest, opts ...grpc.CallOption) (*UpdateTenantResponse, error)
 	// DeleteTenant removes one tenant, its references to secrets, and what planning
 	// saw of it. Rotations keep what they did for it. It is refused while a rotation
-	// that has not ended is for it.
+	// that has not ended is for it. What grants may ask about tenants (its labels and
+	// so on) is kept: who may not see all tenants may use its id again only if the old
+	// tenant was within their rights too.
 	DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error)
 	// ImportInventory is ImportTenants for inventories of any size: chunks in one
 	// stream, and a job that remembers what became of them. Rows that are wrong are
 	// kept with the job, and the others are stored as they come, also where the stream
-	// is cut off; sent again, they change nothing.
+	// is cut off; sent again, they change nothing. A caller may have 8 under way.
 	ImportInventory(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportInventoryRequest, ImportInventoryResponse], error)
 	// GetInventoryJob reads one job.
 	GetInventoryJob(ctx context.Context, in *GetInventoryJobRequest, opts ...grpc.CallOption) (*GetInventoryJobResponse, error)
-	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days.
+	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days, and of each
+	// caller the latest 50.
 	ListInventoryJobs(ctx context.Context, in *ListInventoryJobsRequest, opts ...grpc.CallOption) (*ListInventoryJobsResponse, error)
 	// ListInventoryJobErrors lists what is wrong with rows of a job.
 	ListInventoryJobErrors(ctx context.Context, in *ListInventoryJobErrorsRequest, opts ...grpc.CallOption) (*ListInventoryJobErrorsResponse, error)
-	// CancelInventoryJob ends a job that is running. What it has stored stays.
+	// CancelInventoryJob ends a job that is running. What it has stored stays; of the
+	// chunks that it has not begun to store nothing is.
 	CancelInventoryJob(ctx context.Context, in *CancelInventoryJobRequest, opts ...grpc.CallOption) (*CancelInventoryJobResponse, error)
+	// GetEndpoint reads one service endpoint as planning last saw it.
+	GetEndpoint(ctx context.Context, in *GetEndpointRequest, opts ...grpc.CallOption) (*GetEndpointResponse, error)
 	// ListEndpoints lists the service endpoints that planning last saw.
 	ListEndpoints(ctx context.Context, in *ListEndpointsRequest, opts ...grpc.CallOption) (*ListEndpointsResponse, error)
 }
@@ -181,6 +188,16 @@ func (c *inventoryServiceClient) CancelInventoryJob(ctx context.Context, in *Can
 	return out, nil
 }
 
+func (c *inventoryServiceClient) GetEndpoint(ctx context.Context, in *GetEndpointRequest, opts ...grpc.CallOption) (*GetEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetEndpointResponse)
+	err := c.cc.Invoke(ctx, InventoryService_GetEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *inventoryServiceClient) ListEndpoints(ctx context.Context, in *ListEndpointsRequest, opts ...grpc.CallOption) (*ListEndpointsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEndpointsResponse)
@@ -210,21 +227,27 @@ type InventoryServiceServer interface {
 	UpdateTenant(context.Context, *UpdateTenantRequest) (*UpdateTenantResponse, error)
 	// DeleteTenant removes one tenant, its references to secrets, and what planning
 	// saw of it. Rotations keep what they did for it. It is refused while a rotation
-	// that has not ended is for it.
+	// that has not ended is for it. What grants may ask about tenants (its labels and
+	// so on) is kept: who may not see all tenants may use its id again only if the old
+	// tenant was within their rights too.
 	DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error)
 	// ImportInventory is ImportTenants for inventories of any size: chunks in one
 	// stream, and a job that remembers what became of them. Rows that are wrong are
 	// kept with the job, and the others are stored as they come, also where the stream
-	// is cut off; sent again, they change nothing.
+	// is cut off; sent again, they change nothing. A caller may have 8 under way.
 	ImportInventory(grpc.ClientStreamingServer[ImportInventoryRequest, ImportInventoryResponse]) error
 	// GetInventoryJob reads one job.
 	GetInventoryJob(context.Context, *GetInventoryJobRequest) (*GetInventoryJobResponse, error)
-	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days.
+	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days, and of each
+	// caller the latest 50.
 	ListInventoryJobs(context.Context, *ListInventoryJobsRequest) (*ListInventoryJobsResponse, error)
 	// ListInventoryJobErrors lists what is wrong with rows of a job.
 	ListInventoryJobErrors(context.Context, *ListInventoryJobErrorsRequest) (*ListInventoryJobErrorsResponse, error)
-	// CancelInventoryJob ends a job that is running. What it has stored stays.
+	// CancelInventoryJob ends a job that is running. What it has stored stays; of the
+	// chunks that it has not begun to store nothing is.
 	CancelInventoryJob(context.Context, *CancelInventoryJobRequest) (*CancelInventoryJobResponse, error)
+	// GetEndpoint reads one service endpoint as planning last saw it.
+	GetEndpoint(context.Context, *GetEndpointRequest) (*GetEndpointResponse, error)
 	// ListEndpoints lists the service endpoints that planning last saw.
 	ListEndpoints(context.Context, *ListEndpointsRequest) (*ListEndpointsResponse, error)
 	mustEmbedUnimplementedInventoryServiceServer()
@@ -266,6 +289,9 @@ func (UnimplementedInventoryServiceServer) ListInventoryJobErrors(context.Contex
 }
 func (UnimplementedInventoryServiceServer) CancelInventoryJob(context.Context, *CancelInventoryJobRequest) (*CancelInventoryJobResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelInventoryJob not implemented")
+}
+func (UnimplementedInventoryServiceServer) GetEndpoint(context.Context, *GetEndpointRequest) (*GetEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEndpoint not implemented")
 }
 func (UnimplementedInventoryServiceServer) ListEndpoints(context.Context, *ListEndpointsRequest) (*ListEndpointsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEndpoints not implemented")
@@ -460,6 +486,24 @@ func _InventoryService_CancelInventoryJob_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InventoryService_GetEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).GetEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_GetEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).GetEndpoint(ctx, req.(*GetEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _InventoryService_ListEndpoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListEndpointsRequest)
 	if err := dec(in); err != nil {
@@ -520,6 +564,10 @@ var InventoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelInventoryJob",
 			Handler:    _InventoryService_CancelInventoryJob_Handler,
+		},
+		{
+			MethodName: "GetEndpoint",
+			Handler:    _InventoryService_GetEndpoint_Handler,
 		},
 		{
 			MethodName: "ListEndpoints",

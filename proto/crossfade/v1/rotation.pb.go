@@ -2801,7 +2801,7 @@ func (x *ListRotationsRequest) GetOrderBy() string {
 // ListRotationsResponse answers ListRotations.
 type ListRotationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Newest first.
+	// Newest first. A page ends early, with a token, before it grows past 1 MiB.
 	Rotations []*Rotation `protobuf:"bytes,1,rep,name=rotations,proto3" json:"rotations,omitempty"`
 	// Absent on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -2941,7 +2941,8 @@ func (x *ListRotationTasksRequest) GetOrderBy() string {
 // ListRotationTasksResponse answers ListRotationTasks.
 type ListRotationTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of the plan.
+	// In the order of the plan. A page ends early, with a token, before it grows past
+	// 1 MiB.
 	Tasks []*RotationTask `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	// Absent on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
