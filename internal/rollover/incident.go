@@ -105,7 +105,8 @@ func Nobody(name string) bool {
 // Approve returns r with the approval, which is to be made by somebody other than
 // who created it, for the plan that was shown. It brings forward when the
 // compromised credentials may be removed; see [Rotation.RetireNotBefore].
-// Approving an approved rotation changes nothing.
+// Approving an approved rotation changes nothing, unless the approval before has
+// ended and the rotation was not started by it.
 func (r Rotation) Approve(a Approval) (Rotation, error) {
 	switch {
 	case Nobody(a.By):
@@ -122,11 +123,27 @@ func (r Rotation) Approve(a Approval) (Rotation, error) {
 		return r, &StateError{"approve", r.State, "nothing will be removed any more"}
 	case a.Digest != r.Digest:
 		return r, fmt.Errorf("plan digest %q, the frozen plan is %q: %w", a.Digest, r.Digest, ErrStalePlan)
-	case r.approved():
+	case r.approved() && !r.lapsed(a.At):
 		return r, nil
 	}
 	r.Approval, r.UpdatedAt = a, a.At
 	return r, nil
+}
+
+// ended reports whether an approval holds no longer at now. Those of before there was
+// an end had none written into them.
+func (a Approval) ended(now time.Time) bool {
+	until := a.Until
+	if until.IsZero() {
+		until = a.At.Add(DefaultApprovalFor)
+	}
+	return !a.At.IsZero() && !now.Before(until)
+}
+
+// lapsed reports whether r was approved too long ago to be started by that. One that
+// runs keeps its approval: what it promised to whom watches it does not move back.
+func (r Rotation) lapsed(now time.Time) bool {
+	return r.State == StatePlanned && r.Approval.ended(now)
 }
 
 // approved reports whether a second person has approved this very plan.
@@ -200,6 +217,9 @@ type Containment struct {
 // Containment returns how far r, an incident's, is contained at now. Before there
 // is a plan nothing is.
 func (r Rotation) Containment(c Counts, now time.Time) Containment {
+	if r.lapsed(now) {
+		r.Approval = Approval{}
+	}
 	out := Containment{Carriers: c.Carriers, Begun: r.CreatedAt, NotBefore: r.RetireNotBefore()}
 	if r.approved() {
 		out.Approval = r.Approval

@@ -175,7 +175,8 @@ func (r Rotation) Freeze(plan []Item, now time.Time) (Rotation, error) {
 }
 
 // Start returns r as RUNNING. The digest must name the frozen plan; else
-// [ErrStalePlan]. Starting a running rotation again changes nothing.
+// [ErrStalePlan]. Starting a running rotation again changes nothing. An incident's
+// approval that has ended by then is gone: others must give theirs anew.
 func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
 	switch {
 	case r.State == StatePlanning:
@@ -188,6 +189,9 @@ func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
 		return r, fmt.Errorf("plan digest %q, the frozen plan is %q: %w", digest, r.Digest, ErrStalePlan)
 	case r.State == StateRunning:
 		return r, nil
+	}
+	if r.lapsed(now) {
+		r.Approval = Approval{}
 	}
 	r.State, r.Phase, r.StartedAt, r.UpdatedAt = StateRunning, PhaseStage, now, now
 	return r, nil
