@@ -251,11 +251,15 @@ func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 		}
 	}
 	s := edge.NewServer(c)
-	rotation.New(rotation.Config{
+	rc := rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
 		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift, Checks: n.gates.Names(),
 		Approvals: n.c.approvals, LiveRotations: n.c.limits.Rotations,
-	}).Register(s)
+	}
+	if c.Identity != nil {
+		rc.Rights = c.Identity.Rights
+	}
+	rotation.New(rc).Register(s)
 	inventory.New(inventory.Config{
 		Inventory: n.inventory, Jobs: n.jobs, InUse: n.rotates, Now: n.c.clock.Now, Log: n.c.log,
 	}).Register(s)

@@ -214,6 +214,19 @@ func (t *Table) Held(subject string, groups []string) Held {
 	return h
 }
 
+// Granting returns those of the groups by which a scope is held, sorted, for whom a word
+// is to be judged by later.
+func (t *Table) Granting(groups []string, s Scope) []string {
+	var out []string
+	for _, name := range groups {
+		if slices.ContainsFunc(t.grants, func(g grant) bool { return g.groups[name] && slices.Contains(g.scopes, s) }) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Held is what one caller may do.
 type Held struct{ reach map[Scope]Reach }
 

@@ -91,6 +91,8 @@ type Approval struct {
 	Act       Act       `json:"act,omitempty"`     // what it is for; empty: [ActContain], as before there were others
 	Subject   string    `json:"subject,omitempty"` // what of it, besides the plan; see [Subject]
 	Until     time.Time `json:"until,omitzero"`    // it holds no longer
+	Proven    string    `json:"proven,omitempty"`  // who By was proven to be; empty: the name was claimed
+	Groups    string    `json:"groups,omitempty"`  // of Proven, by which it was theirs to approve; one a line
 }
 
 // Anonymous is who called where a caller does not say who it is.
@@ -107,13 +109,13 @@ func Nobody(name string) bool {
 // compromised credentials may be removed; see [Rotation.RetireNotBefore].
 // Approving an approved rotation changes nothing, unless the approval before has
 // ended and the rotation was not started by it.
-func (r Rotation) Approve(a Approval) (Rotation, error) {
+func (r Rotation) Approve(a Approval, p People) (Rotation, error) {
 	switch {
 	case Nobody(a.By):
 		return r, fmt.Errorf("approving rotation %s: say who you are: %w", r.ID, ErrSecondPerson)
 	case Nobody(r.Creator):
 		return r, fmt.Errorf("approving rotation %s: nobody is named as its creator: %w", r.ID, ErrSecondPerson)
-	case strings.EqualFold(strings.TrimSpace(a.By), strings.TrimSpace(r.Creator)):
+	case p.same(a.who(), r.creator()):
 		return r, fmt.Errorf("approving rotation %s: %s created it: %w", r.ID, r.Creator, ErrSecondPerson)
 	case r.Spec.Incident == nil:
 		return r, &StateError{"approve", r.State, "it needs no approval: it is not an incident's"}

@@ -115,7 +115,7 @@ func TestApprove(t *testing.T) {
 		if tt.digest != "" {
 			a.Digest = tt.digest
 		}
-		got, err := r.Approve(a)
+		got, err := r.Approve(a, rollover.People{})
 		if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 			t.Errorf("%s: Approve = %v, want %v", tt.name, err, tt.want)
 		}
@@ -128,9 +128,9 @@ func TestApprove(t *testing.T) {
 func TestApprove_AgainChangesNothing(t *testing.T) {
 	at := rollovertest.Epoch
 	r := incident(t)
-	once, err := r.Approve(approval(r, "bob", at))
+	once, err := r.Approve(approval(r, "bob", at), rollover.People{})
 	check(t, err)
-	again, err := once.Approve(approval(once, "carol", at.Add(time.Hour)))
+	again, err := once.Approve(approval(once, "carol", at.Add(time.Hour)), rollover.People{})
 	if err != nil || again.Approval.By != "bob" || !again.Approval.At.Equal(at) {
 		t.Errorf("Approve again = %+v, %v, want bob's approval as it was", again.Approval, err)
 	}
@@ -144,7 +144,7 @@ func TestApprove_TheWordsForAContainmentEnd(t *testing.T) {
 	r.Spec.RetireNotBefore = at.AddDate(0, 2, 0)
 	a := approval(r, "bob", at)
 	a.Until = at.Add(24 * time.Hour)
-	r, err := r.Approve(a)
+	r, err := r.Approve(a, rollover.People{})
 	check(t, err)
 	for _, tt := range []struct {
 		name  string
@@ -177,11 +177,11 @@ func TestApprove_TheWordsForAContainmentEnd(t *testing.T) {
 		}
 	}
 	fresh := approval(r, "carol", a.Until)
-	if got, err := r.Approve(fresh); err != nil || got.Approval.By != "carol" {
+	if got, err := r.Approve(fresh, rollover.People{}); err != nil || got.Approval.By != "carol" {
 		t.Errorf("Approve after the first has ended = %+v, %v, want carol's", got.Approval, err)
 	}
 	r.State = rollover.StateRunning
-	if got, err := r.Approve(fresh); err != nil || got.Approval.By != "bob" {
+	if got, err := r.Approve(fresh, rollover.People{}); err != nil || got.Approval.By != "bob" {
 		t.Errorf("Approve of a running one = %+v, %v, want bob's, which it runs with", got.Approval, err)
 	}
 }
@@ -213,7 +213,7 @@ func TestRetireNotBefore_IsBroughtForwardByASecondPersonOnly(t *testing.T) {
 		}
 		a := rollover.Approval{By: by, At: e.Add(minutes("approved")), Digest: digest}
 		if rapid.Bool().Draw(rt, "through the rule") {
-			r, _ = r.Approve(a)
+			r, _ = r.Approve(a, rollover.People{})
 		} else {
 			r.Approval = a // As a record that somebody wrote might be.
 		}
@@ -253,7 +253,7 @@ func TestBeginRetire_ApprovedIsEarlierButNotBeforeAllIsVerified(t *testing.T) {
 	if _, err := r.Enter(rollover.PhaseOverlap, e).BeginRetire(at); !errors.Is(err, rollover.ErrTooEarly) {
 		t.Errorf("BeginRetire without approval = %v, want too early", err)
 	}
-	r, err := r.Approve(approval(r, "bob", e))
+	r, err := r.Approve(approval(r, "bob", e), rollover.People{})
 	check(t, err)
 	if _, err := r.BeginRetire(at); !errors.Is(err, rollover.ErrState) {
 		t.Errorf("BeginRetire while verifying = %v, want that the state does not allow it", err)

@@ -36,6 +36,7 @@ func (p *Planner) find(ctx context.Context, r rollover.Rotation, id string, a *a
 		f.Items = whole(r, id, c.none.Outcome, c.none.Reason, c.none.Err.Error())
 		return f, nil
 	}
+	_, f.Cloud = t.Place()
 	org, err := p.list(ctx, t)
 	if err != nil {
 		s, err := p.notListed(ctx, a, err)
