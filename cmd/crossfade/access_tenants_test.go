@@ -65,7 +65,7 @@ func (e *estate) rotations() crossfadev1.RotationServiceClient {
 func tenantOf(id, region string) *crossfadev1.Tenant {
 	return &crossfadev1.Tenant{
 		Name: "tenants/" + id, Organization: "https://" + id + ".crm4.dynamics.com", EntraTenant: id + ".example.com", Labels: map[string]string{"region": region},
-		Login: &crossfadev1.Login{ClientId: "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37", Secret: "env:CROSSFADE_SECRET_X"},
+		Login: &crossfadev1.Login{ClientId: "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37", Secret: "file:" + region + "/" + id},
 	}
 }
 

@@ -26,6 +26,10 @@ func (s *Service) UpdateTenant(ctx context.Context, req *pb.UpdateTenantRequest)
 	if err := maskable(req.GetUpdateMask()); err != nil {
 		return nil, err
 	}
+	others, err := s.belongings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	resp := &pb.UpdateTenantResponse{}
 	var would tenants.Tenant
 	stored, err := s.inventory.Change(ctx, id, func(old *tenants.Tenant) (*tenants.Tenant, error) {
@@ -48,6 +52,9 @@ func (s *Service) UpdateTenant(ctx context.Context, req *pb.UpdateTenantRequest)
 		}
 		p.Name = name
 		t, problems := checked(p)
+		if len(problems) == 0 {
+			problems = others.refuse(t)
+		}
 		if len(problems) == 0 {
 			foreign, err := s.foreign(ctx, t)
 			if err != nil {

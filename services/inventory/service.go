@@ -89,10 +89,17 @@ type taking struct {
 // take takes rows in, and says what became of each.
 func (s *Service) take(ctx context.Context, of []*pb.Tenant, how taking) ([]row, error) {
 	rows := make([]row, len(of))
+	others, err := s.belongings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
 	for i, p := range of {
 		t, problems := checked(p)
+		if len(problems) == 0 {
+			problems = others.refuse(t)
+		}
 		if !edge.Reach(ctx).All() && len(problems) == 0 {
 			foreign, err := s.foreign(ctx, t)
 			if err != nil {
@@ -142,7 +149,7 @@ func (s *Service) foreign(ctx context.Context, t tenants.Tenant) ([]tenants.Fiel
 	if theirs {
 		return nil, nil
 	}
-	return []tenants.FieldError{{Field: "name", Problem: "is not within your rights", Fix: "leave the row out, or have somebody with rights to all tenants import it"}}, nil
+	return notTheirs(), nil
 }
 
 // checked returns a row's tenant and what is wrong with it.
