@@ -298,7 +298,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 	p, err := planner.New(planner.Config{
 		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
-		Drifts: n.broker, Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64, Tracer: n.tracer, Tried: n.metrics.Planned,
+		Drifts: n.broker, Sets: n.sets, Census: n.inventory, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64, Tracer: n.tracer, Tried: n.metrics.Planned,
 	})
 	if err != nil {
 		return err

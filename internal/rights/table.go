@@ -311,6 +311,14 @@ func (r Reach) None() bool { return !r.all && len(r.limits) == 0 }
 // All reports whether it is held for all tenants, also those that will come.
 func (r Reach) All() bool { return r.all }
 
+// Filters returns the filters of which a tenant matches one, nil where it is held for all.
+func (r Reach) Filters() []string {
+	if r.all {
+		return nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(r.texts)))
+}
+
 // Has reports whether it is held for a tenant as that is now.
 func (r Reach) Has(t tenants.Tenant) bool {
 	if r.all {

@@ -85,8 +85,12 @@ func Assemble(findings []Finding, keys ...OrderKey) []Item {
 	return plan
 }
 
-// wins reports whether the item b of a target, found later, takes the place of a.
+// wins reports whether the item b of a target, found later, takes the place of a. That
+// it is others' too holds for all who found it.
 func wins(a, b Item) bool {
+	if a.Reason == OutOfReach || b.Reason == OutOfReach {
+		return a.Reason != OutOfReach
+	}
 	return a.Outcome != Open && (b.Outcome == Open || a.Reason == NotSelected && b.Reason != NotSelected)
 }
 

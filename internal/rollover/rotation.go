@@ -113,6 +113,7 @@ type Rotation struct {
 	Creator       string            `json:"creator,omitempty"`
 	CreatorProven string            `json:"creator_proven,omitempty"` // who Creator was proven to be; empty: the name was claimed
 	Clouds        []string          `json:"clouds,omitempty"`         // of its tenants at creation and at planning; only where a rule asks for them
+	Within        []string          `json:"within,omitempty"`         // filters of tenants, any of which: whom Creator had rights to; empty: all
 	Trace         string            `json:"trace,omitempty"`          // W3C traceparent of the creating call; work on it is of that trace
 	RequestID     string            `json:"request_id,omitempty"`
 	RequestHash   string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id

@@ -165,7 +165,7 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	return rollover.Rotation{
 		V: rollover.RecordVersion, DisplayName: req.GetRotation().GetDisplayName(), Labels: req.GetRotation().GetLabels(),
 		Spec: spec, State: rollover.StatePlanning, Tenants: len(selected), Creator: edge.Caller(ctx), Trace: spans.Text(ctx),
-		CreatorProven: edge.Subject(ctx).Name, Clouds: clouds, CreatedAt: now, UpdatedAt: now,
+		CreatorProven: edge.Subject(ctx).Name, Clouds: clouds, Within: edge.Reach(ctx).Filters(), CreatedAt: now, UpdatedAt: now,
 	}, selected, nil
 }
 
