@@ -102,7 +102,7 @@ func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequ
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			next := r
 			if req.GetAcceptGate() {
-				next = r.AcceptGate(now)
+				next = r.AcceptGate(edge.Caller(ctx), now)
 			}
 			next, err := next.Resume(req.GetAcceptFailures(), known, now)
 			if err != nil {
