@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
+	"github.com/crossfade-project/crossfade/internal/daemon"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -31,9 +32,9 @@ type estate struct {
 	certificate string
 }
 
-func openEstate(t *testing.T) *estate {
+func openEstate(t *testing.T, adjust ...func(*daemon.Config)) *estate {
 	t.Helper()
-	e := &estate{castle: openCastle(t)}
+	e := &estate{castle: openCastle(t, adjust...)}
 	e.conn = e.castle.conn(t, nil)
 	as := func(sub string, groups ...string) context.Context {
 		return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+e.issuer.token(t, sub, groups...))
