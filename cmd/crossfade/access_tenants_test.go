@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
+	"github.com/crossfade-project/crossfade/internal/daemon"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -43,9 +44,9 @@ type estate struct {
 	certificate string
 }
 
-func openEstate(t *testing.T) *estate {
+func openEstate(t *testing.T, adjust ...func(*daemon.Config)) *estate {
 	t.Helper()
-	e := &estate{castle: openCastle(t)}
+	e := &estate{castle: openCastle(t, adjust...)}
 	e.conn = e.castle.conn(t, nil)
 	as := func(sub string, groups ...string) context.Context {
 		return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+e.issuer.token(t, sub, groups...))
@@ -77,7 +78,7 @@ func (e *estate) rotations() crossfadev1.RotationServiceClient {
 func tenantOf(id, region string) *crossfadev1.Tenant {
 	return &crossfadev1.Tenant{
 		Name: "tenants/" + id, Organization: "https://" + id + ".crm4.dynamics.com", EntraTenant: id + ".example.com", Labels: map[string]string{"region": region},
-		Login: &crossfadev1.Login{ClientId: "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37", Secret: "env:CROSSFADE_SECRET_X"},
+		Login: &crossfadev1.Login{ClientId: "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37", Secret: "file:" + region + "/" + id},
 	}
 }
 

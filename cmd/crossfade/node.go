@@ -252,11 +252,15 @@ func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 		}
 	}
 	s := edge.NewServer(c)
-	rotation.New(rotation.Config{
+	rc := rotation.Config{
 		Store: n.broker, Mirror: n.mirror, Requests: n.requests, Certificates: n.certs, Tenants: n.inventory,
 		Blocks: n.blocks, TargetSets: n.sets, Kinds: n.drivers.Kinds(), Now: n.c.clock.Now, Log: n.c.log, Drift: n.c.drift, Checks: n.gates.Names(),
 		Approvals: n.c.approvals, LiveRotations: n.c.limits.Rotations,
-	}).Register(s)
+	}
+	if c.Identity != nil {
+		rc.Rights = c.Identity.Rights
+	}
+	rotation.New(rc).Register(s)
 	inventory.New(inventory.Config{
 		Inventory: n.inventory, Jobs: n.jobs, JobErrors: n.jobErrors, InUse: n.rotates, Now: n.c.clock.Now, Log: n.c.log,
 	}).Register(s)
@@ -295,7 +299,7 @@ func (n *node) work(ctx context.Context) error {
 	}
 	p, err := planner.New(planner.Config{
 		Store: n.broker, Tenants: n.inventory, Secrets: n.secrets, Organisations: orgs, Driver: n.drivers.Driver,
-		Drifts: n.broker, Sets: n.sets, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64, Tracer: n.tracer, Tried: n.metrics.Planned,
+		Drifts: n.broker, Sets: n.sets, Census: n.inventory, Now: n.c.clock.Now, Log: n.c.log, Jitter: rand.Float64, Tracer: n.tracer, Tried: n.metrics.Planned,
 	})
 	if err != nil {
 		return err

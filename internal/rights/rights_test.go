@@ -164,12 +164,47 @@ func TestParse_NamesEachMistake(t *testing.T) {
 		"two people":       {"people:\n  - {name: a, subjects: [\"c:a\", \"d:a\"]}\n  - {name: b, subjects: [\"c:b\", \"d:a\"]}\n", "people[1].subjects[1]: is person:a already"},
 		"person alone":     {"people:\n  - {name: a, subjects: [\"c:a\"]}\n", "people[0].subjects"},
 		"person's name":    {"people:\n  - {name: \"a:b\", subjects: [\"c:a\", \"d:a\"]}\n", "people[0].name"},
+		"no secrets":       {"grants:\n  - {subjects: [\"a:b\"], role: admin, secrets: []}\n", "grants[0].secrets: is empty"},
+		"null secrets":     {"grants:\n  - subjects: [\"a:b\"]\n    role: admin\n    secrets:\n", "line 4: secrets is empty"},
+		"every secret":     {"grants:\n  - {subjects: [\"a:b\"], role: admin, secrets: [\"file:\"]}\n", "grants[0].secrets[0]: want the beginning"},
+		"secret wildcard":  {"grants:\n  - {subjects: [\"a:b\"], role: admin, secrets: [\"file:*\"]}\n", "grants[0].secrets[0]: want the beginning"},
+		"a secret itself":  {"grants:\n  - {subjects: [\"a:b\"], role: admin, secrets: [\"hunter2\"]}\n", "grants[0].secrets[0]: want the beginning"},
+		"secrets to read":  {"grants:\n  - {subjects: [\"a:b\"], role: viewer, secrets: [\"file:a/\"]}\n", "grants[0].secrets: is for roles that bring tenants in"},
 		"too long":         {strings.Repeat("#", rights.MaxBytes+1), "longer than"},
 		"two of a mistake": {"grants:\n  - {subjects: [\"a:b\"], role: x}\n  - {subjects: [\"a:b\"], role: y}\n", "grants[1].role"},
 	} {
 		got, err := rights.Parse([]byte(tt.text))
 		if err == nil || got != nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: Parse = %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// A list of references is for the tenants of its own grant.
+func TestReach_WhichReferencesMayBeEntered(t *testing.T) {
+	tab := parse(t, `
+grants:
+  - {subjects: ["corp:a"], role: admin, tenants: 'labels.region = "emea"', secrets: ["file:emea/", "vault://kv/emea/"]}
+  - {subjects: ["corp:a"], role: admin, tenants: 'labels.region = "test"'}
+  - {subjects: ["corp:all", "corp:root"], role: admin, secrets: ["file:emea/"]}
+  - {subjects: ["corp:root"], role: admin}
+`)
+	for _, tt := range []struct {
+		who, region, ref string
+		want             bool
+	}{
+		{"corp:a", "emea", "file:emea/contoso", true}, {"corp:a", "emea", "vault://kv/emea/contoso#key", true},
+		{"corp:a", "emea", "file:emea", false}, {"corp:a", "emea", "file:apac/contoso", false}, {"corp:a", "emea", "vault://kv/emea2/x#key", false},
+		{"corp:a", "test", "file:apac/contoso", true}, {"corp:a", "apac", "file:emea/contoso", false},
+		{"corp:all", "apac", "file:emea/contoso", true}, {"corp:all", "apac", "file:apac/contoso", false},
+		{"corp:root", "apac", "file:apac/contoso", true}, {"corp:x", "emea", "file:emea/contoso", false},
+	} {
+		r := tab.Held(tt.who, nil).Reach(rights.Inventory)
+		if got := r.MayEnter(tenant("x", tt.region), tt.ref); got != tt.want {
+			t.Errorf("%s may enter %s for %s: %t, want %t", tt.who, tt.ref, tt.region, got, tt.want)
+		}
+		if got, want := r.AnySecret(), tt.who == "corp:root"; got != want {
+			t.Errorf("%s may enter anything: %t", tt.who, got)
 		}
 	}
 }

@@ -36,15 +36,17 @@ type grant struct {
 	scopes           []Scope
 	limit            *filter.Filter // nil: all tenants
 	text             string         // of limit
+	secrets          []string       // what references that are entered begin with; nil: anything
 }
 
 // file is a table as it is written.
 type file struct {
 	Grants []struct {
-		Subjects []string `yaml:"subjects"`
-		Groups   []string `yaml:"groups"`
-		Role     string   `yaml:"role"`
-		Tenants  *string  `yaml:"tenants"`
+		Subjects []string  `yaml:"subjects"`
+		Groups   []string  `yaml:"groups"`
+		Role     string    `yaml:"role"`
+		Tenants  *string   `yaml:"tenants"`
+		Secrets  *[]string `yaml:"secrets"`
 	} `yaml:"grants"`
 	People []struct {
 		Name     string   `yaml:"name"`
@@ -62,7 +64,7 @@ func Parse(b []byte) (*Table, error) {
 	if err := yaml.UnmarshalWithOptions(b, &f, yaml.Strict()); err != nil {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
-			return nil, fmt.Errorf("line %d: want grants with subjects, groups, role and tenants, and people with name and subjects, and nothing else",
+			return nil, fmt.Errorf("line %d: want grants with subjects, groups, role, tenants and secrets, and people with name and subjects, and nothing else",
 				at.GetToken().Position.Line)
 		}
 		return nil, errors.New("want YAML with grants and people")
@@ -85,6 +87,10 @@ func Parse(b []byte) (*Table, error) {
 		at := fmt.Sprintf("grants[%d]", i)
 		made, err := grantOf(at, g.Subjects, g.Groups, g.Role, g.Tenants)
 		errs = append(errs, err)
+		if g.Secrets != nil {
+			made.secrets, err = prefixesOf(at+".secrets", *g.Secrets, made.scopes)
+			errs = append(errs, err)
+		}
 		t.grants = append(t.grants, made)
 	}
 	for i, p := range f.People {
@@ -129,15 +135,42 @@ func limitOf(text string) (*filter.Filter, error) {
 	return filter.Parse(text, filter.TenantFields())
 }
 
+// prefixesOf reads what references that somebody enters must begin with.
+func prefixesOf(at string, prefixes []string, scopes []Scope) ([]string, error) {
+	if !slices.Contains(scopes, Inventory) && len(scopes) > 0 {
+		return nil, fmt.Errorf("%s: is for roles that bring tenants in: leave it out", at)
+	}
+	if len(prefixes) == 0 {
+		return nil, fmt.Errorf("%s: is empty; write what references may begin with, or leave the line out for all", at)
+	}
+	if len(prefixes) > maxNames {
+		return nil, fmt.Errorf("%s: there are more than %d", at, maxNames)
+	}
+	for i, p := range prefixes {
+		scheme, rest, _ := strings.Cut(p, ":")
+		if !slices.Contains([]string{"env", "file", "azkv", "vault"}, scheme) || strings.Trim(rest, "/") == "" || len(p) > maxName || strings.ContainsAny(p, "* \t\n") {
+			return nil, fmt.Errorf("%s[%d]: want the beginning of references, such as file:emea/ or vault://kv/emea/", at, i)
+		}
+	}
+	return prefixes, nil
+}
+
 // nulls finds limits that are written without a value, which the reader of YAML takes
 // for absent ones.
 type nulls struct{ errs []error }
 
 // Visit implements [ast.Visitor].
 func (v *nulls) Visit(n ast.Node) ast.Visitor {
-	if p, ok := n.(*ast.MappingValueNode); ok && p.Key.GetToken().Value == "tenants" {
-		if _, null := p.Value.(*ast.NullNode); null {
-			v.errs = append(v.errs, fmt.Errorf("line %d: tenants %w", p.Key.GetToken().Position.Line, errNoLimit))
+	p, ok := n.(*ast.MappingValueNode)
+	if !ok {
+		return v
+	}
+	if _, null := p.Value.(*ast.NullNode); null {
+		switch at := p.Key.GetToken(); at.Value {
+		case "tenants":
+			v.errs = append(v.errs, fmt.Errorf("line %d: tenants %w", at.Position.Line, errNoLimit))
+		case "secrets":
+			v.errs = append(v.errs, fmt.Errorf("line %d: secrets is empty; write what references may begin with, or leave the line out for all", at.Position.Line))
 		}
 	}
 	return v
@@ -203,6 +236,7 @@ func (t *Table) Held(subject string, groups []string) Held {
 		}
 		for _, s := range g.scopes {
 			r := h.reach[s]
+			r.enters = append(r.enters, entry{g.limit, g.secrets})
 			if g.limit == nil {
 				r.all = true
 			} else {
@@ -214,6 +248,19 @@ func (t *Table) Held(subject string, groups []string) Held {
 	return h
 }
 
+// Granting returns those of the groups by which a scope is held, sorted, for whom a word
+// is to be judged by later.
+func (t *Table) Granting(groups []string, s Scope) []string {
+	var out []string
+	for _, name := range groups {
+		if slices.ContainsFunc(t.grants, func(g grant) bool { return g.groups[name] && slices.Contains(g.scopes, s) }) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Held is what one caller may do.
 type Held struct{ reach map[Scope]Reach }
 
@@ -221,7 +268,7 @@ type Held struct{ reach map[Scope]Reach }
 func Everything() Held {
 	h := Held{reach: map[Scope]Reach{}}
 	for _, s := range Scopes() {
-		h.reach[s] = Reach{all: true}
+		h.reach[s] = Reach{all: true, enters: []entry{{}}}
 	}
 	return h
 }
@@ -234,6 +281,28 @@ type Reach struct {
 	all    bool
 	limits []*filter.Filter // any of them
 	texts  []string         // of limits
+	enters []entry          // what may be entered for which tenants, one a grant
+}
+
+// entry is which references may be entered for some tenants.
+type entry struct {
+	limit   *filter.Filter // nil: all tenants
+	secrets []string       // what they begin with; nil: anything
+}
+
+// AnySecret reports whether every reference may be entered, for every tenant.
+func (r Reach) AnySecret() bool {
+	return slices.ContainsFunc(r.enters, func(e entry) bool { return e.limit == nil && e.secrets == nil })
+}
+
+// MayEnter reports whether a reference to a secret may be entered for a tenant: by a grant
+// that is for it and that has no list of references, or one that the reference is in.
+func (r Reach) MayEnter(t tenants.Tenant, ref string) bool {
+	value := filter.TenantValue(t)
+	return slices.ContainsFunc(r.enters, func(e entry) bool {
+		return (e.limit == nil || e.limit.Match(value)) &&
+			(e.secrets == nil || slices.ContainsFunc(e.secrets, func(p string) bool { return strings.HasPrefix(ref, p) }))
+	})
 }
 
 // None reports whether the scope is not held at all.
@@ -241,6 +310,14 @@ func (r Reach) None() bool { return !r.all && len(r.limits) == 0 }
 
 // All reports whether it is held for all tenants, also those that will come.
 func (r Reach) All() bool { return r.all }
+
+// Filters returns the filters of which a tenant matches one, nil where it is held for all.
+func (r Reach) Filters() []string {
+	if r.all {
+		return nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(r.texts)))
+}
 
 // Has reports whether it is held for a tenant as that is now.
 func (r Reach) Has(t tenants.Tenant) bool {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -109,14 +108,14 @@ func Subject(parts ...any) string {
 // Consent returns r with an approval of an act. It must be by somebody other than the
 // creator, for the plan that is frozen. The same person's word for the same act takes
 // the place of the one before, so that nobody counts twice.
-func (r Rotation) Consent(a Approval) (Rotation, error) {
+func (r Rotation) Consent(a Approval, p People) (Rotation, error) {
 	verb := "approve"
 	switch {
 	case Nobody(a.By):
 		return r, fmt.Errorf("approving rotation %s: say who you are: %w", r.ID, ErrSecondPerson)
 	case Nobody(r.Creator):
 		return r, fmt.Errorf("approving rotation %s: nobody is named as its creator: %w", r.ID, ErrSecondPerson)
-	case samePerson(a.By, r.Creator):
+	case p.same(a.who(), r.creator()):
 		return r, fmt.Errorf("approving rotation %s: %s created it: %w", r.ID, r.Creator, ErrSecondPerson)
 	case r.State == StatePlanning:
 		return r, &StateError{verb, r.State, "wait until it is planned, and look at the plan"}
@@ -130,7 +129,7 @@ func (r Rotation) Consent(a Approval) (Rotation, error) {
 		return r, fmt.Errorf("plan digest %q, the frozen plan is %q: %w", a.Digest, r.Digest, ErrStalePlan)
 	}
 	kept := slices.DeleteFunc(slices.Clone(r.Approvals), func(b Approval) bool {
-		return b.Act == a.Act && b.Subject == a.Subject && samePerson(a.By, b.By)
+		return b.Act == a.Act && b.Subject == a.Subject && p.same(a.who(), b.who())
 	})
 	kept = append(kept, a)
 	r.Approvals = kept[max(0, len(kept)-MaxApprovals):]
@@ -138,21 +137,18 @@ func (r Rotation) Consent(a Approval) (Rotation, error) {
 	return r, nil
 }
 
-// samePerson reports whether two names are one person's.
-func samePerson(a, b string) bool {
-	return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b))
-}
-
 // Consents returns the approvals of an act that hold at now: for this very plan and
-// subject, by people who are neither the creator nor who acts, each once.
-func (r Rotation) Consents(act Act, subject, actor string, now time.Time) []Approval {
+// subject, by people who are neither the creator nor who acts, each once, and who may
+// still approve it.
+func (r Rotation) Consents(act Act, subject string, now time.Time, p People) []Approval {
 	var out []Approval
 	for _, a := range r.Approvals {
 		switch {
 		case a.Act != act, a.Subject != subject, r.Digest == "", a.Digest != r.Digest,
 			!now.Before(a.Until), a.At.Sub(now) > ClockDoubt,
-			Nobody(a.By), samePerson(a.By, r.Creator), samePerson(a.By, actor),
-			slices.ContainsFunc(out, func(b Approval) bool { return samePerson(a.By, b.By) }):
+			Nobody(a.By), p.same(a.who(), r.creator()), p.same(a.who(), p.Actor),
+			slices.ContainsFunc(out, func(b Approval) bool { return p.same(a.who(), b.who()) }),
+			p.Counts != nil && !p.Counts(a):
 		default:
 			out = append(out, a)
 		}
@@ -174,12 +170,12 @@ func (e *ApprovalsError) Error() string {
 }
 
 // Approved returns an [ApprovalsError] unless at least need others have approved the act
-// that actor is about to do.
-func (r Rotation) Approved(act Act, subject, actor string, need int, now time.Time) error {
+// that the actor of p is about to do.
+func (r Rotation) Approved(act Act, subject string, need int, now time.Time, p People) error {
 	if need <= 0 {
 		return nil
 	}
-	have := r.Consents(act, subject, actor, now)
+	have := r.Consents(act, subject, now, p)
 	if len(have) >= need {
 		return nil
 	}

@@ -60,6 +60,11 @@ func consent(by string, at time.Time) rollover.Approval {
 	return rollover.Approval{By: by, At: at, Reason: "seen", Digest: "d1", Act: rollover.ActStart, Until: at.Add(time.Hour)}
 }
 
+// acting is people who are known by their names, one of whom acts.
+func acting(name string) rollover.People {
+	return rollover.People{Actor: rollover.Someone{Name: name}}
+}
+
 func TestConsent_WhoMayApproveWhat(t *testing.T) {
 	now := time.Date(2016, 10, 30, 12, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {
@@ -86,7 +91,7 @@ func TestConsent_WhoMayApproveWhat(t *testing.T) {
 		if tt.a != nil {
 			tt.a(&a)
 		}
-		got, err := r.Consent(a)
+		got, err := r.Consent(a, rollover.People{})
 		if !errors.Is(err, tt.want) || (tt.want == nil) != (err == nil) || len(got.Approvals) != map[bool]int{true: 1, false: 0}[tt.want == nil] {
 			t.Errorf("%s: Consent = %d approvals, %v, want %v", name, len(got.Approvals), err, tt.want)
 		}
@@ -95,11 +100,11 @@ func TestConsent_WhoMayApproveWhat(t *testing.T) {
 
 func TestApproved_WhatVoidsAnApproval(t *testing.T) {
 	now := time.Date(2016, 10, 30, 12, 0, 0, 0, time.UTC)
-	r, err := planned().Consent(consent("corp:bob", now))
+	r, err := planned().Consent(consent("corp:bob", now), rollover.People{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Approved(rollover.ActStart, "", "corp:ann", 1, now.Add(59*time.Minute)); err != nil {
+	if err := r.Approved(rollover.ActStart, "", 1, now.Add(59*time.Minute), acting("corp:ann")); err != nil {
 		t.Errorf("Approved = %v", err)
 	}
 	for name, tt := range map[string]struct {
@@ -124,7 +129,7 @@ func TestApproved_WhatVoidsAnApproval(t *testing.T) {
 		if tt.change != nil {
 			tt.change(&r)
 		}
-		err := r.Approved(tt.act, tt.subject, tt.actor, tt.need, tt.at)
+		err := r.Approved(tt.act, tt.subject, tt.need, tt.at, acting(tt.actor))
 		var missing *rollover.ApprovalsError
 		if !errors.As(err, &missing) || missing.Need != tt.need {
 			t.Errorf("%s: Approved = %v, want that somebody is missing", name, err)
@@ -145,7 +150,7 @@ func TestApproved_CountsPeopleOnce(t *testing.T) {
 			if n == 0 {
 				name = "corp:ann"
 			}
-			next, err := r.Consent(consent(name, now.Add(time.Duration(i)*time.Second)))
+			next, err := r.Consent(consent(name, now.Add(time.Duration(i)*time.Second)), rollover.People{})
 			if (err == nil) != (n != 0) {
 				t.Fatalf("Consent by %s = %v", name, err)
 			}
@@ -154,7 +159,7 @@ func TestApproved_CountsPeopleOnce(t *testing.T) {
 			}
 		}
 		need := rapid.IntRange(1, 6).Draw(t, "need")
-		err := r.Approved(rollover.ActStart, "", "corp:p1", need, now.Add(2*time.Minute))
+		err := r.Approved(rollover.ActStart, "", need, now.Add(2*time.Minute), acting("corp:p1"))
 		if (err == nil) != (len(distinct) >= need) {
 			t.Fatalf("Approved by %d others, %d are needed: %v", len(distinct), need, err)
 		}
@@ -162,6 +167,94 @@ func TestApproved_CountsPeopleOnce(t *testing.T) {
 			t.Fatalf("%d approvals of six people are kept", len(r.Approvals))
 		}
 	})
+}
+
+// The rights change between what two people did: it was one person all the same.
+func TestApproved_PeopleThatTheRightsJoinOrRename(t *testing.T) {
+	now := time.Date(2016, 10, 30, 12, 0, 0, 0, time.UTC)
+	joined := func(names map[string]string) rollover.People {
+		return rollover.People{Person: func(s string) string {
+			if p, ok := names[s]; ok {
+				return p
+			}
+			return s
+		}}
+	}
+	jane := map[string]string{"cert:jane": "person:jane", "corp:jane": "person:jane"}
+	renamed := map[string]string{"cert:jane": "person:jdoe", "corp:jane": "person:jdoe"}
+	by := func(name, proven string) rollover.Approval {
+		a := consent(name, now)
+		a.Proven = proven
+		return a
+	}
+	for name, tt := range map[string]struct {
+		creator, proven string
+		a               rollover.Approval
+		people          rollover.People
+		other           bool
+	}{
+		"joined since":                       {"cert:jane", "cert:jane", by("person:jane", "corp:jane"), joined(jane), false},
+		"joined since, of an older record":   {"cert:jane", "", by("person:jane", "corp:jane"), joined(jane), false},
+		"renamed since":                      {"person:jane", "corp:jane", by("person:jdoe", "cert:jane"), joined(renamed), false},
+		"taken apart since, the same proof":  {"person:jane", "corp:jane", by("corp:jane", "corp:jane"), joined(nil), false},
+		"another, whatever the people are":   {"person:jane", "corp:jane", by("corp:bob", "corp:bob"), joined(jane), true},
+		"another of the same table, renamed": {"person:jane", "corp:jane", by("corp:bob", "corp:bob"), joined(renamed), true},
+	} {
+		r := planned()
+		r.Creator, r.CreatorProven = tt.creator, tt.proven
+		got, err := r.Consent(tt.a, tt.people)
+		if (err == nil) != tt.other || err != nil && !errors.Is(err, rollover.ErrSecondPerson) {
+			t.Errorf("%s: Consent = %v, want another person: %t", name, err, tt.other)
+		}
+		r.Approvals = []rollover.Approval{tt.a} // As it was given under the rights of before.
+		if n := len(r.Consents(rollover.ActStart, "", now, tt.people)); (n == 1) != tt.other {
+			t.Errorf("%s: %d words of others count, want another person: %t", name, n, tt.other)
+		}
+		if n := len(got.Approvals); (n == 1) != tt.other {
+			t.Errorf("%s: %d words are kept", name, n)
+		}
+	}
+	r := planned()
+	r.Approvals = []rollover.Approval{by("person:jane", "cert:jane"), by("person:jdoe", "corp:jane")}
+	if n := len(r.Consents(rollover.ActStart, "", now, joined(renamed))); n != 1 {
+		t.Errorf("who was renamed counts %d times, want once", n)
+	}
+	if r, err := r.Consent(by("person:jdoe", "cert:jane"), joined(renamed)); err != nil || len(r.Approvals) != 1 {
+		t.Errorf("who was renamed has %d words kept, %v, want the last", len(r.Approvals), err)
+	}
+	p := joined(renamed)
+	p.Actor = rollover.Someone{Name: "corp:jane", Subject: "corp:jane"}
+	if n := len(r.Consents(rollover.ActStart, "", now, p)); n != 0 {
+		t.Errorf("%d of the actor's own words count", n)
+	}
+	p.Actor, p.Counts = rollover.Someone{}, func(a rollover.Approval) bool { return a.Proven != "corp:jane" }
+	if n := len(r.Consents(rollover.ActStart, "", now, p)); n != 1 {
+		t.Errorf("%d words count where one of two may approve no more", n)
+	}
+}
+
+func TestReconsider_AnApprovalThatIsNobodyElsesAnyMore(t *testing.T) {
+	r := planned()
+	r.Creator, r.CreatorProven = "cert:jane", "cert:jane"
+	r.Spec.Incident = &rollover.Incident{}
+	r.Approval = consent("corp:jane", time.Date(2016, 10, 30, 12, 0, 0, 0, time.UTC))
+	r.Approval.Proven = "corp:jane"
+	jane := func(s string) string { return "person:" + s[len("cert:"):] }
+	if got := r.Reconsider(rollover.People{}); got.Approval != r.Approval {
+		t.Errorf("Reconsider of another's = %+v", got.Approval)
+	}
+	for name, p := range map[string]rollover.People{
+		"joined since": {Person: jane}, "may approve no more": {Counts: func(rollover.Approval) bool { return false }},
+	} {
+		if got := r.Reconsider(p); !got.Approval.At.IsZero() {
+			t.Errorf("%s: Reconsider = %+v, want none", name, got.Approval)
+		}
+		r := r
+		r.State = rollover.StateRunning
+		if got := r.Reconsider(p); got.Approval != r.Approval {
+			t.Errorf("%s: Reconsider of what runs = %+v, want what it was started with", name, got.Approval)
+		}
+	}
 }
 
 func TestSubject_IsAnotherForAnythingElse(t *testing.T) {

@@ -160,3 +160,21 @@ func TestUndo_PutsNothingBlockedBack(t *testing.T) {
 		t.Errorf("%d writes, want none", n-writes)
 	}
 }
+
+// That others use a target holds for all tenants that found it, in whatever order.
+func TestAssemble_OutOfReachWinsOverAll(t *testing.T) {
+	at := rollover.Target{Kind: "k", Host: "h", Identity: "i"}
+	line := func(tenant string, o rollover.Outcome, why rollover.Reason) rollover.Finding {
+		return rollover.Finding{Tenant: tenant, Items: []rollover.Item{{Tenant: tenant, Target: at, Outcome: o, Reason: why}}}
+	}
+	left := line("a", rollover.HandedOver, rollover.OutOfReach)
+	for name, other := range map[string]rollover.Finding{
+		"open": line("b", rollover.Open, ""), "no access": line("b", rollover.HandedOver, rollover.NoAccess), "not selected": line("b", rollover.Skipped, rollover.NotSelected),
+	} {
+		for _, findings := range [][]rollover.Finding{{left, other}, {other, left}} {
+			if plan := rollover.Assemble(findings); len(plan) != 1 || plan[0].Reason != rollover.OutOfReach {
+				t.Errorf("%s: Assemble = %+v, want it left to others", name, plan)
+			}
+		}
+	}
+}

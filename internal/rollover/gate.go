@@ -57,7 +57,8 @@ type GateState struct {
 	Result    GateResult `json:"result,omitempty"` //
 	Reason    string     `json:"reason,omitempty"` // in the gate's words
 	At        time.Time  `json:"at,omitzero"`      // of the result, or since when it is waited for
-	By        string     `json:"by,omitempty"`     // who decided
+	By        string     `json:"by,omitempty"`     // what decided
+	Who       string     `json:"who,omitempty"`    // the caller who decided, or accepted; empty: none did, or it is from before this was kept
 	RequestID string     `json:"request_id,omitempty"`
 }
 
@@ -68,6 +69,7 @@ type GateAnswer struct {
 	Result    GateResult
 	Reason    string
 	By        string // ByCaller or ByCheck
+	Who       string // of a caller: the name
 	RequestID string // of a caller
 }
 
@@ -124,7 +126,7 @@ func (r Rotation) Decide(a GateAnswer, now time.Time) (Rotation, error) {
 	default:
 		a.Result, a.Reason = GateInconclusive, "the answer is none of pass, fail and inconclusive"
 	}
-	r.Gate.Result, r.Gate.Reason, r.Gate.At, r.Gate.By = a.Result, a.Reason, now, a.By
+	r.Gate.Result, r.Gate.Reason, r.Gate.At, r.Gate.By, r.Gate.Who = a.Result, a.Reason, now, a.By, a.Who
 	if a.RequestID != "" {
 		r.Gate.RequestID = a.RequestID
 	}
@@ -145,21 +147,21 @@ func (r Rotation) gatePassed(now time.Time) Rotation {
 	return r
 }
 
-// AcceptGate returns a paused r with the gate that did not pass counted as passed.
-// A gate that is still waited for is not passed by it.
-func (r Rotation) AcceptGate(now time.Time) Rotation {
+// AcceptGate returns a paused r with the gate that did not pass counted as passed, as
+// somebody said. A gate that is still waited for is not passed by it.
+func (r Rotation) AcceptGate(who string, now time.Time) Rotation {
 	if r.State != StatePaused || (r.Gate.Result != GateFail && r.Gate.Result != GateInconclusive) {
 		return r
 	}
 	r.Gate.Reason = fmt.Sprintf("accepted by a person; it said %s: %s", r.Gate.Result, r.Gate.Reason)
-	r.Gate.Result, r.Gate.By, r.Gate.At = GatePass, ByAccepted, now
+	r.Gate.Result, r.Gate.By, r.Gate.Who, r.Gate.At = GatePass, ByAccepted, who, now
 	return r.gatePassed(now)
 }
 
 // askAgain returns r with an inconclusive gate waited for anew.
 func (r Rotation) askAgain(now time.Time) Rotation {
 	if r.Gate.Result == GateInconclusive {
-		r.Gate.Result, r.Gate.Reason, r.Gate.By, r.Gate.At = GateWaits, "", "", now
+		r.Gate.Result, r.Gate.Reason, r.Gate.By, r.Gate.Who, r.Gate.At = GateWaits, "", "", "", now
 	}
 	return r
 }

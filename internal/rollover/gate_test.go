@@ -46,7 +46,7 @@ func TestGate_NothingButAPassOpensAWave(t *testing.T) {
 		case result != rollover.GateFail && (err != nil || resumed.Gate.Result != rollover.GateWaits):
 			t.Errorf("after %q: Resume = %+v, %v, want the gate waited for anew", result, resumed.Gate, err)
 		}
-		resumed, err = r.AcceptGate(now).Resume(false, c, now)
+		resumed, err = r.AcceptGate("ann", now).Resume(false, c, now)
 		if err != nil || resumed.Gate.By != rollover.ByAccepted {
 			t.Errorf("after %q: accepted = %+v, %v", result, resumed.Gate, err)
 		}
@@ -68,7 +68,7 @@ func TestGate_OnlyItsOwnAnswerCounts(t *testing.T) {
 	if _, err := r.Decide(pass, now); err == nil {
 		t.Error("a caller answered for a check")
 	}
-	if got := r.AcceptGate(now); got.Gate != r.Gate {
+	if got := r.AcceptGate("ann", now); got.Gate != r.Gate {
 		t.Error("a gate that is waited for was accepted")
 	}
 	r, err := r.Decide(rollover.GateAnswer{Wave: 1, Result: rollover.GatePass, By: rollover.ByCheck}, now)

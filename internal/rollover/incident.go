@@ -91,6 +91,8 @@ type Approval struct {
 	Act       Act       `json:"act,omitempty"`     // what it is for; empty: [ActContain], as before there were others
 	Subject   string    `json:"subject,omitempty"` // what of it, besides the plan; see [Subject]
 	Until     time.Time `json:"until,omitzero"`    // it holds no longer
+	Proven    string    `json:"proven,omitempty"`  // who By was proven to be; empty: the name was claimed
+	Groups    string    `json:"groups,omitempty"`  // of Proven, by which it was theirs to approve; one a line
 }
 
 // Anonymous is who called where a caller does not say who it is.
@@ -105,14 +107,15 @@ func Nobody(name string) bool {
 // Approve returns r with the approval, which is to be made by somebody other than
 // who created it, for the plan that was shown. It brings forward when the
 // compromised credentials may be removed; see [Rotation.RetireNotBefore].
-// Approving an approved rotation changes nothing.
-func (r Rotation) Approve(a Approval) (Rotation, error) {
+// Approving an approved rotation changes nothing, unless the approval before has
+// ended and the rotation was not started by it.
+func (r Rotation) Approve(a Approval, p People) (Rotation, error) {
 	switch {
 	case Nobody(a.By):
 		return r, fmt.Errorf("approving rotation %s: say who you are: %w", r.ID, ErrSecondPerson)
 	case Nobody(r.Creator):
 		return r, fmt.Errorf("approving rotation %s: nobody is named as its creator: %w", r.ID, ErrSecondPerson)
-	case strings.EqualFold(strings.TrimSpace(a.By), strings.TrimSpace(r.Creator)):
+	case p.same(a.who(), r.creator()):
 		return r, fmt.Errorf("approving rotation %s: %s created it: %w", r.ID, r.Creator, ErrSecondPerson)
 	case r.Spec.Incident == nil:
 		return r, &StateError{"approve", r.State, "it needs no approval: it is not an incident's"}
@@ -122,11 +125,27 @@ func (r Rotation) Approve(a Approval) (Rotation, error) {
 		return r, &StateError{"approve", r.State, "nothing will be removed any more"}
 	case a.Digest != r.Digest:
 		return r, fmt.Errorf("plan digest %q, the frozen plan is %q: %w", a.Digest, r.Digest, ErrStalePlan)
-	case r.approved():
+	case r.approved() && !r.lapsed(a.At):
 		return r, nil
 	}
 	r.Approval, r.UpdatedAt = a, a.At
 	return r, nil
+}
+
+// ended reports whether an approval holds no longer at now. Those of before there was
+// an end had none written into them.
+func (a Approval) ended(now time.Time) bool {
+	until := a.Until
+	if until.IsZero() {
+		until = a.At.Add(DefaultApprovalFor)
+	}
+	return !a.At.IsZero() && !now.Before(until)
+}
+
+// lapsed reports whether r was approved too long ago to be started by that. One that
+// runs keeps its approval: what it promised to whom watches it does not move back.
+func (r Rotation) lapsed(now time.Time) bool {
+	return r.State == StatePlanned && r.Approval.ended(now)
 }
 
 // approved reports whether a second person has approved this very plan.
@@ -200,6 +219,9 @@ type Containment struct {
 // Containment returns how far r, an incident's, is contained at now. Before there
 // is a plan nothing is.
 func (r Rotation) Containment(c Counts, now time.Time) Containment {
+	if r.lapsed(now) {
+		r.Approval = Approval{}
+	}
 	out := Containment{Carriers: c.Carriers, Begun: r.CreatedAt, NotBefore: r.RetireNotBefore()}
 	if r.approved() {
 		out.Approval = r.Approval

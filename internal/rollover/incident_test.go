@@ -115,7 +115,7 @@ func TestApprove(t *testing.T) {
 		if tt.digest != "" {
 			a.Digest = tt.digest
 		}
-		got, err := r.Approve(a)
+		got, err := r.Approve(a, rollover.People{})
 		if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 			t.Errorf("%s: Approve = %v, want %v", tt.name, err, tt.want)
 		}
@@ -128,11 +128,61 @@ func TestApprove(t *testing.T) {
 func TestApprove_AgainChangesNothing(t *testing.T) {
 	at := rollovertest.Epoch
 	r := incident(t)
-	once, err := r.Approve(approval(r, "bob", at))
+	once, err := r.Approve(approval(r, "bob", at), rollover.People{})
 	check(t, err)
-	again, err := once.Approve(approval(once, "carol", at.Add(time.Hour)))
+	again, err := once.Approve(approval(once, "carol", at.Add(time.Hour)), rollover.People{})
 	if err != nil || again.Approval.By != "bob" || !again.Approval.At.Equal(at) {
 		t.Errorf("Approve again = %+v, %v, want bob's approval as it was", again.Approval, err)
+	}
+}
+
+// Who started an incident's rotation a month after its approval has no approval: the
+// plan was looked at then. What runs keeps what it was started with.
+func TestApprove_TheWordsForAContainmentEnd(t *testing.T) {
+	at := rollovertest.Epoch
+	r := incident(t)
+	r.Spec.RetireNotBefore = at.AddDate(0, 2, 0)
+	a := approval(r, "bob", at)
+	a.Until = at.Add(24 * time.Hour)
+	r, err := r.Approve(a, rollover.People{})
+	check(t, err)
+	for _, tt := range []struct {
+		name  string
+		until time.Time
+		start time.Time
+		holds bool
+	}{
+		{"in time", a.Until, a.Until.Add(-time.Second), true},
+		{"at its end", a.Until, a.Until, false},
+		{"a month later", a.Until, at.AddDate(0, 1, 0), false},
+		{"of before there was an end, in a day", time.Time{}, at.Add(23 * time.Hour), true},
+		{"of before there was an end, a month later", time.Time{}, at.AddDate(0, 1, 0), false},
+	} {
+		r := r
+		r.Approval.Until = tt.until
+		if shown := r.Containment(rollover.Counts{}, tt.start).Approval; shown.At.IsZero() == tt.holds {
+			t.Errorf("%s: a planned one shows the approval %+v", tt.name, shown)
+		}
+		began, err := r.Start(r.Digest, tt.start)
+		check(t, err)
+		if got := began.Approval.At.IsZero(); got == tt.holds {
+			t.Errorf("%s: begun with the approval %+v, want one: %t", tt.name, began.Approval, tt.holds)
+		}
+		later := began.Enter(rollover.PhaseOverlap, tt.start).RetireNotBefore()
+		if early := later.Before(r.Spec.RetireNotBefore); early != tt.holds {
+			t.Errorf("%s: nothing goes before %s, want it brought forward: %t", tt.name, later, tt.holds)
+		}
+		if again, err := began.Start(r.Digest, tt.start.AddDate(0, 1, 0)); err != nil || again.Approval != began.Approval {
+			t.Errorf("%s: a running one that is started again has %+v, %v, want what it had", tt.name, again.Approval, err)
+		}
+	}
+	fresh := approval(r, "carol", a.Until)
+	if got, err := r.Approve(fresh, rollover.People{}); err != nil || got.Approval.By != "carol" {
+		t.Errorf("Approve after the first has ended = %+v, %v, want carol's", got.Approval, err)
+	}
+	r.State = rollover.StateRunning
+	if got, err := r.Approve(fresh, rollover.People{}); err != nil || got.Approval.By != "bob" {
+		t.Errorf("Approve of a running one = %+v, %v, want bob's, which it runs with", got.Approval, err)
 	}
 }
 
@@ -163,7 +213,7 @@ func TestRetireNotBefore_IsBroughtForwardByASecondPersonOnly(t *testing.T) {
 		}
 		a := rollover.Approval{By: by, At: e.Add(minutes("approved")), Digest: digest}
 		if rapid.Bool().Draw(rt, "through the rule") {
-			r, _ = r.Approve(a)
+			r, _ = r.Approve(a, rollover.People{})
 		} else {
 			r.Approval = a // As a record that somebody wrote might be.
 		}
@@ -203,7 +253,7 @@ func TestBeginRetire_ApprovedIsEarlierButNotBeforeAllIsVerified(t *testing.T) {
 	if _, err := r.Enter(rollover.PhaseOverlap, e).BeginRetire(at); !errors.Is(err, rollover.ErrTooEarly) {
 		t.Errorf("BeginRetire without approval = %v, want too early", err)
 	}
-	r, err := r.Approve(approval(r, "bob", e))
+	r, err := r.Approve(approval(r, "bob", e), rollover.People{})
 	check(t, err)
 	if _, err := r.BeginRetire(at); !errors.Is(err, rollover.ErrState) {
 		t.Errorf("BeginRetire while verifying = %v, want that the state does not allow it", err)

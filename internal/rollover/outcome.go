@@ -48,6 +48,7 @@ const (
 	IdentityAmbiguous    Reason = "identity_ambiguous"     // several service identities of that name
 	NamespaceUnknown     Reason = "namespace_unknown"      // the host does not exist, or is none that we may call
 	FederatedHalfMissing Reason = "federated_half_missing" // the endpoint is federated and its other namespace is not there
+	OutOfReach           Reason = "out_of_reach"           // others use the identity too, to whom the creator has no rights
 
 	// Conflict.
 	ChangedSincePlan Reason = "changed_since_plan" // the target is not what the plan was made from
@@ -106,6 +107,8 @@ func (r Reason) Hint() string {
 		return "The new certificate or its key is on the block list; cancel this rotation and rotate to another certificate."
 	case NotKnown:
 		return "Look at the identity, or undo the rotation, which takes the new certificate away where it stands by its doing."
+	case OutOfReach:
+		return "Have somebody with rights to every tenant that uses the identity rotate it."
 	case UndoWindowOver:
 		return "The old certificate can no longer be put back by an undo; rotate to it if it is wanted again."
 	default:
@@ -120,7 +123,7 @@ func Reasons() []Reason {
 		Rotated, AlreadyPresent, RotatedOldKept, NotACS, Disabled, NoTarget,
 		NoAccess, IdentityMissing, IdentityAmbiguous, NamespaceUnknown, FederatedHalfMissing,
 		ChangedSincePlan, NewMissing, TriesUsedUp, Refused, InventoryUnreadable, VerificationFailed, ByRequest,
-		NotSelected, Blocked, UndoWindowOver, NotKnown,
+		NotSelected, Blocked, UndoWindowOver, NotKnown, OutOfReach,
 	}
 }
 

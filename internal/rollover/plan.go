@@ -20,6 +20,25 @@ type Finding struct {
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	Items     []Item     `json:"items,omitempty"`
 	Order     []string   `json:"order,omitempty"` // the tenant's value for each key of the strategy's order
+	Cloud     string     `json:"cloud,omitempty"` // of the organisation that was read; empty: none was, or it is in none that is known
+}
+
+// PlannedIn returns r with the clouds in which planning was, besides those of its
+// creation: the inventory may have said otherwise meanwhile, and may again. Where no
+// rule asks for clouds there are none.
+func (r Rotation) PlannedIn(findings []Finding) Rotation {
+	if len(r.Clouds) == 0 {
+		return r
+	}
+	clouds := slices.Clone(r.Clouds)
+	for _, f := range findings {
+		if f.Cloud != "" {
+			clouds = append(clouds, f.Cloud)
+		}
+	}
+	slices.Sort(clouds)
+	r.Clouds = slices.Compact(clouds)
+	return r
 }
 
 // Endpoint is a service endpoint of a CRM organisation as planning saw it.
@@ -66,8 +85,12 @@ func Assemble(findings []Finding, keys ...OrderKey) []Item {
 	return plan
 }
 
-// wins reports whether the item b of a target, found later, takes the place of a.
+// wins reports whether the item b of a target, found later, takes the place of a. That
+// it is others' too holds for all who found it.
 func wins(a, b Item) bool {
+	if a.Reason == OutOfReach || b.Reason == OutOfReach {
+		return a.Reason != OutOfReach
+	}
 	return a.Outcome != Open && (b.Outcome == Open || a.Reason == NotSelected && b.Reason != NotSelected)
 }
 

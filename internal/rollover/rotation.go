@@ -99,52 +99,55 @@ const EvidenceMaxAge = time.Hour
 
 // Rotation is one request for many targets.
 type Rotation struct {
-	V           int               `json:"v"`
-	ID          string            `json:"id"`                     // UUIDv7, so that ids sort by age
-	DisplayName string            `json:"display_name,omitempty"` // at most 63 characters
-	Labels      map[string]string `json:"labels,omitempty"`       //
-	Spec        Spec              `json:"spec"`
-	State       RotationState     `json:"state"`
-	Phase       RotationPhase     `json:"phase,omitempty"`
-	Detail      string            `json:"detail,omitempty"` // why it failed, was paused or was cancelled
-	Tenants     int               `json:"tenants"`          // how many were selected
-	Digest      string            `json:"digest,omitempty"` // of the frozen plan; lower-case hex of SHA-256
-	Tasks       int               `json:"tasks,omitempty"`  // items in the frozen plan
-	Creator     string            `json:"creator,omitempty"`
-	Trace       string            `json:"trace,omitempty"` // W3C traceparent of the creating call; work on it is of that trace
-	RequestID   string            `json:"request_id,omitempty"`
-	RequestHash string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id
-	Exceeded    bool              `json:"exceeded,omitempty"`     // paused because too much failed
-	Accepted    int               `json:"accepted,omitempty"`     // failures that a person took note of; they count no more
-	WaveNumber  int               `json:"wave,omitempty"`         // of the wave that was opened last; 0: the first
-	WaveBase    int               `json:"wave_base,omitempty"`    // failures when it was opened
-	WaveAt      time.Time         `json:"wave_at,omitzero"`       // when it was opened; zero: it is the first
-	BakeUntil   time.Time         `json:"bake_until,omitzero"`    // the wave is done and the next waits for this instant
-	Opening     Opening           `json:"opening,omitzero"`       // what its schedule allows now
-	AtRiskSince time.Time         `json:"at_risk_since,omitzero"` // since when the stage deadline is at risk, or was missed
-	Retried     int               `json:"retried,omitempty"`      // Counts.Retried when Accepted was set
-	WaveRetried int               `json:"wave_retried,omitempty"` // and when WaveBase was
-	Reopened    uint64            `json:"reopened,omitempty"`     // counts older than this version of a task do not tell of the last retry or acceptance
-	RetryID     string            `json:"retry_id,omitempty"`     // request id of the last retry
-	RetryReason string            `json:"retry_reason,omitempty"` // why it was asked for
-	Undo        *Undo             `json:"undo,omitempty"`         // the last undo, or the one under way
-	TenantHeld  bool              `json:"tenant_held,omitempty"`  // paused because only tenants are left whose tolerance is exceeded
-	AcceptedSeq uint64            `json:"accepted_seq,omitempty"` // failures of tenants up to this version of a state count no more
-	Gate        GateState         `json:"gate,omitzero"`          // the gate that was reached last
-	Approvals   []Approval        `json:"approvals,omitempty"`    // the last words of others; at most MaxApprovals
-	Early       time.Time         `json:"early,omitzero"`         // old credentials may go from here on, as others approved; zero: as requested
-	PauseID     string            `json:"pause_id,omitempty"`     // request id of the last pause
-	ResumeID    string            `json:"resume_id,omitempty"`    // and of the last resumption
-	Changes     []string          `json:"changes,omitempty"`      // request ids of the last changes, oldest first; at most MaxChanges
-	CreatedAt   time.Time         `json:"created_at"`
-	PlannedAt   time.Time         `json:"planned_at,omitzero"`
-	StartedAt   time.Time         `json:"started_at,omitzero"`
-	EndedAt     time.Time         `json:"ended_at,omitzero"`
-	UpdatedAt   time.Time         `json:"updated_at"`
-	Check       Check             `json:"check,omitzero"`      // the last one for drift
-	Approval    Approval          `json:"approval,omitzero"`   // a second person's; only of an incident
-	OverlapAt   time.Time         `json:"overlap_at,omitzero"` // when the last target was verified; only of an incident
-	Gone        time.Time         `json:"gone,omitzero"`       // when it was deleted; such a record only says that there was one
+	V             int               `json:"v"`
+	ID            string            `json:"id"`                     // UUIDv7, so that ids sort by age
+	DisplayName   string            `json:"display_name,omitempty"` // at most 63 characters
+	Labels        map[string]string `json:"labels,omitempty"`       //
+	Spec          Spec              `json:"spec"`
+	State         RotationState     `json:"state"`
+	Phase         RotationPhase     `json:"phase,omitempty"`
+	Detail        string            `json:"detail,omitempty"` // why it failed, was paused or was cancelled
+	Tenants       int               `json:"tenants"`          // how many were selected
+	Digest        string            `json:"digest,omitempty"` // of the frozen plan; lower-case hex of SHA-256
+	Tasks         int               `json:"tasks,omitempty"`  // items in the frozen plan
+	Creator       string            `json:"creator,omitempty"`
+	CreatorProven string            `json:"creator_proven,omitempty"` // who Creator was proven to be; empty: the name was claimed
+	Clouds        []string          `json:"clouds,omitempty"`         // of its tenants at creation and at planning; only where a rule asks for them
+	Within        []string          `json:"within,omitempty"`         // filters of tenants, any of which: whom Creator had rights to; empty: all
+	Trace         string            `json:"trace,omitempty"`          // W3C traceparent of the creating call; work on it is of that trace
+	RequestID     string            `json:"request_id,omitempty"`
+	RequestHash   string            `json:"request_hash,omitempty"` // SHA-256 of the creating request without its id
+	Exceeded      bool              `json:"exceeded,omitempty"`     // paused because too much failed
+	Accepted      int               `json:"accepted,omitempty"`     // failures that a person took note of; they count no more
+	WaveNumber    int               `json:"wave,omitempty"`         // of the wave that was opened last; 0: the first
+	WaveBase      int               `json:"wave_base,omitempty"`    // failures when it was opened
+	WaveAt        time.Time         `json:"wave_at,omitzero"`       // when it was opened; zero: it is the first
+	BakeUntil     time.Time         `json:"bake_until,omitzero"`    // the wave is done and the next waits for this instant
+	Opening       Opening           `json:"opening,omitzero"`       // what its schedule allows now
+	AtRiskSince   time.Time         `json:"at_risk_since,omitzero"` // since when the stage deadline is at risk, or was missed
+	Retried       int               `json:"retried,omitempty"`      // Counts.Retried when Accepted was set
+	WaveRetried   int               `json:"wave_retried,omitempty"` // and when WaveBase was
+	Reopened      uint64            `json:"reopened,omitempty"`     // counts older than this version of a task do not tell of the last retry or acceptance
+	RetryID       string            `json:"retry_id,omitempty"`     // request id of the last retry
+	RetryReason   string            `json:"retry_reason,omitempty"` // why it was asked for
+	Undo          *Undo             `json:"undo,omitempty"`         // the last undo, or the one under way
+	TenantHeld    bool              `json:"tenant_held,omitempty"`  // paused because only tenants are left whose tolerance is exceeded
+	AcceptedSeq   uint64            `json:"accepted_seq,omitempty"` // failures of tenants up to this version of a state count no more
+	Gate          GateState         `json:"gate,omitzero"`          // the gate that was reached last
+	Approvals     []Approval        `json:"approvals,omitempty"`    // the last words of others; at most MaxApprovals
+	Early         time.Time         `json:"early,omitzero"`         // old credentials may go from here on, as others approved; zero: as requested
+	PauseID       string            `json:"pause_id,omitempty"`     // request id of the last pause
+	ResumeID      string            `json:"resume_id,omitempty"`    // and of the last resumption
+	Changes       []string          `json:"changes,omitempty"`      // request ids of the last changes, oldest first; at most MaxChanges
+	CreatedAt     time.Time         `json:"created_at"`
+	PlannedAt     time.Time         `json:"planned_at,omitzero"`
+	StartedAt     time.Time         `json:"started_at,omitzero"`
+	EndedAt       time.Time         `json:"ended_at,omitzero"`
+	UpdatedAt     time.Time         `json:"updated_at"`
+	Check         Check             `json:"check,omitzero"`      // the last one for drift
+	Approval      Approval          `json:"approval,omitzero"`   // a second person's; only of an incident
+	OverlapAt     time.Time         `json:"overlap_at,omitzero"` // when the last target was verified; only of an incident
+	Gone          time.Time         `json:"gone,omitzero"`       // when it was deleted; such a record only says that there was one
 
 	Rev uint64 `json:"-"` // version in the store; 0: never saved
 }
@@ -175,7 +178,8 @@ func (r Rotation) Freeze(plan []Item, now time.Time) (Rotation, error) {
 }
 
 // Start returns r as RUNNING. The digest must name the frozen plan; else
-// [ErrStalePlan]. Starting a running rotation again changes nothing.
+// [ErrStalePlan]. Starting a running rotation again changes nothing. An incident's
+// approval that has ended by then is gone: others must give theirs anew.
 func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
 	switch {
 	case r.State == StatePlanning:
@@ -188,6 +192,9 @@ func (r Rotation) Start(digest string, now time.Time) (Rotation, error) {
 		return r, fmt.Errorf("plan digest %q, the frozen plan is %q: %w", digest, r.Digest, ErrStalePlan)
 	case r.State == StateRunning:
 		return r, nil
+	}
+	if r.lapsed(now) {
+		r.Approval = Approval{}
 	}
 	r.State, r.Phase, r.StartedAt, r.UpdatedAt = StateRunning, PhaseStage, now, now
 	return r, nil

@@ -19,6 +19,7 @@ func (r Rotation) Version() int {
 	case r.RetryID != "", r.Retried != 0, r.WaveRetried != 0, r.Reopened != 0:
 	case r.TenantHeld, r.AcceptedSeq != 0, r.Gate != (GateState{}):
 	case r.Approval != (Approval{}), len(r.Approvals) > 0, !r.Early.IsZero(), !r.OverlapAt.IsZero(), r.Opening != (Opening{}):
+	case r.CreatorProven != "", len(r.Clouds) > 0, len(r.Within) > 0: // Who is no second person, where more of them are needed, whose targets are left alone.
 	default:
 		return RecordVersion
 	}

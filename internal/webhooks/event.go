@@ -154,7 +154,7 @@ func (v sight) awaitsApproval() bool {
 	// Whose word holds is asked as of the record's last change: its times are those of
 	// the service's clock, and an approval that has ended since is waited for again only
 	// when somebody tries to start.
-	return r.State == rollover.StatePlanned && len(r.Consents(rollover.ActStart, "", "", r.UpdatedAt)) < v.approvers
+	return r.State == rollover.StatePlanned && len(r.Consents(rollover.ActStart, "", r.UpdatedAt, rollover.People{})) < v.approvers
 }
 
 // whyPaused says why in one word. What people wrote is not told: it may name a

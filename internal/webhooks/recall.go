@@ -139,6 +139,7 @@ func (r *reign) needed(ctx context.Context, v mirror.View) (int, error) {
 		if c.Clouds, err = r.Clouds(ctx, rot.ID); err != nil {
 			return 0, err
 		}
+		c.Clouds = append(c.Clouds, rot.Clouds...) // As it was made and planned.
 	}
 	n := need{rot.Digest, r.Approvals.Needed(c)}
 	r.needs[rot.ID] = n

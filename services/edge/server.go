@@ -43,6 +43,8 @@ type Config struct {
 	// Audit is told of every call that changes something, and of everybody who is refused.
 	// Default: nobody is told.
 	Audit Auditor
+	// TellEvery is how often refusals that were only counted are told. Default 10 s.
+	TellEvery time.Duration
 	// Health says whether store and broker can be used now. It is asked every
 	// HealthEvery with a deadline of two seconds, and readiness follows it.
 	Health func(ctx context.Context) error
@@ -78,7 +80,7 @@ func (c Config) withDefaults() Config {
 		value time.Duration
 	}{
 		{&c.HealthEvery, 3 * time.Second}, {&c.UnaryTimeout, 30 * time.Second}, {&c.MaxAge, 30 * time.Minute},
-		{&c.MaxStreamAge, time.Hour}, {&c.UploadIdle, uploadIdle}, {&c.StopTimeout, 2 * time.Second},
+		{&c.MaxStreamAge, time.Hour}, {&c.UploadIdle, uploadIdle}, {&c.StopTimeout, 2 * time.Second}, {&c.TellEvery, 10 * time.Second},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
@@ -102,6 +104,7 @@ type Server struct {
 	health  *health.Server
 	metrics *grpcprom.ServerMetrics
 	gate    *gate
+	teller  *teller
 	inside  *passage // calls of other doors of this process
 }
 
@@ -123,6 +126,7 @@ func NewServer(c Config) *Server {
 	t := newTeller(c.Audit, func(ctx context.Context, err error) {
 		c.Log.ErrorContext(ctx, "the audit log was not told what came of a call", "request", RequestOf(ctx), "err", err)
 	})
+	s.teller = t
 	recovered := recovery.WithRecoveryHandlerContext(s.recovered)
 	traceUnary, traceStream := tracing(c.Traces)
 	opts := []grpc.ServerOption{
@@ -177,6 +181,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	hctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() { s.watchHealth(hctx) })
+	wg.Go(func() { s.teller.run(hctx, s.c.TellEvery) })
 
 	served, inside := make(chan error, 1), make(chan error, 1)
 	go func() { served <- s.grpc.Serve(lis) }()
@@ -192,6 +197,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 		<-served //nolint:errcheck // Told to stop, and stopped.
 		<-inside //nolint:errcheck // As above.
 	}
+	s.teller.flush(ctx)
 	return nil
 }
 

@@ -3,12 +3,9 @@ package edge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -25,27 +22,17 @@ type Auditor interface {
 	Tell(ctx context.Context, records ...audit.Record) error
 }
 
-// Of those who are refused before it is known who they are, or whether they may, each is
-// told; more than refusalBurst at once, or refusalsPerSecond in the long run, are counted
-// and told together: the log is for ever, and strangers do not decide how long it is.
-const (
-	refusalsPerSecond = 5
-	refusalBurst      = 200
-)
-
 // teller tells the audit log of calls. Whoever changes something is told before it is
 // done, or it is not done; what came of it is told after.
 type teller struct {
 	to   Auditor // nil: nobody is told
 	warn func(ctx context.Context, err error)
 
-	refusals *rate.Limiter
-	mu       sync.Mutex
-	untold   int // refusals that were counted only, since the last that was told
+	refusals *refusals
 }
 
 func newTeller(to Auditor, warn func(context.Context, error)) *teller {
-	return &teller{to: to, warn: warn, refusals: rate.NewLimiter(refusalsPerSecond, refusalBurst)}
+	return &teller{to: to, warn: warn, refusals: newRefusals()}
 }
 
 type toldKey struct{}
@@ -200,23 +187,16 @@ func (t *teller) after(ctx context.Context, method string, req, resp any, err er
 
 // refused tells that a call was refused before anything was looked at.
 func (t *teller) refused(ctx context.Context, method string, err error) {
-	t.mu.Lock()
-	if !t.refusals.Allow() {
-		t.untold++
-		t.mu.Unlock()
+	who := proven(ctx)
+	told, more := t.refusals.take(who)
+	if !told {
 		return
 	}
-	more := t.untold
-	t.untold = 0
-	t.mu.Unlock()
 	r := t.record(ctx, method, nil)
 	outcome(&r, err)
 	records := []audit.Record{r}
 	if more > 0 {
-		records = append(records, audit.Record{
-			Act: "calls.refused", Outcome: audit.Refused, Detail: map[string]string{"more": fmt.Sprint(more)},
-			Why: "so many more were refused before this one and are not told each by itself",
-		})
+		records = append(records, counted(who, more))
 	}
 	if err := t.to.Tell(ctx, records...); err != nil {
 		t.warn(ctx, err)

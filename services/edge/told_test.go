@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -78,8 +79,79 @@ func TestTold_RefusalsAreBounded(t *testing.T) {
 			t.Fatalf("ListRotations by nobody = %v", err)
 		}
 	}
-	got := len(b.all())
-	if got < 200 || got > 300 {
+	if got := len(b.all()); got < 200 || got > 300 {
 		t.Errorf("%d refusals are told by themselves, want about 200 of %d", got, calls)
+	}
+	h.stop()
+	alone, together := b.refused(t, "")
+	if alone+together != calls || together == 0 {
+		t.Errorf("%d refusals are told by themselves and %d together, want all %d when the server has stopped", alone, together, calls)
+	}
+}
+
+// refused returns how many refusals of a caller are told by themselves, and how many
+// together.
+func (b *book) refused(t *testing.T, who string) (alone, together int) {
+	t.Helper()
+	for _, r := range b.all() {
+		switch {
+		case r.Who != who || r.Outcome != audit.Refused:
+		case r.Act == "calls.refused":
+			n, err := strconv.Atoi(r.Detail["more"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			together += n
+		default:
+			alone++
+		}
+	}
+	return alone, together
+}
+
+// What strangers do, and what others try, hides nothing of what somebody tries.
+func TestTold_NoiseHidesNobody(t *testing.T) {
+	b, grants := &book{}, &table{}
+	grants.set(t, viewer)
+	h := serve(t, func(c *edge.Config) {
+		c.Audit, c.TellEvery = b, 20*time.Millisecond
+		c.Identity = &edge.Identity{Tokens: tokens{until: time.Now().Add(time.Hour)}, Rights: grants.now.Load, Now: time.Now}
+	})
+	const noise = 250
+	pause := func(ctx context.Context) codes.Code {
+		_, err := h.client.PauseRotation(ctx, &pb.PauseRotationRequest{Name: "rotations/" + id, Reason: "lunch"})
+		return status.Code(err)
+	}
+	for range noise {
+		if got := pause(t.Context()); got != codes.Unauthenticated {
+			t.Fatalf("PauseRotation by nobody = %s", got)
+		}
+		if got := pause(as(t, "jane")); got != codes.PermissionDenied {
+			t.Fatalf("PauseRotation by who may not = %s", got)
+		}
+	}
+	if got := pause(as(t, "joe")); got != codes.PermissionDenied {
+		t.Fatalf("PauseRotation by another who may not = %s", got)
+	}
+	if alone, together := b.refused(t, "corp:joe"); alone != 1 || together != 0 {
+		t.Errorf("the one call of joe's is told %d times by itself and %d together, want once", alone, together)
+	}
+	// Without anybody calling any more the counted are told.
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for _, who := range []string{"", "corp:jane"} {
+		for {
+			alone, together := b.refused(t, who)
+			if alone+together == noise && together > 0 {
+				break
+			}
+			select {
+			case <-deadline.C:
+				t.Fatalf("of %q %d refusals are told by themselves and %d together, want %d in all", who, alone, together, noise)
+			case <-tick.C:
+			}
+		}
 	}
 }

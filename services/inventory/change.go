@@ -27,11 +27,15 @@ func (s *Service) UpdateTenant(ctx context.Context, req *pb.UpdateTenantRequest)
 	if err := maskable(req.GetUpdateMask()); err != nil {
 		return nil, err
 	}
+	others, err := s.belongings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	resp := &pb.UpdateTenantResponse{}
 	var would tenants.Tenant
 	stored, err := s.inventory.Change(ctx, id, func(old, former *tenants.Tenant) (*tenants.Tenant, error) {
-		others := old != nil && !edge.Reach(ctx).Has(*old)
-		if others {
+		hidden := old != nil && !edge.Reach(ctx).Has(*old)
+		if hidden {
 			old = nil // It is not there, word for word.
 		}
 		if old == nil && (!req.GetAllowMissing() || req.GetEtag() != "") {
@@ -50,8 +54,11 @@ func (s *Service) UpdateTenant(ctx context.Context, req *pb.UpdateTenantRequest)
 		}
 		p.Name = name
 		t, problems := checked(p)
-		if len(problems) == 0 && (others || !mayBring(ctx, t, old, former)) {
-			problems = foreign()
+		if len(problems) == 0 && (hidden || !mayBring(ctx, t, old, former)) {
+			problems = notTheirs()
+		}
+		if len(problems) == 0 {
+			problems = others.refuse(t)
 		}
 		if len(problems) > 0 {
 			return nil, wrong(problems)

@@ -107,10 +107,17 @@ func (s *seen) before(id string, row int) (first int32, twice bool) {
 // has returned.
 func (s *Service) take(ctx context.Context, of []*pb.Tenant, how taking) ([]row, error) {
 	rows := make([]row, len(of))
+	others, err := s.belongings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
 	for i, p := range of {
 		t, problems := checked(p)
+		if len(problems) == 0 {
+			problems = others.refuse(t)
+		}
 		if tenants.ValidID(t.ID) {
 			if first, twice := how.seen.before(t.ID, how.first+i); twice {
 				problems = append(problems, tenants.FieldError{
@@ -125,7 +132,7 @@ func (s *Service) take(ctx context.Context, of []*pb.Tenant, how taking) ([]row,
 		g.Go(func() (err error) {
 			rows[i], err = s.store(gctx, t, how.validateOnly)
 			if errors.Is(err, errForeign) {
-				rows[i], err = row{errors: importErrors(how.first+i, t.ID, foreign())}, nil
+				rows[i], err = row{errors: importErrors(how.first+i, t.ID, notTheirs())}, nil
 			}
 			return err
 		})
@@ -173,12 +180,6 @@ func mayBring(ctx context.Context, t tenants.Tenant, old, former *tenants.Tenant
 	default:
 		return r.Decides(t.ID) && (former == nil || r.Has(*former))
 	}
-}
-
-// foreign says that the caller may not bring in a tenant: it is, was or would become one
-// of others, or its id is not the caller's to give out. It says the same of all.
-func foreign() []tenants.FieldError {
-	return []tenants.FieldError{{Field: "name", Problem: "is not within your rights", Fix: "leave the row out, or have somebody with rights to all tenants import it"}}
 }
 
 // checked returns a row's tenant and what is wrong with it.

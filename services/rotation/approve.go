@@ -25,35 +25,32 @@ func (s *Service) ApproveRotation(ctx context.Context, req *pb.ApproveRotationRe
 	if err != nil {
 		return nil, edge.About(req.GetName(), err)
 	}
-	by := rollover.Approval{
-		By: edge.Caller(ctx), Reason: strings.TrimSpace(req.GetReason()), Digest: req.GetPlanDigest(),
+	by := s.signed(ctx, rollover.Approval{
+		Reason: strings.TrimSpace(req.GetReason()), Digest: req.GetPlanDigest(),
 		RequestID: strings.ToLower(req.GetRequestId()), Act: actOf(req.GetAct(), v.Rotation),
-	}
+	})
 	switch by.Act {
 	case rollover.ActRetireEarly:
 		by.Subject = earlySubject(req.GetRetireNotBefore().AsTime())
 	case rollover.ActUndo:
-		by.Subject = undoSubject(approvedScope(req.GetUndo()), v.Rotation)
+		by.Subject = undoSubject(approvedScope(req.GetUndo()), v)
 	}
 	need, err := s.needed(ctx, by.Act, v, v.Counts.Workable)
 	if err != nil {
 		return nil, err
 	}
+	people := s.people(ctx, id)
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			by.At, by.Until = now, s.c.Approvals.Until(now)
+			if by.Act == rollover.ActUndo && r.Phase != v.Rotation.Phase {
+				return r, movedOn(id)
+			}
 			if by.Act != rollover.ActContain {
-				return r.Consent(by)
+				return r.Consent(by, people.People)
 			}
-			next, err := r.Approve(by) // It says whether the incident is to be approved at all.
-			if err != nil || need <= 1 {
-				return next, err
-			}
-			if r, err = r.Consent(by); err != nil || len(r.Consents(by.Act, by.Subject, "", now)) < need {
-				return r, err
-			}
-			return r.Approve(by)
+			return contain(r, by, need, now, people)
 		},
 		// Nobody but the approver is told that it worked before: another may not
 		// approve in that name.
@@ -63,6 +60,28 @@ func (s *Service) ApproveRotation(ctx context.Context, req *pb.ApproveRotationRe
 		},
 	})
 	return &pb.ApproveRotationResponse{Rotation: r}, err
+}
+
+// contain takes the word of one of those who need others to contain an incident. The
+// last of them brings it forward, for as long as the first one's word holds.
+func contain(r rollover.Rotation, by rollover.Approval, need int, now time.Time, people *people) (rollover.Rotation, error) {
+	next, err := r.Approve(by, people.People) // It says whether the incident is to be approved at all.
+	if err != nil || need <= 1 {
+		return next, err
+	}
+	if r, err = r.Consent(by, people.People); err != nil {
+		return r, err
+	}
+	all := r.Consents(by.Act, by.Subject, now, people.People)
+	if people.err != nil || len(all) < need {
+		return r, people.err
+	}
+	for _, a := range all {
+		if a.Until.Before(by.Until) {
+			by.Until = a.Until
+		}
+	}
+	return r.Approve(by, people.People)
 }
 
 // actOf reads what is approved.
@@ -102,14 +121,15 @@ func earlySubject(at time.Time) string {
 }
 
 // undoSubject names what of a rotation is taken back, and which undo it would be: one
-// that was approved and done is not done again by the same word.
-func undoSubject(s rollover.UndoScope, r rollover.Rotation) string {
+// that was approved and done is not done again by the same word, and who approved it
+// while nothing was removed has not approved that what was removed is put back.
+func undoSubject(s rollover.UndoScope, v mirror.View) string {
 	n := 1
-	if r.Undo != nil {
-		n = r.Undo.N + 1
+	if u := v.Rotation.Undo; u != nil {
+		n = u.N + 1
 	}
 	tenants, tasks := slices.Sorted(slices.Values(s.Tenants)), slices.Sorted(slices.Values(s.Tasks))
-	return rollover.Subject(n, s.All, tenants, s.Wave, tasks)
+	return rollover.Subject(n, s.All, tenants, s.Wave, tasks, retired(v))
 }
 
 // approvedScope reads what of a rotation may be taken back.
@@ -126,17 +146,30 @@ func approvedScope(p *pb.ApprovedUndo) rollover.UndoScope {
 	return s
 }
 
+// retired reports whether old credentials are gone, or may be although it is not told yet.
+func retired(v mirror.View) bool {
+	return v.Counts.Retired > 0 || v.Rotation.Phase == rollover.PhaseRetire
+}
+
+// movedOn says that what an act would mean changed while it was asked for.
+func movedOn(id string) error {
+	return fmt.Errorf("rotation %s went on at this moment: %w", id, rollover.ErrUnavailable)
+}
+
 // needed returns how many others must approve an act on a rotation that is about so many
 // targets.
 func (s *Service) needed(ctx context.Context, act rollover.Act, v mirror.View, targets int) (int, error) {
 	c := rollover.ApprovalCase{
-		Act: act, Targets: targets, Incident: v.Rotation.Spec.Incident != nil, Retired: v.Counts.Retired > 0 || v.Rotation.Phase == rollover.PhaseRetire, // The first may be gone, and not be told yet.
+		Act: act, Targets: targets, Incident: v.Rotation.Spec.Incident != nil, Retired: retired(v),
 	}
 	if s.c.Approvals.AsksClouds() {
 		var err error
 		if c.Clouds, err = Clouds(ctx, s.c.Store, s.c.Tenants, v.Rotation.ID); err != nil {
 			return 0, err
 		}
+		// What the inventory says now may be written back in a minute. It counts
+		// besides what it said when the rotation was made and planned.
+		c.Clouds = append(c.Clouds, v.Rotation.Clouds...)
 	}
 	return s.c.Approvals.Needed(c), nil
 }
@@ -156,11 +189,12 @@ func (s *Service) approvedStart(ctx context.Context, name string) (func(rollover
 	if err != nil {
 		return nil, err
 	}
+	people := s.people(ctx, id)
 	return func(r rollover.Rotation, now time.Time) error {
 		if r.Digest != v.Rotation.Digest { // It was planned since: how large it is was not known when we counted.
 			return fmt.Errorf("rotation %s was planned at this moment: %w", id, rollover.ErrUnavailable)
 		}
-		return r.Approved(rollover.ActStart, "", edge.Caller(ctx), need, now)
+		return people.approved(r, rollover.ActStart, "", need, now)
 	}, nil
 }
 

@@ -43,10 +43,15 @@ func (s *Service) StartRotation(ctx context.Context, req *pb.StartRotationReques
 	if err != nil {
 		return nil, err
 	}
+	id, _ := edge.ParseRotation(req.GetName())
+	people := s.people(ctx, id)
 	r, err := s.change(ctx, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: req.GetRequestId(), body: req,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
-			next, err := r.Start(req.GetPlanDigest(), now)
+			next, err := r.Reconsider(people.People).Start(req.GetPlanDigest(), now)
+			if err == nil {
+				err = people.err
+			}
 			if err == nil && r.State != next.State {
 				err = s.startable(ctx, r.Spec.New.SHA256)
 			}
@@ -97,7 +102,7 @@ func (s *Service) ResumeRotation(ctx context.Context, req *pb.ResumeRotationRequ
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			next := r
 			if req.GetAcceptGate() {
-				next = r.AcceptGate(now)
+				next = r.AcceptGate(edge.Caller(ctx), now)
 			}
 			next, err := next.Resume(req.GetAcceptFailures(), known, now)
 			if err != nil {
@@ -160,7 +165,7 @@ func (s *Service) bringForward(ctx context.Context, req *pb.RetireRotationReques
 	if err != nil {
 		return err
 	}
-	at := req.GetRetireNotBefore().AsTime()
+	at, people := req.GetRetireNotBefore().AsTime(), s.people(ctx, id)
 	t.happened = func(r rollover.Rotation) bool {
 		return r.Phase == rollover.PhaseRetire || !r.Early.IsZero() && !r.Early.After(at)
 	}
@@ -170,7 +175,7 @@ func (s *Service) bringForward(ctx context.Context, req *pb.RetireRotationReques
 			return r, err
 		}
 		if !next.Early.Equal(r.Early) {
-			if err := r.Approved(rollover.ActRetireEarly, earlySubject(at), edge.Caller(ctx), need, now); err != nil {
+			if err := people.approved(r, rollover.ActRetireEarly, earlySubject(at), need, now); err != nil {
 				return r, err
 			}
 		}

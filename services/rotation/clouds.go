@@ -9,18 +9,26 @@ import (
 	"github.com/crossfade-project/crossfade/internal/tenants"
 )
 
-// Clouds returns the clouds of a rotation's tenants. A tenant that is not in the
-// inventory any more may be in any.
+// lister lists all tenants of the inventory.
+type lister interface {
+	List(ctx context.Context) ([]tenants.Tenant, error)
+}
+
+// Clouds returns the clouds in which a rotation's tenants are now. A tenant that is not in
+// the inventory any more may be in any.
 func Clouds(ctx context.Context, store interface {
 	SelectedTenants(ctx context.Context, rotation string) ([]string, error)
-}, inventory interface {
-	List(ctx context.Context) ([]tenants.Tenant, error)
-}, id string,
+}, inventory lister, id string,
 ) ([]string, error) {
 	ids, err := store.SelectedTenants(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("reading the selection of rotation %s: %w", id, err)
 	}
+	return cloudsOf(ctx, inventory, ids)
+}
+
+// cloudsOf returns the clouds in which tenants are now.
+func cloudsOf(ctx context.Context, inventory lister, ids []string) ([]string, error) {
 	list, err := inventory.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing tenants: %w", err)
@@ -41,4 +49,13 @@ func Clouds(ctx context.Context, store interface {
 		}
 	}
 	return out, nil
+}
+
+// cloudsAsked returns the clouds in which tenants are, for a rotation to keep. It looks
+// only where a rule asks.
+func (s *Service) cloudsAsked(ctx context.Context, ids []string) ([]string, error) {
+	if !s.c.Approvals.AsksClouds() {
+		return nil, nil
+	}
+	return cloudsOf(ctx, s.c.Tenants, ids)
 }

@@ -154,10 +154,14 @@ func (s *Service) draft(ctx context.Context, req *pb.CreateRotationRequest) (rol
 	if err != nil {
 		return rollover.Rotation{}, nil, err
 	}
+	clouds, err := s.cloudsAsked(ctx, selected)
+	if err != nil {
+		return rollover.Rotation{}, nil, err
+	}
 	return rollover.Rotation{
 		V: rollover.RecordVersion, DisplayName: req.GetRotation().GetDisplayName(), Labels: req.GetRotation().GetLabels(),
 		Spec: spec, State: rollover.StatePlanning, Tenants: len(selected), Creator: edge.Caller(ctx), Trace: spans.Text(ctx),
-		CreatedAt: now, UpdatedAt: now,
+		CreatorProven: edge.Subject(ctx).Name, Clouds: clouds, Within: edge.Reach(ctx).Filters(), CreatedAt: now, UpdatedAt: now,
 	}, selected, nil
 }
 

@@ -63,10 +63,10 @@ func TestDecideWave_PassesOneGateHoweverOftenItIsAsked(t *testing.T) {
 	refused(t, err, codes.AlreadyExists, "REQUEST_ID_REUSED")
 	second := pass(r.GetName())
 	second.RequestId, second.Etag = "", h.get(t, r.GetName()).GetEtag()
-	resp, err := h.client().DecideWave(t.Context(), second)
+	resp, err := h.client().DecideWave(as(t, "ann"), second)
 	g := resp.GetRotation().GetGate()
-	if err != nil || g.GetNumber() != 2 || g.GetResult() != pb.GateResult_GATE_RESULT_PASS || g.GetReason() != "no complaints" || g.GetDecider() != "caller" {
-		t.Errorf("DecideWave of the second = %v, %v, want it passed by the caller", g, err)
+	if err != nil || g.GetNumber() != 2 || g.GetResult() != pb.GateResult_GATE_RESULT_PASS || g.GetReason() != "no complaints" || g.GetDecider() != "caller" || g.GetDeciderName() != "ann" {
+		t.Errorf("DecideWave of the second = %v, %v, want it passed by ann", g, err)
 	}
 	for _, result := range []pb.GateResult{pb.GateResult_GATE_RESULT_FAIL, pb.GateResult_GATE_RESULT_PASS} {
 		again := pass(r.GetName())
@@ -96,8 +96,8 @@ func TestDecideWave_WhatDoesNotPassPauses(t *testing.T) {
 		_, err = h.client().ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName()})
 		if result == pb.GateResult_GATE_RESULT_FAIL {
 			refused(t, err, codes.FailedPrecondition, "STATE_NOT_ALLOWED")
-			accepted, err := h.client().ResumeRotation(t.Context(), &pb.ResumeRotationRequest{Name: r.GetName(), AcceptGate: true})
-			if g := accepted.GetRotation().GetGate(); err != nil || g.GetResult() != pb.GateResult_GATE_RESULT_PASS || g.GetDecider() != "accepted" {
+			accepted, err := h.client().ResumeRotation(as(t, "bob"), &pb.ResumeRotationRequest{Name: r.GetName(), AcceptGate: true})
+			if g := accepted.GetRotation().GetGate(); err != nil || g.GetResult() != pb.GateResult_GATE_RESULT_PASS || g.GetDecider() != "accepted" || g.GetDeciderName() != "bob" {
 				t.Errorf("ResumeRotation with accept_gate = %v, %v, want it accepted", g, err)
 			}
 			continue

@@ -19,7 +19,7 @@ func (s *Service) DecideWave(ctx context.Context, req *pb.DecideWaveRequest) (*p
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			return r.Decide(rollover.GateAnswer{
 				Wave: int(req.GetWave()), Result: resultOf(req.GetResult()), Reason: req.GetReason(),
-				By: rollover.ByCaller, RequestID: strings.ToLower(req.GetRequestId()),
+				By: rollover.ByCaller, Who: edge.Caller(ctx), RequestID: strings.ToLower(req.GetRequestId()),
 			}, now)
 		},
 		happened: func(r rollover.Rotation) bool { return strings.EqualFold(r.Gate.RequestID, req.GetRequestId()) },
@@ -127,6 +127,6 @@ func gateProto(r rollover.Rotation) *pb.GateStatus {
 	return &pb.GateStatus{
 		Wave: int32(g.Wave), Number: int32(g.Index + 1), Name: r.Spec.Strategy.Gates[g.Index].String(), //nolint:gosec // Few.
 		Result: pb.GateResult(pb.GateResult_value["GATE_RESULT_"+strings.ToUpper(string(g.Result))]),
-		Reason: g.Reason, Time: instant(g.At), Decider: g.By,
+		Reason: g.Reason, Time: instant(g.At), Decider: g.By, DeciderName: g.Who,
 	}
 }

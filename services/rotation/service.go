@@ -14,6 +14,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/certs"
 	"github.com/crossfade-project/crossfade/internal/mirror"
+	"github.com/crossfade-project/crossfade/internal/rights"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/targetset"
 	"github.com/crossfade-project/crossfade/internal/tenants"
@@ -82,6 +83,9 @@ type Config struct {
 	// Approvals says when how many others must approve. Default: nobody but for early
 	// removal.
 	Approvals rollover.ApprovalPolicy
+	// Rights returns the grants and people as they are now, by which approvals are judged
+	// when they are needed. Default: nobody is asked who they are, and names are compared.
+	Rights func() *rights.Table
 	// Drift is how often rotations are checked for drift that say nothing of it.
 	// Default: never.
 	Drift rollover.DriftPolicy

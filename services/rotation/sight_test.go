@@ -23,11 +23,16 @@ import (
 	"github.com/crossfade-project/crossfade/services/rotation"
 )
 
-// believing takes every token for the name of its subject.
+// believing takes every token for the name of its subject, and what stands behind commas
+// for its groups. A name with a colon says who proved it.
 type believing struct{}
 
 func (believing) Token(_ context.Context, raw string) (identity.Subject, error) {
-	return identity.Subject{Name: "corp:" + raw, By: identity.ByToken, Expires: time.Now().Add(time.Hour)}, nil
+	parts := strings.Split(raw, ",")
+	if !strings.Contains(parts[0], ":") {
+		parts[0] = "corp:" + parts[0]
+	}
+	return identity.Subject{Name: parts[0], Groups: parts[1:], By: identity.ByToken, Expires: time.Now().Add(time.Hour)}, nil
 }
 
 // guarded is a house with a server beside the others that asks who calls: "all" is an
@@ -36,10 +41,11 @@ type guarded struct {
 	*house
 	rotations pb.RotationServiceClient
 	desk      pb.DeskServiceClient
+	inventory rotation.Tenants
 	table     atomic.Pointer[rights.Table]
 }
 
-// grant says what people may do from now on.
+// grant makes other rights those of now.
 func (g *guarded) grant(t *testing.T, text string) {
 	t.Helper()
 	table, err := rights.Parse([]byte(text))
@@ -49,16 +55,20 @@ func (g *guarded) grant(t *testing.T, text string) {
 	g.table.Store(table)
 }
 
-func openGuarded(t *testing.T) *guarded {
+func openGuarded(t *testing.T, adjust ...func(*rotation.Config)) *guarded {
 	t.Helper()
 	var c rotation.Config
 	g := &guarded{house: open(t, func(made *rotation.Config) { c = *made })}
+	for _, f := range adjust {
+		f(&c)
+	}
 	g.grant(t, `
 grants:
   - {subjects: ["corp:all"], role: operator}
   - {subjects: ["corp:contoso"], role: operator, tenants: 'id = "contoso"'}
   - {subjects: ["corp:nobody"], role: operator, tenants: 'id = "none"'}
 `)
+	c.Rights, g.inventory = g.table.Load, c.Tenants
 	s := edge.NewServer(edge.Config{
 		Log: slog.New(slog.DiscardHandler), Health: func(context.Context) error { return nil }, StopTimeout: 2 * time.Second,
 		Identity: &edge.Identity{Tokens: believing{}, Rights: g.table.Load, Now: time.Now, AgainEvery: 20 * time.Millisecond},

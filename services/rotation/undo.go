@@ -75,13 +75,17 @@ func (s *Service) undo(ctx context.Context, req *pb.UndoRotationRequest, repeat 
 	if err != nil {
 		return 0, err
 	}
+	people := s.people(ctx, id)
 	return n, s.apply(ctx, id, transition{
 		name: req.GetName(), etag: req.GetEtag(), requestID: key, body: req, happened: happened,
 		rule: func(r rollover.Rotation, now time.Time) (rollover.Rotation, error) {
 			scope := undoScopeOf(req.GetScope())
 			next, err := r.BeginUndo(scope, req.GetReason(), key, now)
+			if err == nil && r.Phase != v.Rotation.Phase {
+				err = movedOn(id)
+			}
 			if err == nil {
-				err = r.Approved(rollover.ActUndo, undoSubject(scope, r), edge.Caller(ctx), need, now)
+				err = people.approved(r, rollover.ActUndo, undoSubject(scope, mirror.View{Rotation: r, Counts: v.Counts}), need, now)
 			}
 			if err != nil {
 				return r, err

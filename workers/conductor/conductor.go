@@ -383,7 +383,7 @@ func (t *turn) freeze(ctx context.Context, r rollover.Rotation) error {
 		}
 		plan = rollover.OnlyTargets(plan, failed, r.Spec.FailedOf)
 	}
-	if r, err = r.Freeze(plan, t.Now()); err != nil {
+	if r, err = r.PlannedIn(findings).Freeze(plan, t.Now()); err != nil {
 		return err
 	}
 	planned := r

@@ -29,7 +29,7 @@ func (h *house) emergency(id string, shortened time.Duration) {
 func (h *house) approve(id string) {
 	h.t.Helper()
 	h.change(id, func(r rollover.Rotation) (rollover.Rotation, error) {
-		return r.Approve(rollover.Approval{By: "bob", At: h.clock.Now(), Reason: "seen", Digest: r.Digest})
+		return r.Approve(rollover.Approval{By: "bob", At: h.clock.Now(), Reason: "seen", Digest: r.Digest}, rollover.People{})
 	})
 }
 

@@ -36,6 +36,7 @@ func (p *Planner) find(ctx context.Context, r rollover.Rotation, id string, a *a
 		f.Items = whole(r, id, c.none.Outcome, c.none.Reason, c.none.Err.Error())
 		return f, nil
 	}
+	_, f.Cloud = t.Place()
 	org, err := p.list(ctx, t)
 	if err != nil {
 		s, err := p.notListed(ctx, a, err)
@@ -52,6 +53,9 @@ func (p *Planner) find(ctx context.Context, r rollover.Rotation, id string, a *a
 		return f, err
 	}
 	c.before(f, targets)
+	if err := p.notOthers(ctx, r, targets); err != nil {
+		return f, err
+	}
 	if err := p.observe(ctx, r, targets, a); err != nil {
 		return f, fmt.Errorf("reading the targets of tenant %s: %w", id, err)
 	}

@@ -80,6 +80,9 @@ type Config struct {
 	// Drifts says which targets of a rotation drifted. Default: nobody does, and
 	// rotations over drifted targets are not planned.
 	Drifts drifts
+	// Census has everybody's endpoints. Default: nobody has, and rotations of creators
+	// with rights to some tenants only are not planned.
+	Census census
 	// Tried is told of each try of a tenant: how long it took, and whether it is "done",
 	// "later" or "failed". It may be nil.
 	Tried func(took time.Duration, result string)
@@ -105,7 +108,8 @@ type Config struct {
 	Jitter func() float64
 }
 
-// rememberRepairs is of how many rotations the drifted targets are kept.
+// rememberRepairs is of how many rotations the drifted targets, and those of others, are
+// kept.
 const rememberRepairs = 8
 
 // Planner plans tenants. It is safe for concurrent use.
@@ -116,6 +120,7 @@ type Planner struct {
 	memory *lru.Cache[rollover.Nudge, *attempt]
 
 	repairs *lru.Cache[string, map[rollover.Target]bool] // drifted targets by the rotation that repairs them
+	foreign *lru.Cache[string, map[identity]bool]        // what others use, by the rotation that must leave it alone
 }
 
 // New returns a planner.
@@ -154,7 +159,11 @@ func New(c Config) (*Planner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a planner: %w", err)
 	}
-	return &Planner{c: c, memory: memory, repairs: repairs}, nil
+	foreign, err := lru.New[string, map[identity]bool](rememberRepairs)
+	if err != nil {
+		return nil, fmt.Errorf("making a planner: %w", err)
+	}
+	return &Planner{c: c, memory: memory, repairs: repairs, foreign: foreign}, nil
 }
 
 // Plan plans the tenant at the nudge's position of the rotation's selection and

@@ -531,6 +531,9 @@ const (
 	// Cancelled: the last try was not answered, and the target could not be read
 	// for two minutes since. What was tried may have been done.
 	RotationTask_REASON_NOT_KNOWN RotationTask_Reason = 22
+	// Handed over: endpoints of tenants that the creator of the rotation may not
+	// rotate use the identity too.
+	RotationTask_REASON_OUT_OF_REACH RotationTask_Reason = 23
 )
 
 // Enum value maps for RotationTask_Reason.
@@ -559,6 +562,7 @@ var (
 		21: "REASON_BLOCKED",
 		20: "REASON_UNDO_WINDOW_OVER",
 		22: "REASON_NOT_KNOWN",
+		23: "REASON_OUT_OF_REACH",
 	}
 	RotationTask_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":            0,
@@ -584,6 +588,7 @@ var (
 		"REASON_BLOCKED":                21,
 		"REASON_UNDO_WINDOW_OVER":       20,
 		"REASON_NOT_KNOWN":              22,
+		"REASON_OUT_OF_REACH":           23,
 	}
 )
 
@@ -5238,7 +5243,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\tcancelled\x18\r \x01(\x03R\tcancelled\x12\x16\n" +
 	"\x06undone\x18\x0e \x01(\x03R\x06undone\x12\x18\n" +
 	"\aretired\x18\x0f \x01(\x03R\aretired\x12\x18\n" +
-	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xbe\x0e\n" +
+	"\aadvised\x18\x10 \x01(\x03R\aadvised\"\xd7\x0e\n" +
 	"\fRotationTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x128\n" +
@@ -5280,7 +5285,7 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x10OUTCOME_CONFLICT\x10\x05\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x06\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\a\x12\x12\n" +
-	"\x0eOUTCOME_UNDONE\x10\b\"\xe0\x04\n" +
+	"\x0eOUTCOME_UNDONE\x10\b\"\xf9\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_ROTATED\x10\x01\x12\x1a\n" +
@@ -5305,7 +5310,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\x13REASON_NOT_SELECTED\x10\x13\x12\x12\n" +
 	"\x0eREASON_BLOCKED\x10\x15\x12\x1b\n" +
 	"\x17REASON_UNDO_WINDOW_OVER\x10\x14\x12\x14\n" +
-	"\x10REASON_NOT_KNOWN\x10\x16\"8\n" +
+	"\x10REASON_NOT_KNOWN\x10\x16\x12\x17\n" +
+	"\x13REASON_OUT_OF_REACH\x10\x17\"8\n" +
 	"\x06Advice\x12\x16\n" +
 	"\x12ADVICE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ADVICE_MOVE_TO_SAS\x10\x01\"c\n" +

@@ -319,7 +319,10 @@ type GateStatus struct {
 	// accept_gate. Absent while it is waited for.
 	Decider string `protobuf:"bytes,6,opt,name=decider,proto3" json:"decider,omitempty"`
 	// Which of Strategy.gates it is, from 1.
-	Number        int32 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
+	Number int32 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
+	// Which caller said so, or accepted that it did not pass, as they acted. Absent: a
+	// check said so, or it is waited for.
+	DeciderName   string `protobuf:"bytes,8,opt,name=decider_name,json=deciderName,proto3" json:"decider_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +404,13 @@ func (x *GateStatus) GetNumber() int32 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *GateStatus) GetDeciderName() string {
+	if x != nil {
+		return x.DeciderName
+	}
+	return ""
 }
 
 // DecideWaveRequest answers a manual gate.
@@ -510,7 +520,7 @@ const file_crossfade_v1_wave_proto_rawDesc = "" +
 	"\x04Gate\x12\x18\n" +
 	"\x06manual\x18\x01 \x01(\bH\x00R\x06manual\x12\x16\n" +
 	"\x05check\x18\x02 \x01(\tH\x00R\x05checkB\x06\n" +
-	"\x04gate\"\xe0\x01\n" +
+	"\x04gate\"\x83\x02\n" +
 	"\n" +
 	"GateStatus\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\x05R\x04wave\x12\x12\n" +
@@ -519,7 +529,8 @@ const file_crossfade_v1_wave_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
 	"\adecider\x18\x06 \x01(\tR\adecider\x12\x16\n" +
-	"\x06number\x18\a \x01(\x05R\x06number\"\xb8\x01\n" +
+	"\x06number\x18\a \x01(\x05R\x06number\x12!\n" +
+	"\fdecider_name\x18\b \x01(\tR\vdeciderName\"\xb8\x01\n" +
 	"\x11DecideWaveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04wave\x18\x02 \x01(\x05R\x04wave\x120\n" +
