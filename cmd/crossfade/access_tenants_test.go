@@ -69,6 +69,15 @@ func tenantOf(id, region string) *crossfadev1.Tenant {
 	}
 }
 
+// move gives a tenant to another region.
+func (e *estate) move(t *testing.T, id, region string) {
+	t.Helper()
+	resp, err := e.inventory().ImportTenants(e.admin, &crossfadev1.ImportTenantsRequest{Tenants: []*crossfadev1.Tenant{tenantOf(id, region)}})
+	if err != nil || resp.GetFailedCount() != 0 {
+		t.Fatalf("ImportTenants = %v, %v", resp, err)
+	}
+}
+
 // rotate creates a rotation.
 func (e *estate) rotate(ctx context.Context, target *crossfadev1.TargetSelector) (*crossfadev1.Rotation, error) {
 	resp, err := e.rotations().CreateRotation(ctx, &crossfadev1.CreateRotationRequest{Rotation: &crossfadev1.Rotation{
@@ -221,6 +230,14 @@ func TestAccess_ARotationOfOthers(t *testing.T) {
 			_, err := c.GetRotation(ctx, &crossfadev1.GetRotationRequest{Name: n})
 			return err
 		},
+		"task": func(n string) error {
+			_, err := c.GetRotationTask(ctx, &crossfadev1.GetRotationTaskRequest{Name: n + "/tasks/000000"})
+			return err
+		},
+		"a task far behind the last": func(n string) error {
+			_, err := c.GetRotationTask(ctx, &crossfadev1.GetRotationTaskRequest{Name: n + "/tasks/499999"})
+			return err
+		},
 		"tasks": func(n string) error {
 			_, err := c.ListRotationTasks(ctx, &crossfadev1.ListRotationTasksRequest{Parent: n})
 			return err
@@ -258,7 +275,8 @@ func TestAccess_ARotationOfOthers(t *testing.T) {
 			t.Errorf("%s: another's rotation: %v; one that is not there: %v", name, foreign, missing)
 		}
 		for _, n := range []string{both.GetName(), theirs.GetName()} {
-			if err := f(n); err != nil {
+			// Nothing is planned here, so a task is missing; its rotation is not.
+			if err := f(n); err != nil && !strings.Contains(err.Error(), n+"/tasks/") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -292,6 +310,34 @@ func TestAccess_TheBlockListIsForAll(t *testing.T) {
 	list, err := c.ListBlocks(e.emea, &crossfadev1.ListBlocksRequest{})
 	if err != nil || len(list.GetBlocks()) != 1 || strings.Contains(list.String(), "apac") || strings.Contains(list.String(), "root") {
 		t.Errorf("ListBlocks = %v, %v, want the hash and no words", list, err)
+	}
+	// Of a certificate that is blocked they learn which entry it is, and no words either,
+	// whatever the way to it.
+	cert, err := c.GetCertificate(e.admin, &crossfadev1.GetCertificateRequest{Name: e.certificate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := cert.GetCertificate().GetSpkiSha256()
+	leaked := &crossfadev1.BlockCertificateRequest{Subject: &crossfadev1.BlockCertificateRequest_KeyHash{KeyHash: key}, Reason: "leaked at apac-1"}
+	if _, err := c.BlockCertificate(e.admin, leaked); err != nil {
+		t.Fatal(err)
+	}
+	for who, ctx := range map[string]context.Context{"all": e.admin, "emea": e.emea} {
+		cert, err := c.GetCertificate(ctx, &crossfadev1.GetCertificateRequest{Name: e.certificate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, err := c.UploadCertificate(ctx, &crossfadev1.UploadCertificateRequest{Content: cert.GetCertificate().GetDer(), ValidateOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = e.rotate(ctx, named("emea-1"))
+		for way, text := range map[string]string{"get": cert.String(), "upload": up.String(), "rotate": status.Convert(err).Proto().String()} {
+			words := strings.Contains(text, "leaked at apac-1") && strings.Contains(text, "root")
+			if any := strings.Contains(text, "apac") || strings.Contains(text, "root"); words != (who == "all") || any != words || !strings.Contains(text, key) {
+				t.Errorf("%s: %s is told %s", way, who, text)
+			}
+		}
 	}
 	incident, err := e.rotations().CreateRotation(e.emea, &crossfadev1.CreateRotationRequest{Rotation: &crossfadev1.Rotation{Spec: &crossfadev1.RotationSpec{
 		Kind: "acs-x509", Certificate: e.certificate, Lane: crossfadev1.Lane_LANE_URGENT,
@@ -330,6 +376,18 @@ func TestAccess_ATargetSetOfOthers(t *testing.T) {
 		if status.Code(err) != codes.NotFound {
 			t.Errorf("%s of another's set = %v, want NotFound", name, err)
 		}
+	}
+	// A tenant that was moved away a moment ago is not theirs to add any more, however
+	// lately it was seen to be.
+	ours := func(target string) *crossfadev1.AddTargetsRequest {
+		return &crossfadev1.AddTargetsRequest{Name: "targetSets/ours", Targets: []string{"tenants/" + target}}
+	}
+	if got, err := c.AddTargets(e.emea, ours("apac-1")); err != nil || got.GetErrorCount() != 1 { // Looks at the inventory.
+		t.Fatalf("AddTargets of another's = %v, %v", got, err)
+	}
+	e.move(t, "emea-2", "apac")
+	if got, err := c.AddTargets(e.emea, ours("emea-2")); err != nil || got.GetErrorCount() != 1 {
+		t.Errorf("AddTargets of a tenant that was moved away = %v, %v, want that it is not there", got, err)
 	}
 	list, err := c.ListTargetSets(e.emea, &crossfadev1.ListTargetSetsRequest{})
 	if err != nil || len(list.GetTargetSets()) != 1 || list.GetTargetSets()[0].GetName() != "targetSets/ours" {

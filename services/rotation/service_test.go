@@ -38,6 +38,8 @@ type store struct {
 	mu     sync.Mutex
 	lose   int // answers of CreateRotation and SaveRotation to be lost, though it was done
 	before func()
+
+	inCreate func() // called before a rotation is created
 }
 
 func (*store) Epoch(context.Context) (string, error) { return "e1", nil }
@@ -59,6 +61,9 @@ func (s *store) loseNext(n int) {
 }
 
 func (s *store) CreateRotation(ctx context.Context, r rollover.Rotation, ids []string) (rollover.Rotation, error) {
+	if s.inCreate != nil {
+		s.inCreate()
+	}
 	got, err := s.Memory.CreateRotation(ctx, r, ids)
 	return got, errors.Join(err, s.lost())
 }
