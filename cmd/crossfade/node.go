@@ -75,7 +75,7 @@ type nodeConfig struct {
 	origins    []string          // of pages that may call by HTTP
 	approvals  rollover.ApprovalPolicy
 	auditKey   secrets.Ref // signs the audit log; "": the one in the embedded store's folder
-	identity   func(*http.Client) (*edge.Identity, error)
+	identity   func(*http.Client) (id *edge.Identity, stop func(), err error)
 	log        *slog.Logger
 	registry   *prometheus.Registry
 }
@@ -246,9 +246,11 @@ func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	}
 	if n.c.identity != nil {
 		var err error
-		if c.Identity, err = n.c.identity(n.http); err != nil {
+		var stop func()
+		if c.Identity, stop, err = n.c.identity(n.http); err != nil {
 			return err
 		}
+		defer stop()
 	}
 	s := edge.NewServer(c)
 	rotation.New(rotation.Config{
