@@ -135,7 +135,7 @@ func NewServer(c Config) *Server {
 			nameStream, callingStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, t.outerStream, g.stream, q.stream, t.innerStream, validateStream,
+			tellStream, s.gate.stream, t.outerStream, g.stream, q.stream, s.gate.slot, t.innerStream, validateStream,
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.
