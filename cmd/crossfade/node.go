@@ -98,6 +98,7 @@ type node struct {
 	hooks     []webhooks.Hook
 	told      *jet.Bucket // to webhooks
 	jobs      *jet.Bucket // of the inventory
+	pages     *jet.Bucket // the key of page tokens
 	audit     *audit.Log
 	metrics   *daemon.Metrics
 	provider  trace.TracerProvider // of spans; nil: none are made
@@ -162,7 +163,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
-	n.told, n.jobs = buckets["webhooks"], buckets["jobs"]
+	n.told, n.jobs, n.pages = buckets["webhooks"], buckets["jobs"], buckets["pages"]
 	n.audit = audit.NewLog(n.broker, c.clock.Now, n.metrics.Told)
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
@@ -240,6 +241,7 @@ func (n *node) rotates(ctx context.Context, tenant string) (string, error) {
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
 func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	c := edge.Config{Audit: n.audit, Traces: n.provider, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
+	c.Pages = edge.NewPageKey(n.pages)
 	c.Quota = edge.Quota{CallsPerSecond: n.c.limits.CallsPerSecond, Watches: n.c.limits.Watches}
 	if n.c.tls != nil {
 		c.TLS = n.c.tls.Config()

@@ -57,6 +57,9 @@ type Config struct {
 	// MaxStreamAge ends a watch; its reader comes back with its cursor. Default
 	// 1 h.
 	MaxStreamAge time.Duration
+	// Pages seals the tokens of pages. Default: a key of this server alone, so that a
+	// token is of no use at another.
+	Pages *PageKey
 	// Quota is what one caller may take of this server. Default: whatever there is.
 	Quota Quota
 	// MaxWatches bounds the streams that are open at once, at 16 KB each.
@@ -79,6 +82,9 @@ func (c Config) withDefaults() Config {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
+	}
+	if c.Pages == nil {
+		c.Pages = NewPageKey(nil)
 	}
 	if c.MaxWatches <= 0 {
 		c.MaxWatches = defaultWatches
@@ -128,7 +134,7 @@ func NewServer(c Config) *Server {
 			nameCall, callingUnary,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
-			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, q.unary, t.innerUnary, validateUnary,
+			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, q.unary, t.innerUnary, c.Pages.unary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			traceStream, s.metrics.StreamServerInterceptor(),
