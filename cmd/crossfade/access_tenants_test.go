@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
+	"github.com/crossfade-project/crossfade/internal/daemon"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -31,14 +32,11 @@ type estate struct {
 	certificate string
 }
 
-func openEstate(t *testing.T) *estate {
+func openEstate(t *testing.T, adjust ...func(*daemon.Config)) *estate {
 	t.Helper()
-	e := &estate{castle: openCastle(t)}
+	e := &estate{castle: openCastle(t, adjust...)}
 	e.conn = e.castle.conn(t, nil)
-	as := func(sub string, groups ...string) context.Context {
-		return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+e.issuer.token(t, sub, groups...))
-	}
-	e.admin, e.emea = as("root", "admins"), as("emea")
+	e.admin, e.emea = e.as(t, "root", "admins"), e.as(t, "emea")
 	resp, err := e.inventory().ImportTenants(e.admin, &crossfadev1.ImportTenantsRequest{Tenants: []*crossfadev1.Tenant{
 		tenantOf("emea-1", "emea"), tenantOf("emea-2", "emea"), tenantOf("apac-1", "apac"),
 	}})
@@ -54,6 +52,12 @@ func openEstate(t *testing.T) *estate {
 	return e
 }
 
+// as returns the context of a subject's calls.
+func (e *estate) as(t *testing.T, sub string, groups ...string) context.Context {
+	t.Helper()
+	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+e.issuer.token(t, sub, groups...))
+}
+
 func (e *estate) inventory() crossfadev1.InventoryServiceClient {
 	return crossfadev1.NewInventoryServiceClient(e.conn)
 }
@@ -65,7 +69,7 @@ func (e *estate) rotations() crossfadev1.RotationServiceClient {
 func tenantOf(id, region string) *crossfadev1.Tenant {
 	return &crossfadev1.Tenant{
 		Name: "tenants/" + id, Organization: "https://" + id + ".crm4.dynamics.com", EntraTenant: id + ".example.com", Labels: map[string]string{"region": region},
-		Login: &crossfadev1.Login{ClientId: "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37", Secret: "env:CROSSFADE_SECRET_X"},
+		Login: &crossfadev1.Login{ClientId: "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37", Secret: "env:CROSSFADE_SECRET_OF_" + strings.ToUpper(region)},
 	}
 }
 
@@ -103,7 +107,8 @@ func same(a, b error, nameA, nameB string) bool {
 }
 
 // Lemur, and others, let whoever was logged in see or name what was another's (see the
-// advisories of its releases 1.9.0 to 1.9.3): each way has its line here.
+// advisories of its releases 1.9.0 to 1.9.3): each way has its test here, or in
+// access_field_test.go.
 func TestAccess_ATenantOfOthersIsNotThere(t *testing.T) {
 	e := openEstate(t)
 	list, err := e.inventory().ListTenants(e.emea, &crossfadev1.ListTenantsRequest{})

@@ -37,6 +37,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
 )
 
 // office signs certificates for one test.
@@ -195,6 +196,7 @@ type castle struct {
 	addr   string
 	web    string // address of the door for browsers
 	rights string // file
+	crl    string // file
 	node   *node
 }
 
@@ -206,18 +208,21 @@ grants:
   - {groups: ["corp:auditors"], role: auditor}
   - {groups: ["corp:admins"], role: admin}
   - {subjects: ["corp:emea"], role: admin, tenants: 'labels.region = "emea"'}
+  - {subjects: ["corp:emea-viewer"], role: viewer, tenants: 'labels.region = "emea"'}
+  - {subjects: ["corp:emea-approver"], role: approver, tenants: 'labels.region = "emea"'}
+  - {subjects: ["corp:apac-approver"], role: approver, tenants: 'labels.region = "apac"'}
   - {subjects: ["cert:portal.test", "cert:revoked.test"], role: operator}
 `
 
 func openCastle(t *testing.T, adjust ...func(*daemon.Config)) *castle {
 	t.Helper()
 	dir := t.TempDir()
-	c := &castle{office: newOffice(t), rights: filepath.Join(dir, "rights.yaml")}
+	c := &castle{office: newOffice(t), rights: filepath.Join(dir, "rights.yaml"), crl: filepath.Join(dir, "clients.crl")}
 	c.issuer = newIssuer(t, c.office)
 	server, _ := c.office.pair("api.test")
 	cert, key := writePair(t, dir, "api", server)
 	write(t, filepath.Join(dir, "ca.pem"), c.office.pem())
-	write(t, filepath.Join(dir, "clients.crl"), c.office.crl(100))
+	write(t, c.crl, c.office.crl(100))
 	write(t, c.rights, []byte(castleRights))
 	write(t, filepath.Join(dir, "crossfade.yaml"), fmt.Appendf(nil, `
 data: data
@@ -240,6 +245,14 @@ reflection: true
 	nc, err := newNodeConfig(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
+	}
+	asks := nc.identity
+	nc.identity = func(client *http.Client) (*edge.Identity, func(), error) {
+		id, stop, err := asks(client)
+		if err == nil {
+			id.AgainEvery = 200 * time.Millisecond // As seldom as people want it, no test would end.
+		}
+		return id, stop, err
 	}
 	if c.node, err = openNode(t.Context(), nc); err != nil {
 		t.Fatal(err)
