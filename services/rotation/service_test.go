@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,15 @@ type store struct {
 	lose   int // answers of CreateRotation and SaveRotation to be lost, though it was done
 	before func()
 
-	inCreate func() // called before a rotation is created
+	inCreate    func()      // called before a rotation is created
+	noSelection atomic.Bool // selections cannot be read
+}
+
+func (s *store) SelectedTenants(ctx context.Context, id string) ([]string, error) {
+	if s.noSelection.Load() {
+		return nil, rollover.ErrUnavailable
+	}
+	return s.Memory.SelectedTenants(ctx, id)
 }
 
 func (*store) Epoch(context.Context) (string, error) { return "e1", nil }

@@ -2,10 +2,12 @@ package rotation_test
 
 import (
 	"context"
+	"encoding/base64"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -327,5 +329,100 @@ func TestSight_TheAnswerOfALostRaceNeedsTheRightToo(t *testing.T) {
 	got, err := g.rotations.CreateRotation(by(t, "east"), req)
 	if status.Code(err) != codes.NotFound {
 		t.Errorf("the slower one = %v, %v, want NotFound", got, err)
+	}
+}
+
+// blind is an inventory that cannot be read while down is set.
+type blind struct {
+	rotation.Tenants
+	down atomic.Bool
+}
+
+func (b *blind) List(ctx context.Context) ([]tenants.Tenant, error) {
+	if b.down.Load() {
+		return nil, rollover.ErrUnavailable
+	}
+	return b.Tenants.List(ctx)
+}
+
+// Where it cannot be found out whose tenants a rotation is for, nobody is let through who
+// may not touch them all: StackSets skips its gate in silence where the function, or the
+// permission to call it, is missing.
+func TestSight_WhatCannotBeReadLetsNobodyThrough(t *testing.T) {
+	book := &blind{}
+	g := openGuarded(t, func(c *rotation.Config) {
+		if book.Tenants == nil {
+			book.Tenants = c.Tenants
+		}
+		c.Tenants = book
+	})
+	req := g.request()
+	req.Rotation.Spec.Target = &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{Names: []string{"tenants/contoso"}}}}
+	resp, err := g.rotations.CreateRotation(by(t, "contoso"), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := g.plan(t, resp.GetRotation().GetName(), 2)
+	start := func(who string) error {
+		_, err := g.rotations.StartRotation(by(t, who), &pb.StartRotationRequest{Name: r.GetName(), PlanDigest: r.GetPlanDigest()})
+		return err
+	}
+	stands := func(why string) {
+		t.Helper()
+		if got := g.get(t, r.GetName()).GetState(); got != pb.Rotation_STATE_PLANNED {
+			t.Errorf("%s: the rotation is %s, want it planned still", why, got)
+		}
+	}
+	book.down.Store(true)
+	refused(t, start("contoso"), codes.Unavailable, "STORAGE_UNAVAILABLE")
+	stands("without the inventory")
+	book.down.Store(false)
+	g.store.noSelection.Store(true)
+	refused(t, start("contoso"), codes.Unavailable, "STORAGE_UNAVAILABLE")
+	stands("without the selection")
+	g.store.noSelection.Store(false)
+	if err := start("contoso"); err != nil {
+		t.Errorf("with both there StartRotation = %v", err)
+	}
+}
+
+// The pages of the desk lead a limited caller from one letter of theirs to the next, in
+// any order, and no token says what lies between.
+func TestSight_PagesOfTheDeskTellNothingOfOthers(t *testing.T) {
+	g := openGuarded(t)
+	ids := []string{g.mixed(t), g.mixed(t), g.mixed(t)}
+	for _, order := range []string{"", "tenant", "host desc", "since, tenant"} {
+		req := &pb.ListDeadLettersRequest{PageSize: 1, OrderBy: order}
+		var found []string
+		for {
+			page, err := g.desk.ListDeadLetters(by(t, "contoso"), req)
+			if err != nil || tellsOthers(page) {
+				t.Fatalf("in the order %q: %v, %v", order, page, err)
+			}
+			for _, l := range page.GetDeadLetters() {
+				found = append(found, l.GetTask().GetName())
+			}
+			if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
+				break
+			}
+			raw, err := base64.RawURLEncoding.DecodeString(req.GetPageToken())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range append([]string{"rotations/adatum/fabrikam"}, ids...) {
+				for _, part := range strings.Split(name, "/") {
+					if strings.Contains(string(raw), part) {
+						t.Errorf("in the order %q a token tells %s", order, part)
+					}
+				}
+			}
+		}
+		slices.Sort(found)
+		if n := len(slices.Compact(found)); n != 2*len(ids) {
+			t.Errorf("in the order %q contoso finds %d letters, want two of each rotation: %v", order, n, found)
+		}
+		if list, err := g.desk.ListDeadLetters(by(t, "nobody"), &pb.ListDeadLettersRequest{OrderBy: order}); err != nil || len(list.GetDeadLetters()) != 0 || list.GetNextPageToken() != "" {
+			t.Errorf("in the order %q who sees no tenant finds %v, %v", order, list, err)
+		}
 	}
 }
