@@ -149,7 +149,7 @@ func TestAccess_SecretsOfOthersAreInNoAnswer(t *testing.T) {
 }
 
 // answer returns what a call is told, also as an error, and of a stream its first message.
-func (e *estate) answer(t *testing.T, ctx context.Context, m protoreflect.MethodDescriptor, req proto.Message) string {
+func (e *estate) answer(t *testing.T, ctx context.Context, m protoreflect.MethodDescriptor, req proto.Message) string { //nolint:revive // The test comes first.
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

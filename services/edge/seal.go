@@ -22,8 +22,8 @@ import (
 // says where the next page begins, and that may be at something that its reader must not
 // see. Nothing else is kept by it, and whoever can read the store needs no token.
 //
-// It is made by the server that first needs it, and read by the others. A restored
-// store has the one of its back-up, or a new one: tokens of before are then refused, as
+// It is made by the server that first needs it, and read by the others. It is in no
+// back-up, so that a restored store makes another: tokens of before are then refused, as
 // those of a build are that sealed none.
 type PageKey struct {
 	bucket KeyBucket

@@ -125,4 +125,3 @@ func TestPageKey_IsMadeOnce(t *testing.T) {
 		t.Errorf("with the store back = %v, %v", page, err)
 	}
 }
-
