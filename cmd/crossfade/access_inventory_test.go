@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -19,12 +18,6 @@ import (
 )
 
 const anEndpoint = "0190f3a2-7c1e-7b44-9d0a-2f5c8e6b1a37"
-
-// as returns the context of a subject's calls.
-func (e *estate) as(t *testing.T, sub string, groups ...string) context.Context {
-	t.Helper()
-	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+e.issuer.token(t, sub, groups...))
-}
 
 // find lets planning have seen an endpoint of a tenant.
 func (e *estate) find(t *testing.T, tenant string) {

@@ -8,8 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -37,6 +35,7 @@ import (
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
+	"github.com/crossfade-project/crossfade/services/edge"
 )
 
 // office signs certificates for one test.
@@ -131,63 +130,6 @@ func write(t *testing.T, path string, b []byte) {
 	}
 }
 
-// provider is an OpenID Connect provider at issuer.test.
-type provider struct {
-	key  *ecdsa.PrivateKey
-	addr string
-}
-
-const issuerURL = "https://issuer.test"
-
-func newIssuer(t *testing.T, o *office) *provider {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	point, err := key.PublicKey.Bytes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b64 := base64.RawURLEncoding.EncodeToString
-	mux := http.NewServeMux()
-	answer := func(path string, v any) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(v) })
-	}
-	answer("/.well-known/openid-configuration", map[string]string{"issuer": issuerURL, "jwks_uri": issuerURL + "/keys"})
-	answer("/keys", map[string]any{"keys": []any{map[string]string{"kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig", "x": b64(point[1:33]), "y": b64(point[33:])}}})
-	pair, _ := o.pair("issuer.test")
-	lis, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(lis) }()
-	t.Cleanup(func() { _, _ = srv.Close(), <-done })
-	return &provider{key, lis.Addr().String()}
-}
-
-func (i *provider) claims(sub string, groups ...string) jwt.MapClaims {
-	return jwt.MapClaims{"iss": issuerURL, "aud": "crossfade", "sub": sub, "groups": groups, "exp": time.Now().Add(time.Hour).Unix()}
-}
-
-func token(t *testing.T, key any, method jwt.SigningMethod, c jwt.MapClaims) string {
-	t.Helper()
-	tok := jwt.NewWithClaims(method, c)
-	tok.Header["kid"] = "k1"
-	raw, err := tok.SignedString(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
-func (i *provider) token(t *testing.T, sub string, groups ...string) string {
-	t.Helper()
-	return token(t, i.key, jwt.SigningMethodES256, i.claims(sub, groups...))
-}
-
 // castle is a whole service that asks everybody who they are.
 type castle struct {
 	office *office
@@ -195,18 +137,34 @@ type castle struct {
 	addr   string
 	web    string // address of the door for browsers
 	rights string // file
+	crl    string // file
 	node   *node
 }
+
+const castleRights = `
+grants:
+  - {groups: ["corp:viewers"], role: viewer}
+  - {groups: ["corp:operators"], role: operator}
+  - {groups: ["corp:approvers"], role: approver}
+  - {groups: ["corp:auditors"], role: auditor}
+  - {groups: ["corp:admins"], role: admin}
+  - {subjects: ["corp:emea"], role: admin, tenants: 'labels.region = "emea"'}
+  - {subjects: ["corp:north"], role: admin, tenants: 'id >= "north-" AND id < "north." OR labels.region = "south"'}
+  - {subjects: ["corp:emea-viewer"], role: viewer, tenants: 'labels.region = "emea"'}
+  - {subjects: ["corp:emea-approver"], role: approver, tenants: 'labels.region = "emea"'}
+  - {subjects: ["corp:apac-approver"], role: approver, tenants: 'labels.region = "apac"'}
+  - {subjects: ["cert:portal.test", "cert:revoked.test"], role: operator}
+`
 
 func openCastle(t *testing.T, adjust ...func(*daemon.Config)) *castle {
 	t.Helper()
 	dir := t.TempDir()
-	c := &castle{office: newOffice(t), rights: filepath.Join(dir, "rights.yaml")}
+	c := &castle{office: newOffice(t), rights: filepath.Join(dir, "rights.yaml"), crl: filepath.Join(dir, "clients.crl")}
 	c.issuer = newIssuer(t, c.office)
 	server, _ := c.office.pair("api.test")
 	cert, key := writePair(t, dir, "api", server)
 	write(t, filepath.Join(dir, "ca.pem"), c.office.pem())
-	write(t, filepath.Join(dir, "clients.crl"), c.office.crl(100))
+	write(t, c.crl, c.office.crl(100))
 	write(t, c.rights, []byte(castleRights))
 	write(t, filepath.Join(dir, "crossfade.yaml"), fmt.Appendf(nil, `
 data: data
@@ -229,6 +187,14 @@ reflection: true
 	nc, err := newNodeConfig(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
+	}
+	asks := nc.identity
+	nc.identity = func(client *http.Client) (*edge.Identity, func(), error) {
+		id, stop, err := asks(client)
+		if err == nil {
+			id.AgainEvery = 200 * time.Millisecond // As seldom as people want it, no test would end.
+		}
+		return id, stop, err
 	}
 	if c.node, err = openNode(t.Context(), nc); err != nil {
 		t.Fatal(err)

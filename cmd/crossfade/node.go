@@ -75,7 +75,7 @@ type nodeConfig struct {
 	origins    []string          // of pages that may call by HTTP
 	approvals  rollover.ApprovalPolicy
 	auditKey   secrets.Ref // signs the audit log; "": the one in the embedded store's folder
-	identity   func(*http.Client) (*edge.Identity, error)
+	identity   func(*http.Client) (id *edge.Identity, stop func(), err error)
 	log        *slog.Logger
 	registry   *prometheus.Registry
 }
@@ -99,6 +99,7 @@ type node struct {
 	told      *jet.Bucket // to webhooks
 	jobs      *jet.Bucket // of the inventory
 	jobErrors *jet.Bucket // of their rows
+	pages     *jet.Bucket // the key of page tokens
 	audit     *audit.Log
 	metrics   *daemon.Metrics
 	provider  trace.TracerProvider // of spans; nil: none are made
@@ -163,7 +164,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.certs, n.requests = certs.NewStore(buckets["certificates"]), buckets["requests"]
 	n.blocks = certs.NewBlocks(buckets["blocks"], time.Now)
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
-	n.told, n.jobs, n.jobErrors = buckets["webhooks"], buckets["jobs"], buckets["joberrors"]
+	n.told, n.jobs, n.jobErrors, n.pages = buckets["webhooks"], buckets["jobs"], buckets["joberrors"], buckets["pages"]
 	n.audit = audit.NewLog(n.broker, c.clock.Now, n.metrics.Told)
 	n.mirror = mirror.New(n.broker)
 	guard := kit.NewGuard(c.clock.Now)
@@ -241,15 +242,18 @@ func (n *node) rotates(ctx context.Context, tenant string) (string, error) {
 // api serves gRPC on lis, and browsers on web where there is one, until ctx ends.
 func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	c := edge.Config{Audit: n.audit, Traces: n.provider, Log: n.c.log, Metrics: n.c.registry, Reflection: n.c.reflection, Health: n.broker.Ready}
+	c.Pages = edge.NewPageKey(n.pages)
 	c.Quota = edge.Quota{CallsPerSecond: n.c.limits.CallsPerSecond, Watches: n.c.limits.Watches, Uploads: n.c.limits.Uploads}
 	if n.c.tls != nil {
 		c.TLS = n.c.tls.Config()
 	}
 	if n.c.identity != nil {
 		var err error
-		if c.Identity, err = n.c.identity(n.http); err != nil {
+		var stop func()
+		if c.Identity, stop, err = n.c.identity(n.http); err != nil {
 			return err
 		}
+		defer stop()
 	}
 	s := edge.NewServer(c)
 	rc := rotation.Config{

@@ -264,20 +264,21 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 	return n, nil
 }
 
-// identityOf returns how the callers of the API prove who they are.
-func identityOf(c daemon.Config, listener *daemon.ServerTLS, table *rights.File) func(*http.Client) (*edge.Identity, error) {
-	return func(client *http.Client) (*edge.Identity, error) {
+// identityOf returns how the callers of the API prove who they are, and what ends what
+// is asked about them.
+func identityOf(c daemon.Config, listener *daemon.ServerTLS, table *rights.File) func(*http.Client) (*edge.Identity, func(), error) {
+	return func(client *http.Client) (*edge.Identity, func(), error) {
 		v, err := c.Verifier(client)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		id := &edge.Identity{Rights: table.Table, Now: time.Now}
+		id, stop := &edge.Identity{Rights: table.Table, Now: time.Now}, func() {}
 		if v != nil {
-			id.Tokens = v
+			id.Tokens, stop = v, v.Close
 		}
 		if listener != nil {
 			id.Revoked = listener
 		}
-		return id, nil
+		return id, stop, nil
 	}
 }

@@ -136,7 +136,7 @@ type Blocks struct {
 
 // verdict is what was found of one certificate.
 type verdict struct {
-	why     string
+	why     rollover.BlockedWhy
 	blocked bool
 	at      time.Time
 }
@@ -152,21 +152,21 @@ func NewBlocks(bucket BlockBucket, now func() time.Time) *Blocks {
 }
 
 // Blocked implements [rollover.Blocks].
-func (b *Blocks) Blocked(ctx context.Context, c rollover.Credential) (why string, blocked bool, err error) {
+func (b *Blocks) Blocked(ctx context.Context, c rollover.Credential) (why rollover.BlockedWhy, blocked bool, err error) {
 	at := b.now() // Before the reads: what is told is never older than that.
 	if len(c.DER) == 0 {
-		return "", false, fmt.Errorf("asking the block list for certificate %s: its bytes are not at hand", c.SHA1)
+		return rollover.BlockedWhy{}, false, fmt.Errorf("asking the block list for certificate %s: its bytes are not at hand", c.SHA1)
 	}
 	named, err := rollover.FromDER(c.DER)
 	if err != nil {
-		return "", false, fmt.Errorf("asking the block list: %w", err)
+		return rollover.BlockedWhy{}, false, fmt.Errorf("asking the block list: %w", err)
 	}
 	if v, ok := b.cache.Get(named.SHA256); ok && at.Sub(v.at) < blockAge && !at.Before(v.at) {
 		return v.why, v.blocked, nil
 	}
 	key, err := rollover.KeyHash(c.DER)
 	if err != nil {
-		return "", false, fmt.Errorf("asking the block list: %w", err)
+		return rollover.BlockedWhy{}, false, fmt.Errorf("asking the block list: %w", err)
 	}
 	v := verdict{at: at}
 	for _, id := range []BlockID{{BlockSHA256, named.SHA256}, {BlockSHA1, strings.ToLower(named.SHA1)}, {BlockKeyHash, key}} {
@@ -174,9 +174,9 @@ func (b *Blocks) Blocked(ctx context.Context, c rollover.Credential) (why string
 		switch {
 		case errors.Is(err, rollover.ErrNotFound):
 		case err != nil:
-			return "", false, err
+			return rollover.BlockedWhy{}, false, err
 		case e.Removal == nil:
-			v.why, v.blocked = e.sentence(), true
+			v.why, v.blocked = e.sentences(), true
 		}
 		if v.blocked {
 			break
@@ -186,12 +186,15 @@ func (b *Blocks) Blocked(ctx context.Context, c rollover.Credential) (why string
 	return v.why, v.blocked, nil
 }
 
-// sentence says what is blocked, by whom and why.
-func (e Block) sentence() string {
+// sentences say what is blocked, and by whom and why.
+func (e Block) sentences() rollover.BlockedWhy {
 	what := map[BlockSort]string{
 		BlockSHA256: "the certificate with SHA-256 ", BlockSHA1: "the certificate with thumbprint ", BlockKeyHash: "the key with SHA-256 ",
 	}[e.ID.Sort]
-	return fmt.Sprintf("%s%s was blocked by %s at %s: %s", what, e.ID.Hash, e.By, e.At.UTC().Format(time.RFC3339), e.Reason)
+	return rollover.BlockedWhy{
+		Entry: fmt.Sprintf("%s%s is on the block list", what, e.ID.Hash),
+		Full:  fmt.Sprintf("%s%s was blocked by %s at %s: %s", what, e.ID.Hash, e.By, e.At.UTC().Format(time.RFC3339), e.Reason),
+	}
 }
 
 // Block puts an entry on the list, unless it is there, and returns what is there

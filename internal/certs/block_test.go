@@ -61,8 +61,11 @@ func TestBlocks_EachSortBlocksUntilItIsRemoved(t *testing.T) {
 		check := func(c rollover.Credential, want bool) {
 			t.Helper()
 			why, got, err := b.Blocked(t.Context(), c)
-			if err != nil || got != want || got != strings.Contains(why, "leaked") {
+			if err != nil || got != want || got != strings.Contains(why.Full, "leaked") || got != strings.Contains(why.Entry, id.Hash) {
 				t.Errorf("%s: Blocked = %q, %v, %v, want %v", sort, why, got, err, want)
+			}
+			if strings.Contains(why.Entry, "leaked") || strings.Contains(why.Entry, " by ") {
+				t.Errorf("%s: what everybody is told has what people wrote: %q", sort, why.Entry)
 			}
 		}
 		check(c, false)

@@ -13,13 +13,16 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/sync/singleflight"
 )
 
 // The bounds of what is read from an issuer.
 const (
 	fetchTimeout = 10 * time.Second
 	maxDocument  = 1 << 20
+	// patience is how long calls whose keys are due to be read anew wait for that, counted
+	// from when it was begun. An issuer that hangs must not make everybody wait for all of
+	// fetchTimeout while there are keys that will do.
+	patience = time.Second
 	// refreshEvery is how old keys may be. Those in use stay in use while the issuer
 	// cannot be reached, for maxAge at most: a key that was taken back must not live
 	// for ever in a process that is cut off.
@@ -40,9 +43,12 @@ type keys struct {
 	http   *http.Client
 	now    func() time.Time
 
-	flight singleflight.Group
+	life context.Context //nolint:containedctx // Its end is the signal that ends the asking.
+	wg   sync.WaitGroup  // of the asking
 
 	mu      sync.Mutex // guards all below; not held while the issuer is asked
+	closed  bool
+	flight  *fetching // that is under way, else nil
 	set     keyfunc.Keyfunc
 	ids     map[string]bool
 	fetched time.Time // when set was read
@@ -89,32 +95,78 @@ func (k *keys) with(ctx context.Context, id string) (keyfunc.Keyfunc, error) {
 	}
 }
 
+// fetching is one asking of the issuer, for all who wait for it.
+type fetching struct {
+	begun time.Time // by the machine's clock: it is a wait that is counted from it
+	done  chan struct{}
+
+	// Written before done is closed.
+	set keyfunc.Keyfunc
+	err error
+}
+
 // fetch reads the keys anew, once for all who wait for them. stale says that those of
-// before will do where the issuer does not answer.
+// before will do where the issuer does not answer, or not soon.
 func (k *keys) fetch(ctx context.Context, stale bool) (keyfunc.Keyfunc, error) {
-	done := k.flight.DoChan("keys", func() (any, error) {
-		// Others wait for it too: it does not end with the call that began it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
-		defer cancel()
-		set, ids, err := k.read(ctx)
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.asked, k.err = k.now(), err
-		if err == nil {
-			k.set, k.ids, k.fetched = set, ids, k.asked
-		}
-		return k.set, err
-	})
+	f, before := k.begin(ctx)
+	var late <-chan time.Time
+	if stale && before != nil {
+		t := time.NewTimer(patience - time.Since(f.begun))
+		defer t.Stop()
+		late = t.C
+	}
 	select {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
-	case r := <-done:
-		set, _ := r.Val.(keyfunc.Keyfunc)
-		if r.Err != nil && (!stale || set == nil) {
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, r.Err)
-		}
-		return set, nil
+	case <-late:
+		return before, nil
+	case <-f.done:
 	}
+	if f.err != nil && (!stale || f.set == nil) {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, f.err)
+	}
+	return f.set, nil
+}
+
+// begin returns the asking that is under way, or begins one, and the keys of before.
+func (k *keys) begin(ctx context.Context) (*fetching, keyfunc.Keyfunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flight != nil {
+		return k.flight, k.set
+	}
+	f := &fetching{begun: time.Now(), done: make(chan struct{})}
+	if k.closed { // Nobody would wait for it.
+		f.set, f.err = k.set, context.Canceled
+		close(f.done)
+		return f, k.set
+	}
+	k.flight = f
+	k.wg.Go(func() {
+		defer close(f.done)
+		// Others wait for it too: it does not end with the call that began it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+		defer cancel()
+		defer context.AfterFunc(k.life, cancel)()
+		set, ids, err := k.read(ctx)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.flight, k.asked, k.err = nil, k.now(), err
+		if err == nil {
+			k.set, k.ids, k.fetched = set, ids, k.asked
+		}
+		f.set, f.err = k.set, err
+	})
+	return f, k.set
+}
+
+// close waits for what is asked, and lets nothing more be asked. The end of life comes
+// before.
+func (k *keys) close() {
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	k.wg.Wait()
 }
 
 // read asks the issuer for its keys.

@@ -62,6 +62,7 @@ type Verifier struct {
 	c       Config
 	issuers map[string]issuer // by URL
 	seen    *lru.Cache[[sha256.Size]byte, believed]
+	end     context.CancelFunc // of all that is asked of issuers
 }
 
 type issuer struct {
@@ -76,14 +77,18 @@ type believed struct {
 	until   time.Time
 }
 
-// NewVerifier returns a verifier. It asks no issuer before a token of it comes. It
-// returns an error if issuers are not as [Issuer] says.
+// NewVerifier returns a verifier. It asks no issuer before a token of it comes; Close
+// ends what it asks. It returns an error if issuers are not as [Issuer] says, or two are
+// one by name or URL: subjects of both would have the same names.
 func NewVerifier(c Config) (*Verifier, error) {
 	v := &Verifier{c: c, issuers: map[string]issuer{}}
 	var err error
 	if v.seen, err = lru.New[[sha256.Size]byte, believed](cachedTokens); err != nil {
 		return nil, fmt.Errorf("making the memory of tokens: %w", err)
 	}
+	life, end := context.WithCancel(context.Background())
+	v.end = end
+	named := map[string]bool{}
 	for _, i := range c.Issuers {
 		if len(i.Algorithms) == 0 {
 			i.Algorithms = []string{"RS256", "ES256"}
@@ -105,8 +110,12 @@ func NewVerifier(c Config) (*Verifier, error) {
 		if _, twice := v.issuers[i.URL]; twice {
 			return nil, fmt.Errorf("issuer %s: %s is there twice", i.Name, i.URL)
 		}
+		if named[i.Name] {
+			return nil, fmt.Errorf("issuer %s: there are two of this name", i.Name)
+		}
+		named[i.Name] = true
 		v.issuers[i.URL] = issuer{
-			Issuer: i, keys: &keys{issuer: i, http: c.HTTP, now: c.Now},
+			Issuer: i, keys: &keys{issuer: i, http: c.HTTP, now: c.Now, life: life},
 			parser: jwt.NewParser(
 				jwt.WithValidMethods(i.Algorithms), jwt.WithIssuer(i.URL), jwt.WithAudience(i.Audience), jwt.WithExpirationRequired(),
 				jwt.WithLeeway(leeway), jwt.WithIssuedAt(), jwt.WithTimeFunc(c.Now), jwt.WithJSONNumber(),
@@ -114,6 +123,15 @@ func NewVerifier(c Config) (*Verifier, error) {
 		}
 	}
 	return v, nil
+}
+
+// Close ends what is being asked of issuers and waits for it. Tokens may still be judged
+// after, by keys that are at hand.
+func (v *Verifier) Close() {
+	v.end()
+	for _, i := range v.issuers {
+		i.keys.close()
+	}
 }
 
 // Token returns whose token it is. The error is [ErrInvalid] or [ErrUnavailable], says

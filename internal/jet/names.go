@@ -58,7 +58,7 @@ const (
 
 // BucketNames lists the buckets that exist.
 func BucketNames() []string {
-	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets", "targetrows", "webhooks", "jobs", "joberrors"}
+	return []string{"tenants", "endpoints", "certificates", "requests", "blocks", "targetsets", "targetrows", "webhooks", "jobs", "joberrors", "pages"}
 }
 
 // Queue names one of the kinds of work.

@@ -39,7 +39,7 @@ func shares() map[string]int64 {
 	return map[string]int64{
 		streamRotations: 270, streamState: 380, streamAudit: 90, streamCheckpoints: 10,
 		bucketStream("tenants"): 60, bucketStream("endpoints"): 110, bucketStream("jobs"): 2, bucketStream("joberrors"): 8,
-		bucketStream("certificates"): 15, bucketStream("requests"): 20, bucketStream("webhooks"): 10,
+		bucketStream("certificates"): 15, bucketStream("requests"): 20, bucketStream("webhooks"): 9, bucketStream("pages"): 1,
 		bucketStream("blocks"): 5, bucketStream("targetsets"): 5, bucketStream("targetrows"): 15,
 	}
 }

@@ -139,7 +139,7 @@ func (e *Engine) restorable(ctx context.Context, c Credential) error {
 	case err != nil:
 		return RetryAfter(siblingPause, fmt.Errorf("asking the block list for certificate %s: %w: %w", c.SHA1, err, errNotYet))
 	case blocked:
-		return Permanent(Blocked, fmt.Errorf("certificate %s is not put back: %s", c.SHA1, why))
+		return Permanent(Blocked, fmt.Errorf("certificate %s is not put back: %s", c.SHA1, why.Entry))
 	default:
 		return nil
 	}

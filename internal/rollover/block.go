@@ -11,12 +11,21 @@ import (
 
 // Blocks is the block list: certificates and keys that are never put anywhere.
 //
-// Blocked reports whether c, or its key, is on the list, and if so why, as a
-// sentence for people that names the entry. c comes with its bytes, from which all
-// hashes are taken. An error means that it is not known: the caller writes nothing
-// and asks again later. What is told may be up to a second old.
+// Blocked reports whether c, or its key, is on the list, and if so why. c comes with
+// its bytes, from which all hashes are taken. An error means that it is not known: the
+// caller writes nothing and asks again later. What is told may be up to a second old.
 type Blocks interface {
-	Blocked(ctx context.Context, c Credential) (why string, blocked bool, err error)
+	Blocked(ctx context.Context, c Credential) (why BlockedWhy, blocked bool, err error)
+}
+
+// BlockedWhy says for people why something is blocked.
+type BlockedWhy struct {
+	// Entry names the entry and nothing else. It is for everybody, and for records that
+	// are shown to everybody, such as tasks.
+	Entry string
+	// Full also says who blocked it, when, and in which words. People write names of
+	// tenants there, so it is only for those who may see all of them.
+	Full string
 }
 
 // KeyHash returns the name of the public key of a certificate: lower-case hex of
@@ -48,7 +57,7 @@ func (e *Engine) tryUnblocked(ctx context.Context, k Task, step Step) (Task, err
 	case err != nil:
 		return k, fmt.Errorf("asking the block list before %s of task %s: %w", step, k.ID, err)
 	case blocked:
-		return e.failed(k, Permanent(Blocked, errors.New(why)), e.c.Now()), nil
+		return e.failed(k, Permanent(Blocked, errors.New(why.Entry)), e.c.Now()), nil
 	default:
 		return e.try(ctx, k, step)
 	}

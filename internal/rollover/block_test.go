@@ -17,9 +17,9 @@ type list struct {
 	asked []rollover.Credential
 }
 
-func (l *list) Blocked(_ context.Context, c rollover.Credential) (string, bool, error) {
+func (l *list) Blocked(_ context.Context, c rollover.Credential) (rollover.BlockedWhy, bool, error) {
 	l.asked = append(l.asked, c)
-	return l.why, l.why != "", l.err
+	return rollover.BlockedWhy{Entry: l.why, Full: l.why + ", says ada of apac-1"}, l.why != "", l.err
 }
 
 // guarded is an engine of w with a block list.
@@ -36,8 +36,8 @@ func TestAdvance_BlockedIsNotPutInPlace(t *testing.T) {
 	for _, it := range w.plan {
 		k, err := w.guarded(l).Advance(t.Context(), rollover.TaskID{Rotation: rotationID, Ord: it.Ord})
 		check(t, err)
-		if k.Outcome != rollover.Failed || k.Reason != rollover.Blocked || !strings.Contains(k.Detail, l.why) || k.Reason.Hint() == "" {
-			t.Errorf("%s ended as %s/%s: %q, want failed/blocked and why", it.Target, k.Outcome, k.Reason, k.Detail)
+		if k.Outcome != rollover.Failed || k.Reason != rollover.Blocked || !strings.Contains(k.Detail, l.why) || strings.Contains(k.Detail, "ada") || k.Reason.Hint() == "" {
+			t.Errorf("%s ended as %s/%s: %q, want failed/blocked and why, and not who said it", it.Target, k.Outcome, k.Reason, k.Detail)
 		}
 	}
 	if n := len(w.cloud.Journal()); n != 0 {

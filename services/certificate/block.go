@@ -30,7 +30,7 @@ func (s *Service) judge(ctx context.Context, c certs.Certificate) ([]certs.Findi
 	}
 	findings := certs.Judge(c, s.c.Now())
 	if blocked {
-		findings = append([]certs.Finding{{Severity: certs.Error, Code: certs.OnBlockList, Message: why}}, findings...)
+		findings = append([]certs.Finding{{Severity: certs.Error, Code: certs.OnBlockList, Message: edge.Whole(ctx, why.Entry, why.Full)}}, findings...)
 	}
 	return findings, nil
 }

@@ -21,17 +21,20 @@ var (
 	errAged    = errors.New("the stream has reached its age")
 )
 
-// gate lets streams in, up to a number, and ends them: all at once when the
+// gate lets watches in, up to a number, and ends them: all at once when the
 // server stops, each at its age. Without it a graceful stop would wait for every
 // watch. Uploads may be finished while the server stops, up to half of its time.
 type gate struct {
 	age     time.Duration
-	watches chan struct{}   // a slot for each open watch
-	ctx     context.Context //nolint:containedctx // Its end is the signal that all streams wait for.
-	drain   context.CancelFunc
-	late    context.Context //nolint:containedctx // Its end is the signal for uploads, which may be finished until then.
-	cut     context.CancelFunc
-	ended   *prometheus.CounterVec // watches, by why
+	watches chan struct{} // a slot for each open watch
+	open    chan struct{} // a slot for each that needs no proof
+	// strangers counts those by address.
+	strangers *quotas
+	ctx       context.Context //nolint:containedctx // Its end is the signal that all streams wait for.
+	drain     context.CancelFunc
+	late      context.Context //nolint:containedctx // Its end is the signal for uploads, which may be finished until then.
+	cut       context.CancelFunc
+	ended     *prometheus.CounterVec // watches, by why
 }
 
 // The whys for which watches end.
@@ -46,7 +49,7 @@ const (
 )
 
 func newGate(c Config) *gate {
-	g := &gate{age: c.MaxStreamAge, watches: make(chan struct{}, c.MaxWatches)}
+	g := &gate{age: c.MaxStreamAge, watches: make(chan struct{}, c.MaxWatches), open: make(chan struct{}, openOfAll), strangers: newQuotas(Quota{Watches: openOfOne})}
 	g.ended = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "crossfade_watches_ended_total", Help: "Watches that ended, by why.",
 	}, []string{"why"})
@@ -83,15 +86,6 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h
 		}
 		stops, watch = g.late, false
 	}
-	if watch {
-		select {
-		case g.watches <- struct{}{}:
-			defer func() { <-g.watches }()
-		default:
-			g.ended.WithLabelValues(endRefused).Inc()
-			return g.full()
-		}
-	}
 	ctx, cancel := context.WithCancelCause(ss.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(stops, func() { cancel(errDrained) })()
@@ -124,6 +118,37 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h
 // upload reports whether a method takes a stream in and answers once.
 func upload(i *grpc.StreamServerInfo) bool { return i.IsClientStream && !i.IsServerStream }
 
+// The bounds of watches that nobody has to prove anything for, which are those of health:
+// of one address, behind which many may stand, and of all.
+const (
+	openOfOne = 64
+	openOfAll = 1024
+)
+
+// slot gives a watch its place for as long as it is open. It stands behind the guard:
+// otherwise strangers whose proof takes long to be judged could keep out everybody.
+func (g *gate) slot(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+	slots := g.watches
+	switch {
+	case open(i.FullMethod):
+		giveBack, err := g.strangers.hold(ss.Context(), false)
+		if err != nil {
+			return err
+		}
+		defer giveBack()
+		slots = g.open
+	case quiet(i.FullMethod) || !i.IsServerStream:
+		return h(srv, ss)
+	}
+	select {
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
+		return h(srv, ss)
+	default:
+		return crowded(cap(slots))
+	}
+}
+
 // why says why a watch ended with err, whose context ended for cause.
 func why(err, cause error) string {
 	var p *Problem
@@ -136,18 +161,20 @@ func why(err, cause error) string {
 		return endAged
 	case errors.As(err, &p) && p.Reason == pb.ErrorReason_ERROR_REASON_SLOW_CONSUMER:
 		return endSlow
+	case errors.As(err, &p) && p.Reason == pb.ErrorReason_ERROR_REASON_TOO_MANY_WATCHES:
+		return endRefused
 	case cause != nil:
 		return endLeft
 	}
 	return endFailed
 }
 
-func (g *gate) full() error {
+func crowded(limit int) error {
 	return &Problem{
 		Code: codes.ResourceExhausted, Reason: pb.ErrorReason_ERROR_REASON_TOO_MANY_WATCHES,
 		Message: "too many watches are open in this server", Retry: 5 * time.Second,
 		Details: []protoadapt.MessageV1{&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{
-			{Subject: "watches", Description: fmt.Sprintf("at most %d at once", cap(g.watches))},
+			{Subject: "watches", Description: fmt.Sprintf("at most %d at once", limit)},
 		}}},
 	}
 }

@@ -156,6 +156,14 @@ func Denied(s rights.Scope) *Problem {
 	return p
 }
 
+// RightsChanged ends a watch whose caller sees other tenants than when it began.
+func RightsChanged() *Problem {
+	return &Problem{
+		Code: codes.Unavailable, Reason: pb.ErrorReason_ERROR_REASON_RIGHTS_CHANGED,
+		Message: "what you may see has changed; watch again from the last cursor", Retry: 100 * time.Millisecond,
+	}
+}
+
 // TLSState returns the TLS state of the caller's connection, nil where it has none.
 func TLSState(ctx context.Context) *tls.ConnectionState {
 	p, ok := peer.FromContext(ctx)
@@ -236,10 +244,7 @@ func (g *guard) again(ctx context.Context, end context.CancelCauseFunc) {
 			return
 		}
 		if now.Key() != was || table.Person(c.subject.Name) != c.name {
-			end(&Problem{
-				Code: codes.Unavailable, Reason: pb.ErrorReason_ERROR_REASON_RIGHTS_CHANGED,
-				Message: "what you may see has changed; watch again from the last cursor", Retry: 100 * time.Millisecond,
-			})
+			end(RightsChanged())
 			return
 		}
 	}

@@ -75,7 +75,7 @@ func TestPosition_IsBoundToItsArguments(t *testing.T) {
 		"another filter": {token, "ListThings", "a = 2"},
 		"another method": {token, "ListOthers", "a = 1"},
 		"rubbish":        {"!!", "ListThings", "a = 1"},
-		"too long":       {strings.Repeat("A", 2000), "ListThings", "a = 1"},
+		"too long":       {`{"p":"` + strings.Repeat("A", 9000) + `"}`, "ListThings", "a = 1"},
 	} {
 		_, err := edge.Position(c[0], c[1:]...)
 		if p := edge.ProblemOf(err); err == nil || p.Code != codes.InvalidArgument || p.Reason != pb.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID {

@@ -136,8 +136,7 @@ func (o *Order[T]) Page(seq iter.Seq2[T, error], position string, size int) (pag
 
 // Position returns where an item stands, for a page that ends with it.
 func (o *Order[T]) Position(item T) string {
-	b, _ := json.Marshal(o.place(item)) // Texts cannot fail.
-	return string(b)
+	return compact(o.place(item))
 }
 
 // Each returns all that is a list already.

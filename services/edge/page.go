@@ -2,30 +2,40 @@ package edge
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
-// page is what a page token holds. It authorises nothing: whoever makes one up
-// is shown what any caller may see.
+// page is what a page token holds, within the seal of a [PageKey]. It authorises
+// nothing: a token of another is shown what any caller may see.
 type page struct {
 	Position string `json:"p"` // where the next page begins
 	Args     string `json:"a"` // digest of the arguments that must not change
 }
 
-// maxToken bounds what is decoded; a real token has under 200 bytes.
-const maxToken = 1024
+// maxToken bounds what is decoded; a usual token has under 200 bytes. One of a list in
+// the order of several texts may have up to half of this: see [sortable].
+const maxToken = 8192
 
 // PageToken returns the token of the page that begins at position in the list
 // that args describe: method, parent, filter.
 func PageToken(position string, args ...string) string {
-	b, _ := json.Marshal(page{position, digestArgs(args)}) // Two strings cannot fail.
-	return base64.RawURLEncoding.EncodeToString(b)
+	return compact(page{position, digestArgs(args)})
+}
+
+// compact returns v as JSON, without the six characters for each <, > and & that keep
+// JSON from being taken for HTML. v must be of texts only, which cannot fail.
+func compact(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // Position returns the position in a token, empty for an empty token. The error
@@ -35,11 +45,7 @@ func Position(token string, args ...string) (string, error) {
 		return "", nil
 	}
 	var p page
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	if err == nil && len(token) <= maxToken {
-		err = json.Unmarshal(b, &p)
-	}
-	if err != nil || p.Position == "" {
+	if len(token) > maxToken || json.Unmarshal([]byte(token), &p) != nil || p.Position == "" {
 		return "", badToken("is not one that was given out")
 	}
 	if p.Args != digestArgs(args) {

@@ -59,6 +59,9 @@ type Config struct {
 	// MaxStreamAge ends a watch; its reader comes back with its cursor. Default
 	// 1 h.
 	MaxStreamAge time.Duration
+	// Pages seals the tokens of pages. Default: a key of this server alone, so that a
+	// token is of no use at another.
+	Pages *PageKey
 	// Quota is what one caller may take of this server. Default: whatever there is.
 	Quota Quota
 	// UploadIdle ends a stream whose next request does not come for so long. Default
@@ -85,6 +88,9 @@ func (c Config) withDefaults() Config {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
+	}
+	if c.Pages == nil {
+		c.Pages = NewPageKey(nil)
 	}
 	if c.MaxWatches <= 0 {
 		c.MaxWatches = defaultWatches
@@ -136,14 +142,14 @@ func NewServer(c Config) *Server {
 			nameCall, callingUnary,
 			quietUnary(logging.UnaryServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.UnaryServerInterceptor(recovered),
-			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, q.unary, t.innerUnary, validateUnary,
+			tellUnary, s.gate.unary, deadline(c.UnaryTimeout), t.outerUnary, g.unary, q.unary, t.innerUnary, c.Pages.unary, validateUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			traceStream, s.metrics.StreamServerInterceptor(),
 			nameStream, callingStream,
 			quietStream(logging.StreamServerInterceptor(logTo(c.Log), logOpts...)),
 			recovery.StreamServerInterceptor(recovered),
-			tellStream, s.gate.stream, t.outerStream, g.stream, q.stream, t.innerStream, validateStream(c.UploadIdle),
+			tellStream, s.gate.stream, t.outerStream, g.stream, q.stream, s.gate.slot, t.innerStream, validateStream(c.UploadIdle),
 		),
 		// Clients that ping each 30 s are welcome, also between calls; the default
 		// would cut them off.

@@ -33,6 +33,11 @@ type room struct {
 	pb.UnimplementedRotationServiceServer
 	get   func(ctx context.Context) error
 	watch func(grpc.ServerStreamingServer[pb.WatchRotationResponse]) error
+	list  func(*pb.ListRotationsRequest) (*pb.ListRotationsResponse, error)
+}
+
+func (r *room) ListRotations(_ context.Context, req *pb.ListRotationsRequest) (*pb.ListRotationsResponse, error) {
+	return r.list(req)
 }
 
 func (r *room) GetRotation(ctx context.Context, _ *pb.GetRotationRequest) (*pb.GetRotationResponse, error) {

@@ -148,3 +148,11 @@ func (s *Sights) recent(ctx context.Context) ([]tenant.Tenant, error) {
 		return r.Val.([]tenant.Tenant), nil
 	}
 }
+
+// Whole returns full to a caller who may see all tenants, and plain to others.
+func Whole(ctx context.Context, plain, full string) string {
+	if Reach(ctx).All() {
+		return full
+	}
+	return plain
+}

@@ -19,9 +19,9 @@ func (s *Service) unblocked(ctx context.Context, c certs.Certificate) error {
 	if !blocked {
 		return nil
 	}
-	name := edge.CertificateName(c.SHA256)
-	return edge.Refused(pb.ErrorReason_ERROR_REASON_CERTIFICATE_BLOCKED, "the certificate cannot be rotated to: "+why,
-		&edge.Unmet{Type: "BLOCKED", Subject: name, Description: why})
+	name, text := edge.CertificateName(c.SHA256), edge.Whole(ctx, why.Entry, why.Full)
+	return edge.Refused(pb.ErrorReason_ERROR_REASON_CERTIFICATE_BLOCKED, "the certificate cannot be rotated to: "+text,
+		&edge.Unmet{Type: "BLOCKED", Subject: name, Description: text})
 }
 
 // startable returns a problem if the certificate of that hash was blocked since its

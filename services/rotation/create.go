@@ -69,8 +69,7 @@ func (s *Service) create(ctx context.Context, req *pb.CreateRotationRequest) (*p
 	}
 	stored, err := s.c.Store.CreateRotation(ctx, r, selected)
 	if errors.Is(err, rollover.ErrExists) { // Another server was faster with the same request.
-		v, err := s.view(ctx, r.ID)
-		return s.show(ctx, v), err
+		return s.made(ctx, r.ID)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("creating rotation: %w", err)
@@ -106,6 +105,19 @@ func (s *Service) repeated(ctx context.Context, req *pb.CreateRotationRequest, w
 		return nil, err
 	}
 	s.finish(ctx, q)
+	return s.show(ctx, v), nil
+}
+
+// made returns the rotation that the same request has just made at another server, if it
+// is wholly the caller's still.
+func (s *Service) made(ctx context.Context, id string) (*pb.Rotation, error) {
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return nil, edge.About(edge.RotationName(id), err)
+	}
+	if err := s.may(ctx, edge.RotationName(id)); err != nil {
+		return nil, err
+	}
 	return s.show(ctx, v), nil
 }
 

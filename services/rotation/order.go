@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -23,6 +24,9 @@ func (s *Service) orderedRotations(ctx context.Context, req *pb.ListRotationsReq
 		case "create_time":
 			return r.CreatedAt
 		case "update_time":
+			if v.extent != wholly { // It would tell when something happens to others.
+				return time.Time{}
+			}
 			return r.UpdatedAt
 		default: // What is not shown does not order either.
 			return rotationValue(visible(r, v.extent))(field)

@@ -131,12 +131,13 @@ func (s *Service) GetRotationTask(ctx context.Context, req *pb.GetRotationTaskRe
 	if err != nil {
 		return nil, edge.About(edge.RotationName(id), err)
 	}
-	if ord >= v.Rotation.Tasks {
-		return nil, edge.Missing(req.GetName(), nil)
-	}
+	// Before the ordinal is looked at: a plan's size is told of what is in sight only.
 	l, err := s.lens(ctx, edge.RotationName(id), id)
 	if err != nil {
 		return nil, err
+	}
+	if ord >= v.Rotation.Tasks {
+		return nil, edge.Missing(req.GetName(), nil)
 	}
 	ks, err := s.c.Mirror.Tasks(ctx, id, ord, ord+1)
 	if err != nil {

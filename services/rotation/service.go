@@ -95,6 +95,10 @@ type Config struct {
 	// Checkpoint is how often a watch without news says that it is alive.
 	// Default 15 s, below the minute after which proxies cut idle streams.
 	Checkpoint time.Duration
+	// LookAgain is how often a watch looks again which tenants its caller sees, though
+	// there is no news.
+	// Default: 10 s.
+	LookAgain time.Duration
 	// SlowAfter is how long a reader of a watch may take no message before it is
 	// sent away. Default 30 s.
 	SlowAfter time.Duration
@@ -120,6 +124,9 @@ const cachedNeeds = 1000
 func New(c Config) *Service {
 	if c.Checkpoint <= 0 {
 		c.Checkpoint = 15 * time.Second
+	}
+	if c.LookAgain <= 0 {
+		c.LookAgain = sightEvery
 	}
 	if c.SlowAfter <= 0 {
 		c.SlowAfter = 30 * time.Second

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,16 @@ type store struct {
 	mu     sync.Mutex
 	lose   int // answers of CreateRotation and SaveRotation to be lost, though it was done
 	before func()
+
+	inCreate    func()      // called before a rotation is created
+	noSelection atomic.Bool // selections cannot be read
+}
+
+func (s *store) SelectedTenants(ctx context.Context, id string) ([]string, error) {
+	if s.noSelection.Load() {
+		return nil, rollover.ErrUnavailable
+	}
+	return s.Memory.SelectedTenants(ctx, id)
 }
 
 func (*store) Epoch(context.Context) (string, error) { return "e1", nil }
@@ -59,6 +70,9 @@ func (s *store) loseNext(n int) {
 }
 
 func (s *store) CreateRotation(ctx context.Context, r rollover.Rotation, ids []string) (rollover.Rotation, error) {
+	if s.inCreate != nil {
+		s.inCreate()
+	}
 	got, err := s.Memory.CreateRotation(ctx, r, ids)
 	return got, errors.Join(err, s.lost())
 }

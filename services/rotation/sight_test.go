@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"context"
+	"encoding/base64"
 	"log/slog"
 	"net"
 	"slices"
@@ -11,13 +12,16 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/crossfade-project/crossfade/internal/identity"
 	"github.com/crossfade-project/crossfade/internal/rights"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
+	"github.com/crossfade-project/crossfade/internal/tenants"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 	"github.com/crossfade-project/crossfade/services/edge"
 	"github.com/crossfade-project/crossfade/services/rotation"
@@ -36,7 +40,7 @@ func (believing) Token(_ context.Context, raw string) (identity.Subject, error) 
 }
 
 // guarded is a house with a server beside the others that asks who calls: "all" is an
-// operator, "contoso" is one for that tenant alone.
+// operator, "contoso" is one for that tenant alone, "east" for those of that region.
 type guarded struct {
 	*house
 	rotations pb.RotationServiceClient
@@ -58,14 +62,17 @@ func (g *guarded) grant(t *testing.T, text string) {
 func openGuarded(t *testing.T, adjust ...func(*rotation.Config)) *guarded {
 	t.Helper()
 	var c rotation.Config
-	g := &guarded{house: open(t, func(made *rotation.Config) { c = *made })}
-	for _, f := range adjust {
-		f(&c)
-	}
+	g := &guarded{house: open(t, func(made *rotation.Config) {
+		for _, f := range adjust {
+			f(made)
+		}
+		c = *made
+	})}
 	g.grant(t, `
 grants:
   - {subjects: ["corp:all"], role: operator}
   - {subjects: ["corp:contoso"], role: operator, tenants: 'id = "contoso"'}
+  - {subjects: ["corp:east"], role: operator, tenants: 'labels.region = "east"'}
   - {subjects: ["corp:nobody"], role: operator, tenants: 'id = "none"'}
 `)
 	c.Rights, g.inventory = g.table.Load, c.Tenants
@@ -229,5 +236,206 @@ func TestSight_AWatchTellsTheirsOnly(t *testing.T) {
 		return strings.Contains(s, "adatum") || strings.Contains(s, "fabrikam") || strings.Contains(s, "November")
 	}) {
 		t.Errorf("contoso is told of others: %v", told)
+	}
+}
+
+// What a grant matches changes with the inventory, and a watch must not go on telling of
+// a tenant that is another's by now, although the grant is word for word the same.
+func TestSight_AWatchEndsWhenATenantIsMovedAway(t *testing.T) {
+	g := openGuarded(t, func(c *rotation.Config) { c.LookAgain = 10 * time.Millisecond })
+	move := func(region string) {
+		t.Helper()
+		contoso := tenant("contoso")
+		contoso.Labels = map[string]string{"region": region}
+		if _, _, err := g.inventory.(*tenants.Inventory).Put(t.Context(), contoso); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("east")
+	req := &pb.WatchRotationRequest{Name: g.mixed(t), IncludeTasks: true}
+	s, err := g.rotations.WatchRotation(by(t, "east"), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.Recv(); err != nil || !m.GetSnapshot().GetRotation().GetPartial() {
+		t.Fatalf("the first message = %v, %v, want an outline", m, err)
+	}
+	move("west")
+	for {
+		if _, err = s.Recv(); err != nil {
+			break
+		}
+	}
+	refused(t, err, codes.Unavailable, "RIGHTS_CHANGED")
+	s, err = g.rotations.WatchRotation(by(t, "east"), req)
+	if err == nil {
+		_, err = s.Recv()
+	}
+	if status.Code(err) != codes.NotFound {
+		t.Errorf("watching again = %v, want NotFound", err)
+	}
+}
+
+// The size of another's plan is not told, nor that there is one.
+func TestSight_ATaskOfAnothersRotationIsNotThere(t *testing.T) {
+	g := openGuarded(t)
+	id, _ := edge.ParseRotation(g.mixed(t))
+	for _, ord := range []int{0, 3, 4, 499_999} {
+		_, err := g.rotations.GetRotationTask(by(t, "nobody"), &pb.GetRotationTaskRequest{Name: edge.TaskName(id, ord)})
+		if got := status.Convert(err).Message(); got != "there is no "+edge.RotationName(id) {
+			t.Errorf("task %d of another's rotation: %v, want that there is no such rotation", ord, err)
+		}
+	}
+}
+
+// When something happens to others' targets is no more told by the order of a list than
+// by what the list shows.
+func TestSight_AnOutlineIsNotOrderedByWhatItHides(t *testing.T) {
+	g := openGuarded(t)
+	first, second := g.mixed(t), g.mixed(t)
+	order := func() (names []string) {
+		t.Helper()
+		list, err := g.rotations.ListRotations(by(t, "contoso"), &pb.ListRotationsRequest{OrderBy: "update_time"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range list.GetRotations() {
+			names = append(names, r.GetName())
+		}
+		return names
+	}
+	before := order()
+	for i, name := range []string{first, second, first} {
+		g.clock.set(rollovertest.Epoch.Add(time.Duration(i+1) * time.Hour))
+		g.write(t, name, func(r *rollover.Rotation) { r.UpdatedAt = g.clock.Now() })
+		if _, err := g.rotations.GetRotation(by(t, "all"), &pb.GetRotationRequest{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		if got := order(); !slices.Equal(got, before) || len(got) != 2 {
+			t.Errorf("after %s was changed the order is %v, want %v still", name, got, before)
+		}
+	}
+}
+
+// A caller whose own request has won at another server is shown what it made only while
+// it is wholly theirs.
+func TestSight_TheAnswerOfALostRaceNeedsTheRightToo(t *testing.T) {
+	g := openGuarded(t)
+	contoso := tenant("contoso")
+	contoso.Labels = map[string]string{"region": "east"}
+	book := g.inventory.(*tenants.Inventory)
+	if _, _, err := book.Put(t.Context(), contoso); err != nil {
+		t.Fatal(err)
+	}
+	req := g.request()
+	req.RequestId = requestID
+	g.store.inCreate = func() { // Another server creates it, and the tenant is moved away.
+		g.store.inCreate = nil
+		if _, err := g.rotations.CreateRotation(by(t, "east"), req); err != nil {
+			t.Errorf("the faster one = %v", err)
+		}
+		contoso.Labels["region"] = "west"
+		if _, _, err := book.Put(t.Context(), contoso); err != nil {
+			t.Error(err)
+		}
+	}
+	got, err := g.rotations.CreateRotation(by(t, "east"), req)
+	if status.Code(err) != codes.NotFound {
+		t.Errorf("the slower one = %v, %v, want NotFound", got, err)
+	}
+}
+
+// blind is an inventory that cannot be read while down is set.
+type blind struct {
+	rotation.Tenants
+	down atomic.Bool
+}
+
+func (b *blind) List(ctx context.Context) ([]tenants.Tenant, error) {
+	if b.down.Load() {
+		return nil, rollover.ErrUnavailable
+	}
+	return b.Tenants.List(ctx)
+}
+
+// Where it cannot be found out whose tenants a rotation is for, nobody is let through who
+// may not touch them all: StackSets skips its gate in silence where the function, or the
+// permission to call it, is missing.
+func TestSight_WhatCannotBeReadLetsNobodyThrough(t *testing.T) {
+	book := &blind{}
+	g := openGuarded(t, func(c *rotation.Config) {
+		if book.Tenants == nil {
+			book.Tenants = c.Tenants
+		}
+		c.Tenants = book
+	})
+	req := g.request()
+	req.Rotation.Spec.Target = &pb.TargetSelector{Selection: &pb.TargetSelector_Tenants{Tenants: &pb.TenantNames{Names: []string{"tenants/contoso"}}}}
+	resp, err := g.rotations.CreateRotation(by(t, "contoso"), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := g.plan(t, resp.GetRotation().GetName(), 2)
+	start := func(who string) error {
+		_, err := g.rotations.StartRotation(by(t, who), &pb.StartRotationRequest{Name: r.GetName(), PlanDigest: r.GetPlanDigest()})
+		return err
+	}
+	stands := func(why string) {
+		t.Helper()
+		if got := g.get(t, r.GetName()).GetState(); got != pb.Rotation_STATE_PLANNED {
+			t.Errorf("%s: the rotation is %s, want it planned still", why, got)
+		}
+	}
+	book.down.Store(true)
+	refused(t, start("contoso"), codes.Unavailable, "STORAGE_UNAVAILABLE")
+	stands("without the inventory")
+	book.down.Store(false)
+	g.store.noSelection.Store(true)
+	refused(t, start("contoso"), codes.Unavailable, "STORAGE_UNAVAILABLE")
+	stands("without the selection")
+	g.store.noSelection.Store(false)
+	if err := start("contoso"); err != nil {
+		t.Errorf("with both there StartRotation = %v", err)
+	}
+}
+
+// The pages of the desk lead a limited caller from one letter of theirs to the next, in
+// any order, and no token says what lies between.
+func TestSight_PagesOfTheDeskTellNothingOfOthers(t *testing.T) {
+	g := openGuarded(t)
+	ids := []string{g.mixed(t), g.mixed(t), g.mixed(t)}
+	for _, order := range []string{"", "tenant", "host desc", "since, tenant"} {
+		req := &pb.ListDeadLettersRequest{PageSize: 1, OrderBy: order}
+		var found []string
+		for {
+			page, err := g.desk.ListDeadLetters(by(t, "contoso"), req)
+			if err != nil || tellsOthers(page) {
+				t.Fatalf("in the order %q: %v, %v", order, page, err)
+			}
+			for _, l := range page.GetDeadLetters() {
+				found = append(found, l.GetTask().GetName())
+			}
+			if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
+				break
+			}
+			raw, err := base64.RawURLEncoding.DecodeString(req.GetPageToken())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range append([]string{"rotations/adatum/fabrikam"}, ids...) {
+				for _, part := range strings.Split(name, "/") {
+					if strings.Contains(string(raw), part) {
+						t.Errorf("in the order %q a token tells %s", order, part)
+					}
+				}
+			}
+		}
+		slices.Sort(found)
+		if n := len(slices.Compact(found)); n != 2*len(ids) {
+			t.Errorf("in the order %q contoso finds %d letters, want two of each rotation: %v", order, n, found)
+		}
+		if list, err := g.desk.ListDeadLetters(by(t, "nobody"), &pb.ListDeadLettersRequest{OrderBy: order}); err != nil || len(list.GetDeadLetters()) != 0 || list.GetNextPageToken() != "" {
+			t.Errorf("in the order %q who sees no tenant finds %v, %v", order, list, err)
+		}
 	}
 }

@@ -156,18 +156,29 @@ type teller struct {
 }
 
 func (t *teller) tell(ctx context.Context, batches <-chan mirror.Batch, broke <-chan error, first time.Duration) error {
-	alive := time.NewTicker(first)
+	alive, looked := time.NewTicker(first), time.NewTicker(t.s.c.LookAgain)
 	defer alive.Stop()
+	defer looked.Stop()
 	for {
 		select {
 		case b := <-batches:
+			if err := t.same(ctx); err != nil {
+				return err
+			}
 			if err := t.batch(ctx, b); err != nil || b.Ended {
 				return err
 			}
 			alive.Reset(t.s.c.Checkpoint)
 		case err := <-broke:
 			return err
+		case <-looked.C:
+			if err := t.same(ctx); err != nil {
+				return err
+			}
 		case <-alive.C:
+			if err := t.same(ctx); err != nil {
+				return err
+			}
 			if done, err := t.quiet(ctx); done || err != nil {
 				return err
 			}
@@ -176,6 +187,20 @@ func (t *teller) tell(ctx context.Context, batches <-chan mirror.Batch, broke <-
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// same returns an error if the caller sees other tenants than when the watch began: a
+// tenant that was given other labels may be another's by now, or theirs. The cursor that
+// they have holds, and with it they are told what they see then.
+func (t *teller) same(ctx context.Context) error {
+	in, err := t.s.sights.Of(ctx)
+	if err != nil {
+		return err
+	}
+	if in.Key() != t.lens.in.Key() {
+		return edge.RightsChanged()
+	}
+	return nil
 }
 
 // toldAll reports whether the rotation has ended and the reader was told all of

@@ -98,7 +98,7 @@ func (s *Service) add(ctx context.Context, name string, c chunk, known func([]se
 	if err != nil {
 		return set, wrongRows{}, err
 	}
-	in, err := s.sights.Of(ctx)
+	in, err := s.sights.Now(ctx) // It is a change: what was moved away a moment ago is not theirs.
 	if err != nil {
 		return set, wrongRows{}, err
 	}
