@@ -16,14 +16,15 @@ import (
 // copy is altered first.
 func (s *secureDemo) audited(ctx context.Context) (err error) {
 	f := auditFlags{storeFlags: storeFlags{config: s.path("crossfade.yaml")}}
-	_, vkey, err := f.signer(ctx)
+	_, keys, err := f.signer(ctx)
 	if err != nil {
 		return err
 	}
+	vkey := keys[len(keys)-1]
 	if err := os.WriteFile(s.path("audit.pub"), []byte(vkey+"\n"), 0o600); err != nil {
 		return fmt.Errorf("writing the key that verifies: %w", err)
 	}
-	f.key = vkey
+	f.keys = keys
 	quiet := &app{out: discard{}, errOut: s.errOut}
 	if err := quiet.auditExport(ctx, f, s.path("audit")); err != nil {
 		return err
@@ -43,7 +44,7 @@ func (s *secureDemo) audited(ctx context.Context) (err error) {
 	if err := s.alter(); err != nil {
 		return err
 	}
-	return out.auditVerify(ctx, auditFlags{from: s.path("audit"), key: vkey}, s.path("audit/"+exportedLatest))
+	return out.auditVerify(ctx, auditFlags{from: s.path("audit"), keys: keys}, s.path("audit/"+exportedLatest))
 }
 
 // tells returns an error unless the log tells of the refusals, the approval, the start and
