@@ -79,7 +79,7 @@ func TestBackup_TheRestoredRotationEnds(t *testing.T) {
 		{"lost after more was staged", 25},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := newFleet(t, emulator.Config{Tenants: 80, Seed: 6, Latency: 15 * time.Millisecond})
+			f := newFleet(t, emulator.Config{Tenants: 80, Seed: 6, Latency: 40 * time.Millisecond})
 			tr := f.truth()
 			config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 4; c.Listen.GRPC = freePort(t) })
 			serve := f.serve("--config", config)
