@@ -70,19 +70,28 @@ func Gather(ctx context.Context, src Source, keys Keys, ask Ask) (*Evidence, err
 		}
 	}
 	// Twice: a rotation is created, approved and started before it has a task.
-	of := map[string]bool{}
+	of, refused := map[string]bool{}, map[string]bool{}
 	if err := eachSigned(ctx, src, t, func(_ int64, data []byte) error {
-		if r, err := Decode(data); err == nil && r.Concerns(ask.Tenant) {
+		r, err := Decode(data)
+		switch {
+		case err != nil:
+		case r.Concerns(ask.Tenant):
 			of[rotationOf(r.Object)] = true
+		case r.Outcome == Refused && r.Request != "":
+			refused[r.Request] = true
 		}
 		return nil
 	}); err != nil {
 		return nil, err
 	}
 	err = eachSigned(ctx, src, t, func(n int64, data []byte) error {
-		b, ok := e.share(of, data, t.leaf(n))
-		if !ok {
+		b := shown(data)
+		r, err := Decode(b)
+		switch {
+		case err != nil || !e.has(of, r) || tlog.RecordHash(b) != t.leaf(n):
 			return nil
+		case r.Outcome == Asked && refused[r.Request] && !r.Concerns(ask.Tenant):
+			return nil // See has.
 		}
 		path, err := tlog.ProveRecord(t.size, n, t)
 		if err != nil {
@@ -152,17 +161,6 @@ func rotationOf(object string) string {
 	return "rotations/" + id
 }
 
-// share returns the bytes of a record that belong into e, whether they do, and that they
-// are what was hashed. of are the rotations that the tenant is part of.
-func (e *Evidence) share(of map[string]bool, data []byte, leaf tlog.Hash) ([]byte, bool) {
-	public := shown(data)
-	r, err := Decode(public)
-	if err != nil || !e.has(of, r) || tlog.RecordHash(public) != leaf {
-		return nil, false
-	}
-	return public, true
-}
-
 // has reports whether a record without its texts belongs into e: it is about the tenant,
 // or about the whole of a rotation that it is part of and about nobody else.
 func (e *Evidence) has(of map[string]bool, r Record) bool {
@@ -173,8 +171,9 @@ func (e *Evidence) has(of map[string]bool, r Record) bool {
 	if r.Concerns(e.Tenant) {
 		return true
 	}
-	// Why, where it is not sealed, may name anybody.
-	return in != "" && of[in] && r.Object == in && r.Tenant == "" && r.Tenants == nil && r.Why == ""
+	// Why, where it is not sealed, may name anybody. Who was refused changed nothing, and may
+	// be somebody of another tenant.
+	return in != "" && of[in] && r.Object == in && r.Tenant == "" && r.Tenants == nil && r.Why == "" && r.Outcome != Refused
 }
 
 // Check verifies evidence without the log: that the note is signed by one of keys, that

@@ -48,6 +48,9 @@ func whole(t *testing.T) *shelf {
 		audit.Record{Who: "service", Act: "task", Object: "rotations/r1/tasks/000002", Outcome: audit.Done}.About("fabrikam"),
 		audit.Record{Who: "service", Act: "task", Object: "rotations/r2/tasks/000001", Outcome: audit.Done}.About("fabrikam"),
 		audit.Record{Who: "cert:ann", Act: "InventoryService/UpdateTenant", Object: "tenants/t1", Outcome: audit.Done}.About("t1"),
+		{Who: "corp:fabrikam", Act: "RotationService/CancelRotation", Object: "rotations/r1", Outcome: audit.Asked, Request: "q1"},
+		{Who: "corp:fabrikam", Act: "RotationService/CancelRotation", Object: "rotations/r1", Outcome: audit.Refused, Request: "q1"},
+		{Who: "cert:ann", Act: "RotationService/PauseRotation", Object: "rotations/r1", Outcome: audit.Asked, Request: "q2"},
 		{Who: "cert:ann", Act: "RotationService/RetryRotationTasks", Object: "rotations/r1/tasks/000002", Outcome: audit.Done},
 	} {
 		if err := log.Tell(t.Context(), r); err != nil {
@@ -65,7 +68,7 @@ func TestEvidence_HasWhatWasDecidedOfTheWholeRotation(t *testing.T) {
 	if sum := verify(t, s, v, ""); !sum.OK() {
 		t.Fatalf("Verify = %q", sum.Findings)
 	}
-	for rotation, want := range map[string][]int64{"": {0, 1, 4, 6, 9}, "rotations/r1": {0, 1, 4, 6}, "rotations/r2": nil} {
+	for rotation, want := range map[string][]int64{"": {0, 1, 4, 6, 9, 12}, "rotations/r1": {0, 1, 4, 6, 12}, "rotations/r2": nil} {
 		e, err := audit.Gather(t.Context(), s, v, audit.Ask{Tenant: "t1", Rotation: rotation})
 		if err != nil {
 			t.Fatal(err)
