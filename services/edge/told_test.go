@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -189,5 +190,52 @@ func TestTold_WhatWasAskedFor(t *testing.T) {
 				t.Errorf("%d bytes name some of the tasks", len(r.Detail["ords"]))
 			}
 		})
+	}
+}
+
+// imports sends two messages of an import, of one row.
+func imports(t *testing.T, h *house, tenant string) error {
+	t.Helper()
+	stream, err := pb.NewInventoryServiceClient(h.conn).ImportInventory(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*pb.ImportInventoryRequest{
+		{Part: &pb.ImportInventoryRequest_Header{Header: &pb.ImportHeader{RequestId: requestOne, ValidateOnly: true, ExpectedRows: 1}}},
+		{Part: &pb.ImportInventoryRequest_Chunk{Chunk: &pb.ImportChunk{FirstRow: 1, Tenants: []*pb.Tenant{{Name: tenant}}}}},
+	} {
+		if err := stream.Send(m); err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+	}
+	_, err = stream.CloseAndRecv()
+	return err
+}
+
+// Of an import in one stream the log tells that it was asked for, by its first message,
+// and what came of all of it after.
+func TestTold_AStream(t *testing.T) {
+	b := &book{}
+	h := serve(t, func(c *edge.Config) { c.Audit = b })
+	for _, tenant := range []string{"tenants/contoso", "tenants/fabrikam"} {
+		if err := imports(t, h, tenant); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := b.all()
+	if len(got) != 4 || got[0].Outcome != audit.Asked || got[0].Detail["expected_rows"] != "1" || got[0].Detail["validate_only"] != "true" || got[0].Private["request_id"] != requestOne {
+		t.Fatalf("told %+v, want that it was asked for", got)
+	}
+	done := got[1]
+	if done.Outcome != audit.Done || done.Object != "inventoryJobs/"+requestOne || done.Detail["rows"] != "1" || done.Detail["created"] != "1" || done.Detail["state"] != "STATE_SUCCEEDED" {
+		t.Errorf("told %+v, want the job and how much there was", done)
+	}
+	if len(done.Private["request_sha256"]) != 64 || done.Private["request_sha256"] == got[3].Private["request_sha256"] {
+		t.Errorf("imports of other rows have the digests %q and %q", done.Private["request_sha256"], got[3].Private["request_sha256"])
+	}
+	// What cannot be told is not done, in a stream too.
+	h = serve(t, func(c *edge.Config) { c.Audit = &book{err: errors.New("no disk")} })
+	if err := imports(t, h, "tenants/contoso"); status.Code(err) != codes.Unavailable {
+		t.Errorf("an import that cannot be told = %v, want UNAVAILABLE", err)
 	}
 }
