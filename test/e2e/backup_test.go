@@ -79,9 +79,9 @@ func TestBackup_TheRestoredRotationEnds(t *testing.T) {
 		{"lost after more was staged", 25},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := newFleet(t, emulator.Config{Tenants: 80, Seed: 6, Latency: 40 * time.Millisecond})
+			f := newFleet(t, emulator.Config{Tenants: 80, Seed: 6, Latency: 25 * time.Millisecond})
 			tr := f.truth()
-			config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 4; c.Listen.GRPC = freePort(t) })
+			config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 1; c.Listen.GRPC = freePort(t) })
 			serve := f.serve("--config", config)
 			f.setUp()
 			key := strings.TrimSpace(f.ok("audit", "key", "--config", config))
