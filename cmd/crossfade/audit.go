@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,18 +13,16 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/crossfade-project/crossfade/internal/audit"
-	"github.com/crossfade-project/crossfade/internal/outbound"
-	"github.com/crossfade-project/crossfade/internal/secrets"
 )
 
-// auditFlags say which log is meant, and by which key it is signed.
+// auditFlags say which log is meant, and by which keys it is signed.
 type auditFlags struct {
 	storeFlags
-	from string // an exported folder
-	key  string // what verifies: a text, or a file with it
+	from   string   // an exported folder
+	keys   []string // what verifies: texts, or files with them, the oldest first
+	origin string   // the first line of its checkpoints; "" as configured
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -34,7 +33,8 @@ func (a *app) auditCommand() *cobra.Command {
 func (f *auditFlags) add(c *cobra.Command) {
 	f.storeFlags.add(c)
 	c.Flags().StringVar(&f.from, "from", "", "`DIR` of an exported log instead of a store")
-	c.Flags().StringVar(&f.key, "key", "", "the `KEY` that verifies, or a file with it, as \"crossfade audit key\" shows it\n(default: of the key that signs here, which proves less)")
+	c.Flags().StringArrayVar(&f.keys, "key", nil, "the `KEY` that verifies, or a file with it, as \"crossfade audit key\" shows it;\nrepeat it where it was changed, the oldest first\n(default: of the key that signs here, which proves less)")
+	c.Flags().StringVar(&f.origin, "origin", "", "the `NAME` that the log has, where audit.origin gives it one (default as configured)")
 }
 
 // open returns the log, and how to close it.
@@ -52,102 +52,6 @@ func (f *auditFlags) open(ctx context.Context, a *app) (audit.Source, func() err
 	return b, func() error { return b.Close(context.WithoutCancel(ctx)) }, nil
 }
 
-// verifier returns what verifies the log.
-func (f *auditFlags) verifier(ctx context.Context) (note.Verifier, error) {
-	text := f.key
-	if text == "" {
-		if f.from != "" {
-			return nil, usage("--key: is needed with --from")
-		}
-		_, vkey, err := f.signer(ctx)
-		if err != nil {
-			return nil, err
-		}
-		text = vkey
-	} else if b, err := os.ReadFile(text); err == nil {
-		text = string(b)
-	}
-	v, err := audit.ParseVerifier(text)
-	if err != nil {
-		return nil, usage("--key: %w", err)
-	}
-	return v, nil
-}
-
-// signer returns the key that signs, as the configuration says, and what verifies it.
-func (f *auditFlags) signer(ctx context.Context) (signer, verifier string, err error) {
-	c, _, err := f.load()
-	if err != nil {
-		return "", "", err
-	}
-	switch {
-	case c.Audit.Key != "":
-		client, err := outbound.New(c.Outbound())
-		if err != nil {
-			return "", "", usage("network: %w", err)
-		}
-		resolver, err := resolverOf(c, client)
-		if err != nil {
-			return "", "", usage("%w", err)
-		}
-		s, err := resolver.Secret(ctx, secrets.Ref(c.Audit.Key))
-		if err != nil {
-			return "", "", usage("audit.key: %w", err)
-		}
-		signer = s.Reveal()
-	case c.Embedded():
-		b, err := os.ReadFile(filepath.Join(c.Data, audit.KeyFile))
-		if err != nil {
-			return "", "", usage("data: there is no key of an audit log in %s; name one with --key", c.Data)
-		}
-		signer = string(b)
-	default:
-		return "", "", usage("audit.key: is not set; name the key with --key")
-	}
-	_, _, verifier, err = audit.ParseSigner(signer)
-	if err != nil {
-		return "", "", usage("audit.key: %w", err)
-	}
-	return signer, verifier, nil
-}
-
-func (a *app) auditKeyCommand() *cobra.Command {
-	var f auditFlags
-	var file string
-	c := &cobra.Command{
-		Use:   "key",
-		Short: "Show the key that verifies the log, or make a new pair",
-		Long: `Key shows what others need to verify the log; it is no secret. Give it to them before
-they need it, and by another way than the log. With --new it makes a key that signs,
-for audit.key, in a file that only you can read, and shows what verifies it.`,
-		Example: "  crossfade audit key --config crossfade.yaml\n  crossfade audit key --new secrets/audit.key",
-		RunE: func(c *cobra.Command, _ []string) error {
-			var vkey string
-			var err error
-			if file != "" {
-				var signer string
-				if signer, vkey, err = audit.NewKey(); err == nil {
-					err = audit.WriteKey(file, signer)
-				}
-			} else {
-				_, vkey, err = f.signer(c.Context())
-			}
-			if err != nil {
-				return err
-			}
-			if a.json {
-				a.object("audit_key", map[string]any{"key": vkey})
-			} else {
-				fmt.Fprintln(a.out, vkey)
-			}
-			return nil
-		},
-	}
-	f.storeFlags.add(c)
-	c.Flags().StringVar(&file, "new", "", "make a key that signs in this `FILE`, which must not exist")
-	return c
-}
-
 func (a *app) auditVerifyCommand() *cobra.Command {
 	var f auditFlags
 	var known, evidence string
@@ -159,13 +63,14 @@ everything: that each record is the one that was signed, that none is missing or
 stands elsewhere, and that each checkpoint is signed and continues the one before.
 With --checkpoint, which somebody has kept elsewhere, it also finds that the end of the
 log was cut off together with its checkpoints. With --evidence it verifies what a tenant
-was given; nothing else is needed for that but the key.
+was given; nothing else is needed for that but the key. With --checkpoint too, the
+evidence must have the proof that its log continues that one: see audit evidence --since.
 
 It ends with 0 if nothing is wrong and with 1 if something is.`,
 		Example: "  crossfade audit verify --config crossfade.yaml --key crossfade-audit+…\n  crossfade audit verify --from exported --key audit.pub --checkpoint kept.txt\n  crossfade audit verify --evidence evidence.json --key audit.pub",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if evidence != "" {
-				return a.verifyEvidence(evidence, f.key)
+				return a.verifyEvidence(evidence, known, f)
 			}
 			return a.auditVerify(c.Context(), f, known)
 		},
@@ -177,15 +82,11 @@ It ends with 0 if nothing is wrong and with 1 if something is.`,
 }
 
 func (a *app) auditVerify(ctx context.Context, f auditFlags, knownFile string) (err error) {
-	known := ""
-	if knownFile != "" {
-		b, err := os.ReadFile(knownFile)
-		if err != nil {
-			return usage("--checkpoint: %w", err)
-		}
-		known = string(b)
+	known, err := noteIn("--checkpoint", knownFile)
+	if err != nil {
+		return err
 	}
-	v, err := f.verifier(ctx)
+	keys, err := f.verifiers(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,11 +95,26 @@ func (a *app) auditVerify(ctx context.Context, f auditFlags, knownFile string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	s, err := audit.Verify(ctx, src, v, known)
+	s, err := audit.Verify(ctx, src, keys, known)
 	if err != nil {
 		return err
 	}
 	return a.showVerified(s)
+}
+
+// noteIn reads the signed checkpoint that a flag names, "" where it names none.
+func noteIn(flag, path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", usage("%s: %w", flag, err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return "", usage("%s: %s is empty: there was no checkpoint yet", flag, path)
+	}
+	return string(b), nil
 }
 
 // showVerified says what was found, and returns an error if it is anything.
@@ -230,7 +146,8 @@ func (a *app) auditExportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export --out DIR",
 		Short: "Copy the log into files that can be verified anywhere",
-		Long: `Export writes records.jsonl, a record a line exactly as it is stored, checkpoints.jsonl,
+		Long: `Export writes records.jsonl, a record a line exactly as it is stored (JSON, and after a
+tab the texts that its hash "sealed" is of, JSON too), checkpoints.jsonl,
 and checkpoint.txt, the newest signed checkpoint: keep that where nobody of the service
 can change it.`,
 		Example: "  crossfade audit export --config crossfade.yaml --out exported",
@@ -402,7 +319,7 @@ func (a *app) showRecord(seq uint64, r audit.Record) {
 		return
 	}
 	line := fmt.Sprintf("%6d  %s  %-8s %s  %s", seq, r.At.UTC().Format(time.RFC3339), r.Outcome, r.Act, r.Who)
-	for _, s := range []string{r.Object, r.Reason, r.Why, r.Detail["steps"], r.Detail["state"], r.Detail["phase"]} {
+	for _, s := range []string{r.Object, r.Reason, r.Why, r.Detail["steps"], r.Detail["state"], r.Detail["phase"], r.Detail["ords"]} {
 		if s != "" {
 			line += "  " + s
 		}

@@ -150,6 +150,10 @@ func parts(ctx context.Context, c daemon.Config) []daemon.Found {
 		_, err = rights.Open(c.Identity.Rights, time.Now, slog.New(slog.DiscardHandler))
 		out = append(out, wrong("identity.rights", err)...)
 	}
+	if len(c.Audit.Old()) > 0 {
+		_, err := audit.NewKeys(c.Audit.Origin, c.Audit.Old()...)
+		out = append(out, wrong("audit.old_keys", err)...)
+	}
 	hooks, err := webhooks.Parse(c.Webhooks)
 	out = append(out, wrong("webhooks", err)...)
 	if err != nil {

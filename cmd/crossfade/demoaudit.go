@@ -16,14 +16,15 @@ import (
 // copy is altered first.
 func (s *secureDemo) audited(ctx context.Context) (err error) {
 	f := auditFlags{storeFlags: storeFlags{config: s.path("crossfade.yaml")}}
-	_, vkey, err := f.signer(ctx)
+	_, keys, err := f.signer(ctx)
 	if err != nil {
 		return err
 	}
+	vkey := keys[len(keys)-1]
 	if err := os.WriteFile(s.path("audit.pub"), []byte(vkey+"\n"), 0o600); err != nil {
 		return fmt.Errorf("writing the key that verifies: %w", err)
 	}
-	f.key = vkey
+	f.keys = keys
 	quiet := &app{out: discard{}, errOut: s.errOut}
 	if err := quiet.auditExport(ctx, f, s.path("audit")); err != nil {
 		return err
@@ -31,10 +32,8 @@ func (s *secureDemo) audited(ctx context.Context) (err error) {
 	if err := s.tells(ctx, exported(s.path("audit"))); err != nil {
 		return err
 	}
-	if !s.f.skip { // Else there is nothing of anybody.
-		if err := quiet.auditEvidence(ctx, auditFlags{from: s.path("audit"), key: vkey}, s.first, "", s.path("evidence")); err != nil {
-			return err
-		}
+	if err := s.shows(ctx, quiet, f); err != nil {
+		return err
 	}
 	out := &app{out: s.out, errOut: s.errOut, json: s.json}
 	if !s.f.alter {
@@ -43,7 +42,7 @@ func (s *secureDemo) audited(ctx context.Context) (err error) {
 	if err := s.alter(); err != nil {
 		return err
 	}
-	return out.auditVerify(ctx, auditFlags{from: s.path("audit"), key: vkey}, s.path("audit/"+exportedLatest))
+	return out.auditVerify(ctx, auditFlags{from: s.path("audit"), keys: keys}, s.path("audit/"+exportedLatest))
 }
 
 // tells returns an error unless the log tells of the refusals, the approval, the start and
@@ -75,6 +74,63 @@ func (s *secureDemo) tells(ctx context.Context, src audit.Source) error {
 	for _, w := range want {
 		if found[w] == 0 {
 			return &exitError{code: exitFailures, err: fmt.Errorf("the audit log does not tell of %q", w)}
+		}
+	}
+	return nil
+}
+
+// shows makes the evidence for one tenant, and returns an error unless it says who approved
+// what was done to it, and names no other.
+func (s *secureDemo) shows(ctx context.Context, quiet *app, f auditFlags) error {
+	if s.f.skip {
+		return nil
+	}
+	names := map[string]bool{}
+	err := exported(s.path("audit")).AuditRecords(ctx, func(_ uint64, b []byte) error {
+		r, err := audit.Decode(b)
+		if r.Act == "task" && r.Tenant != "" {
+			names[r.Tenant] = true
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	tenant := s.first
+	if !names[tenant] { // Nothing was to be done there.
+		for name := range names {
+			tenant = max(tenant, name)
+		}
+	}
+	if err := quiet.auditEvidence(ctx, f, audit.Ask{Tenant: tenant}, s.path("evidence")); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(s.path("evidence/evidence.json"))
+	if err != nil {
+		return fmt.Errorf("reading the evidence: %w", err)
+	}
+	e, err := audit.ParseEvidence(b)
+	if err != nil {
+		return err
+	}
+	keys, err := f.given()
+	if err != nil {
+		return err
+	}
+	records, err := e.Check(keys, "")
+	if err != nil {
+		return err
+	}
+	approved := false
+	for _, r := range records {
+		approved = approved || r.Act == "RotationService/ApproveRotation" && r.Who == "cert:"+demoApprover && r.Outcome == audit.Done
+	}
+	if !approved {
+		return &exitError{code: exitFailures, err: fmt.Errorf("the evidence for %s does not say who approved", tenant)}
+	}
+	for other := range names {
+		if other != tenant && bytes.Contains(b, []byte(other)) {
+			return &exitError{code: exitFailures, err: fmt.Errorf("the evidence for %s names %s", tenant, other)}
 		}
 	}
 	return nil

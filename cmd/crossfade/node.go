@@ -75,9 +75,12 @@ type nodeConfig struct {
 	origins    []string          // of pages that may call by HTTP
 	approvals  rollover.ApprovalPolicy
 	auditKey   secrets.Ref // signs the audit log; "": the one in the embedded store's folder
-	identity   func(*http.Client) (id *edge.Identity, stop func(), err error)
-	log        *slog.Logger
-	registry   *prometheus.Registry
+	auditOld   []string    // what verifies its keys of before, the oldest first
+	// auditOrigin is the first line of its checkpoints; "": the default.
+	auditOrigin string
+	identity    func(*http.Client) (id *edge.Identity, stop func(), err error)
+	log         *slog.Logger
+	registry    *prometheus.Registry
 }
 
 // node is one process of the service: a broker, what is read through it, and

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rights"
@@ -235,7 +236,12 @@ func newNodeConfig(c daemon.Config, log *slog.Logger) (n nodeConfig, err error) 
 		authority: c.Entra.Authority, discovery: !c.Entra.DisableInstanceDiscovery, drivers: c.Drivers, gates: c.Gates, webhooks: c.Webhooks,
 		hostRate: c.Workers.PerHostRate, hostBurst: c.Workers.PerHostBurst, planSlots: c.Workers.PlanSlots, taskSlots: c.Workers.TaskSlots,
 		drift: c.Drift.Policy(), checkRate: c.Drift.MaxRate, retention: c.Retention.Policy(),
-		origins: c.Web.List(), limits: c.Limits, reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), log: log, registry: daemon.NewRegistry(),
+		origins: c.Web.List(), limits: c.Limits, reflection: c.Reflection, auditKey: secrets.Ref(c.Audit.Key), auditOld: c.Audit.Old(), auditOrigin: c.Audit.Origin, log: log, registry: daemon.NewRegistry(),
+	}
+	if len(c.Audit.Old()) > 0 {
+		if _, err := audit.NewKeys(c.Audit.Origin, c.Audit.Old()...); err != nil {
+			return n, fmt.Errorf("audit.old_keys: %w", err)
+		}
 	}
 	n.traces, n.ratio = tracesOf(c), c.Traces.Ratio
 	n.jet.Name = "crossfade"

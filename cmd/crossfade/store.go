@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/backup"
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/jet"
@@ -45,7 +48,8 @@ func (a *app) storeBackupCommand() *cobra.Command {
 		Use:   "backup --out DIR",
 		Short: "Copy the store while the service runs, or while it is stopped",
 		Long: `Backup copies every record into a new folder: rotations with their plans, the
-state of every task, the inventory, public certificates. No secret is among them.
+state of every task, the inventory, public certificates, the audit log. No secret is
+among them, and so not the key that signs the audit log: keep a copy of it elsewhere.
 The service goes on meanwhile. Run it as the user of the service, on its machine if
 its broker is embedded.`,
 		Example: "  crossfade store backup --config crossfade.yaml --out /backup/crossfade-2026-11-23",
@@ -68,6 +72,9 @@ func (a *app) storeBackup(ctx context.Context, f storeFlags, out string) (err er
 		return fmt.Errorf("backing up: %w", err)
 	}
 	a.showManifest("backup", out, m)
+	if path, err := f.auditKey(); err == nil && path != "" && !a.json {
+		fmt.Fprintf(a.out, "%s, which signs the audit log, is not in it: keep a copy of that file elsewhere\n", path)
+	}
 	return nil
 }
 
@@ -95,6 +102,16 @@ func (a *app) openStore(ctx context.Context, f storeFlags) (*jet.Broker, error) 
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	return b, nil
+}
+
+// auditKey returns the file of the key that signs the audit log where it lies in the
+// embedded store's folder, else "".
+func (f *storeFlags) auditKey() (string, error) {
+	c, _, err := f.load()
+	if err != nil || !c.Embedded() || c.Audit.Key != "" {
+		return "", err
+	}
+	return filepath.Join(c.Data, audit.KeyFile), nil
 }
 
 func (a *app) storeRestoreCommand() *cobra.Command {
@@ -129,6 +146,11 @@ func (a *app) storeRestore(ctx context.Context, f storeFlags, from string, repla
 		return fmt.Errorf("restoring: %w", err)
 	}
 	a.showManifest("restore", from, m)
+	if path, err := f.auditKey(); err == nil && path != "" && !a.json {
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintf(a.out, "put %s back before you start the service: the audit log is not signed without it\n", path)
+		}
+	}
 	return nil
 }
 

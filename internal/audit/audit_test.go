@@ -47,6 +47,8 @@ func (s *shelf) AuditRecordsAfter(_ context.Context, after uint64, f func(uint64
 	return each(s.records, after, f)
 }
 
+func (s *shelf) AuditLast(context.Context) (uint64, error) { return uint64(len(s.records)), nil }
+
 func (s *shelf) AuditCheckpoints(_ context.Context, f func(uint64, []byte) error) error {
 	return each(s.checkpoints, 0, f)
 }
@@ -65,27 +67,37 @@ func (s *shelf) clone() *shelf {
 
 type fataler interface{ Fatal(args ...any) }
 
-func key(t fataler) (note.Signer, note.Verifier) {
+func key(t fataler) (note.Signer, audit.Keys) {
+	s, text := pair(t)
+	return s, keys(t, "", text)
+}
+
+// pair returns a key that signs, and the text that verifies it.
+func pair(t fataler) (note.Signer, string) {
 	text, _, err := audit.NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, v, _, err := audit.ParseSigner(text)
+	s, _, v, err := audit.ParseSigner(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s, v
 }
 
+func keys(t fataler, origin string, texts ...string) audit.Keys {
+	k, err := audit.NewKeys(origin, texts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // signed tells n records and signs them after each of some, with a new keeper each time.
-func signed(t fataler, sg note.Signer, v note.Verifier, n, every int) *shelf {
+func signed(t fataler, sg note.Signer, v audit.Keys, n, every int) *shelf {
 	s := &shelf{}
-	log := audit.NewLog(s, func() time.Time { return time.Date(2016, 11, 4, 1, 0, 0, 0, time.UTC) }, nil)
 	for i := range n {
-		r := audit.Record{Who: "cert:jane", By: "certificate", Act: "task", Object: "rotations/r1/tasks/" + string(rune('a'+i%26)), Outcome: audit.Done}
-		if err := log.Tell(context.Background(), r.About("t"+string(rune('0'+i%3)))); err != nil {
-			t.Fatal(err)
-		}
+		tell(t, s, 1)
 		if (i+1)%every == 0 {
 			keep(t, s, sg, v)
 		}
@@ -93,10 +105,26 @@ func signed(t fataler, sg note.Signer, v note.Verifier, n, every int) *shelf {
 	return s
 }
 
+// tell tells of n tasks of the tenants t0, t1 and t2 in turn. Every other one has texts
+// that are sealed.
+func tell(t fataler, s *shelf, n int) {
+	log := audit.NewLog(s, func() time.Time { return time.Date(2016, 11, 4, 1, 0, 0, 0, time.UTC) }, nil)
+	for range n {
+		i := len(s.records)
+		r := audit.Record{Who: "cert:jane", By: "certificate", Act: "task", Object: "rotations/r1/tasks/" + string(rune('a'+i%26)), Outcome: audit.Done}
+		if i%2 == 1 {
+			r.Why = "because of t9"
+		}
+		if err := log.Tell(context.Background(), r.About("t"+string(rune('0'+i%3)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // keep lets a keeper begin and end once.
-func keep(t fataler, s *shelf, sg note.Signer, v note.Verifier) {
+func keep(t fataler, s *shelf, sg note.Signer, v audit.Keys) {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &audit.Keeper{Store: s, Signer: sg, Verifier: v, Log: slog.New(slog.DiscardHandler), Signed: func(n int64) {
+	k := &audit.Keeper{Store: s, Signer: sg, Keys: v, Log: slog.New(slog.DiscardHandler), Signed: func(n int64) {
 		if n == int64(len(s.records)) {
 			cancel()
 		}
@@ -107,7 +135,7 @@ func keep(t fataler, s *shelf, sg note.Signer, v note.Verifier) {
 	cancel()
 }
 
-func verify(t fataler, s *shelf, v note.Verifier, known string) *audit.Summary {
+func verify(t fataler, s *shelf, v audit.Keys, known string) *audit.Summary {
 	sum, err := audit.Verify(context.Background(), s, v, known)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +232,7 @@ func TestVerify_CheckpointsAreOurs(t *testing.T) {
 		if sum.OK() {
 			t.Errorf("%s: nothing is found", name)
 		}
-		k := &audit.Keeper{Store: c, Signer: sg, Verifier: v, Log: slog.New(slog.DiscardHandler)}
+		k := &audit.Keeper{Store: c, Signer: sg, Keys: v, Log: slog.New(slog.DiscardHandler)}
 		if err := k.Run(t.Context()); !errors.Is(err, audit.ErrTampered) {
 			t.Errorf("%s: a keeper goes on: %v", name, err)
 		}
@@ -220,7 +248,7 @@ func TestKeeper_SignsNoGap(t *testing.T) {
 	sg, v := key(t)
 	s := signed(t, sg, v, 6, 4)
 	s.records[4] = nil
-	k := &audit.Keeper{Store: s, Signer: sg, Verifier: v, Log: slog.New(slog.DiscardHandler)}
+	k := &audit.Keeper{Store: s, Signer: sg, Keys: v, Log: slog.New(slog.DiscardHandler)}
 	if err := k.Run(t.Context()); !errors.Is(err, audit.ErrTampered) || len(s.checkpoints) != 1 {
 		t.Errorf("Run = %v with %d checkpoints, want ErrTampered and no new one", err, len(s.checkpoints))
 	}
@@ -234,7 +262,7 @@ func TestEvidence_ProvesATenantsRecordsAndNamesNobodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	keep(t, s, sg, v)
-	e, err := audit.Gather(t.Context(), s, v, "t1", "rotations/r1")
+	e, err := audit.Gather(t.Context(), s, v, audit.Ask{Tenant: "t1", Rotation: "rotations/r1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +273,7 @@ func TestEvidence_ProvesATenantsRecordsAndNamesNobodyElse(t *testing.T) {
 	if e, err = audit.ParseEvidence(b); err != nil {
 		t.Fatal(err)
 	}
-	got, err := e.Check(v)
+	got, err := e.Check(v, "")
 	if err != nil || len(got) != 8 {
 		t.Fatalf("Check = %d records, %v, want 8", len(got), err)
 	}
@@ -264,26 +292,26 @@ func TestEvidence_ProvesATenantsRecordsAndNamesNobodyElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		change(c)
-		if _, err := c.Check(v); err == nil {
+		if _, err := c.Check(v, ""); err == nil {
 			t.Errorf("%s: it is believed", name)
 		}
 	}
-	if other, err := audit.Gather(t.Context(), s, v, "nobody", ""); err != nil || len(other.Records) != 0 {
+	if other, err := audit.Gather(t.Context(), s, v, audit.Ask{Tenant: "nobody"}); err != nil || len(other.Records) != 0 {
 		t.Errorf("evidence for nobody = %+v, %v", other, err)
 	}
 	s.records[3] = []byte(strings.Replace(string(s.records[3]), "jane", "john", 1))
-	if _, err := audit.Gather(t.Context(), s, v, "t1", ""); !errors.Is(err, audit.ErrTampered) {
+	if _, err := audit.Gather(t.Context(), s, v, audit.Ask{Tenant: "t1"}); !errors.Is(err, audit.ErrTampered) {
 		t.Errorf("Gather of a changed log = %v, want ErrTampered", err)
 	}
 }
 
 func TestKey_IsMadeOnceAndReadAgain(t *testing.T) {
 	dir := t.TempDir()
-	one, err := audit.OpenKey(dir)
+	one, err := audit.OpenKey(dir, never)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := audit.OpenKey(dir)
+	two, err := audit.OpenKey(dir, never)
 	if err != nil || one != two {
 		t.Errorf("the key is another one after it was made, %v", err)
 	}
@@ -327,7 +355,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if e, err := audit.ParseEvidence(b); err == nil {
 			_, v := key(t)
-			if _, err := e.Check(v); err == nil {
+			if _, err := e.Check(v, ""); err == nil {
 				t.Errorf("evidence that nobody signed is believed: %q", b)
 			}
 		}

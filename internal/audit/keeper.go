@@ -16,6 +16,8 @@ import (
 type Kept interface {
 	// AuditRecordsAfter calls f with every record behind sequence after that there is now.
 	AuditRecordsAfter(ctx context.Context, after uint64, f func(seq uint64, data []byte) error) error
+	// AuditLast returns the sequence of the last record, 0 where there is none.
+	AuditLast(ctx context.Context) (uint64, error)
 	AuditCheckpoints(ctx context.Context, f func(seq uint64, data []byte) error) error
 	// AppendCheckpoint stores data if last is the sequence of the last checkpoint, 0 for
 	// none, and returns its sequence.
@@ -33,21 +35,22 @@ var ErrTampered = errors.New("the audit log is not as it was signed")
 type Keeper struct {
 	Store  Kept
 	Signer note.Signer
-	// Verifier is the signer's own.
-	Verifier note.Verifier
-	Log      *slog.Logger
+	// Keys are those that signed so far; the last one is the signer's own.
+	Keys Keys
+	Log  *slog.Logger
 	// Signed is told how many records are covered, and by when. It may be nil.
 	Signed func(records int64)
 	// Every is how often it looks for new records. Default 2 s.
 	Every time.Duration
 
-	at   uint64 // sequence of the last checkpoint
-	edge frontier
+	at     uint64 // sequence of the last checkpoint
+	key    int    // which of the keys signed it
+	edge   frontier
+	looked bool // at the record that was signed last, since the checkpoints were read
 }
 
 // Run signs until ctx ends, or the log turns out to have been changed.
 func (k *Keeper) Run(ctx context.Context) error {
-	k.at, k.edge = 0, frontier{hashes: map[int64]tlog.Hash{}}
 	if err := k.load(ctx); err != nil {
 		return err
 	}
@@ -82,15 +85,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) last(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if err := k.sign(ctx); err != nil && !errors.Is(err, ErrTampered) {
-		return nil //nolint:nilerr // The next keeper signs it.
+	if err := k.sign(ctx); errors.Is(err, ErrTampered) {
+		return err
 	}
-	return nil
+	return nil // What could not be signed now is signed by the next keeper.
 }
 
 // load folds the checkpoints that there are.
 func (k *Keeper) load(ctx context.Context) error {
-	k.at, k.edge = 0, frontier{hashes: map[int64]tlog.Hash{}}
+	k.at, k.key, k.edge, k.looked = 0, 0, frontier{hashes: map[int64]tlog.Hash{}}, false
 	err := k.Store.AuditCheckpoints(ctx, func(seq uint64, data []byte) error {
 		c, err := decodeCheckpoint(data)
 		if err != nil {
@@ -99,7 +102,7 @@ func (k *Keeper) load(ctx context.Context) error {
 		if c.First != k.edge.size {
 			return fmt.Errorf("%w: checkpoint %d begins with record %d, and the one before ends with %d", ErrTampered, seq, c.First+1, k.edge.size)
 		}
-		o, err := openNote(c.Note, k.Verifier)
+		o, err := k.Keys.open(c.Note, k.key)
 		if err != nil {
 			return fmt.Errorf("%w: checkpoint %d: %w", ErrTampered, seq, err)
 		}
@@ -115,7 +118,7 @@ func (k *Keeper) load(ctx context.Context) error {
 		if o.size != k.edge.size || o.root != root {
 			return fmt.Errorf("%w: checkpoint %d is signed for other records", ErrTampered, seq)
 		}
-		k.at = seq
+		k.at, k.key = seq, o.key
 		return nil
 	})
 	if err == nil && k.Signed != nil {
@@ -126,8 +129,25 @@ func (k *Keeper) load(ctx context.Context) error {
 
 // sign adds what is new, and stores signed checkpoints of it.
 func (k *Keeper) sign(ctx context.Context) error {
+	end, err := k.Store.AuditLast(ctx)
+	if err != nil {
+		return err
+	}
+	signed := uint64(k.edge.size) //nolint:gosec // Not negative.
+	switch {
+	case end < signed:
+		return fmt.Errorf("%w: record %d is missing, and %d were signed", ErrTampered, end+1, signed)
+	case end == signed && (k.looked || signed == 0):
+		return nil
+	}
+	return k.add(ctx, signed)
+}
+
+// add reads from the record that was signed last, which must be that one still: a log that
+// was made anew may be as long as the old one, or longer.
+func (k *Keeper) add(ctx context.Context, signed uint64) error {
 	var leaves []tlog.Hash
-	first := k.edge.size
+	first, want := k.edge.size, max(signed, 1)
 	flush := func() error {
 		if len(leaves) == 0 {
 			return nil
@@ -138,12 +158,20 @@ func (k *Keeper) sign(ctx context.Context) error {
 		first, leaves = k.edge.size, nil
 		return nil
 	}
-	err := k.Store.AuditRecordsAfter(ctx, uint64(first), func(seq uint64, data []byte) error { //nolint:gosec // Not negative.
-		if want := uint64(first) + uint64(len(leaves)) + 1; seq != want { //nolint:gosec // Not negative.
+	err := k.Store.AuditRecordsAfter(ctx, want-1, func(seq uint64, data []byte) error {
+		h := leafOf(data)
+		switch {
+		case seq != want:
 			return fmt.Errorf("%w: record %d is missing", ErrTampered, want)
+		case seq == signed && h != k.edge.last:
+			return fmt.Errorf("%w: record %d is not the one that was signed: %s", ErrTampered, seq, describe(data))
 		}
-		leaves = append(leaves, tlog.RecordHash(data))
-		if len(leaves) == maxHashes {
+		want++
+		if seq == signed {
+			k.looked = true
+			return nil
+		}
+		if leaves = append(leaves, h); len(leaves) == maxHashes {
 			return flush()
 		}
 		return nil
@@ -166,7 +194,7 @@ func (k *Keeper) store(ctx context.Context, first int64, leaves []tlog.Hash) err
 	if err != nil {
 		return err
 	}
-	text, err := note.Sign(&note.Note{Text: body(next.size, root)}, k.Signer)
+	text, err := note.Sign(&note.Note{Text: k.Keys.body(next.size, root)}, k.Signer)
 	if err != nil {
 		return fmt.Errorf("signing: %w", err)
 	}
@@ -178,7 +206,7 @@ func (k *Keeper) store(ctx context.Context, first int64, leaves []tlog.Hash) err
 	if err != nil {
 		return err
 	}
-	k.at, k.edge = seq, next
+	k.at, k.key, k.edge = seq, len(k.Keys.list)-1, next
 	if k.Signed != nil {
 		k.Signed(next.size)
 	}
@@ -189,6 +217,7 @@ func (k *Keeper) store(ctx context.Context, first int64, leaves []tlog.Hash) err
 // of two, however many leaves it has.
 type frontier struct {
 	size   int64
+	last   tlog.Hash // the leaf that was added last
 	hashes map[int64]tlog.Hash
 	read   []int64 // noted while the root is made
 }
@@ -208,7 +237,7 @@ func (f *frontier) ReadHashes(at []int64) ([]tlog.Hash, error) {
 }
 
 func (f *frontier) clone() frontier {
-	c := frontier{size: f.size, hashes: make(map[int64]tlog.Hash, len(f.hashes))}
+	c := frontier{size: f.size, last: f.last, hashes: make(map[int64]tlog.Hash, len(f.hashes))}
 	for n, h := range f.hashes {
 		c.hashes[n] = h
 	}
@@ -226,6 +255,7 @@ func (f *frontier) add(leaf tlog.Hash) error {
 		f.hashes[at+int64(i)] = h
 	}
 	f.size++
+	f.last = leaf
 	return nil
 }
 

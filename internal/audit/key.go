@@ -73,19 +73,37 @@ func ParseVerifier(text string) (note.Verifier, error) {
 	return v, nil
 }
 
-// KeyFile is where the key of an embedded store lies, beneath its folder.
+// KeyFile is where the key of an embedded store lies, beneath its folder. No back-up of a
+// store has it.
 const KeyFile = "audit.key"
 
+// ErrKeyGone says that a log was signed with a key that is not there any more. Another key
+// would not continue it: whoever verifies would take all that was signed for forged.
+var ErrKeyGone = errors.New("the log was signed before, and its key is gone: put " + KeyFile + " back from where it was kept")
+
 // OpenKey reads the key in dir, and makes one, readable by its owner alone, if there is
-// none.
-func OpenKey(dir string) (string, error) {
+// none. Of a log that was signed before it makes none: that is [ErrKeyGone]. signed is
+// asked only where there is no key.
+func OpenKey(dir string, signed func() (bool, error)) (string, error) {
 	path := filepath.Join(dir, KeyFile)
 	b, err := os.ReadFile(path)
 	if err == nil {
-		return strings.TrimSpace(string(b)), nil
+		key := strings.TrimSpace(string(b))
+		if _, _, _, err := ParseSigner(key); err != nil {
+			// It is left as it is: it may be all that is left of the key.
+			return "", fmt.Errorf("reading %s: it is empty or damaged; put it back from where it was kept: %w", path, err)
+		}
+		return key, nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("reading the key of the audit log: %w", err)
+	}
+	was, err := signed()
+	if err != nil {
+		return "", fmt.Errorf("looking whether the audit log was signed: %w", err)
+	}
+	if was {
+		return "", fmt.Errorf("reading %s: %w", path, ErrKeyGone)
 	}
 	key, _, err := NewKey()
 	if err != nil {
@@ -94,15 +112,32 @@ func OpenKey(dir string) (string, error) {
 	return key, WriteKey(path, key)
 }
 
-// WriteKey writes a key into a file that must not exist.
-func WriteKey(path, key string) (err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+// WriteKey writes a key into a file that must not exist. The file is there whole or not at
+// all, whenever the process ends.
+func WriteKey(path, key string) error {
+	if err := writeKey(path, key); err != nil {
+		return fmt.Errorf("writing the key of the audit log: %w", err)
+	}
+	return nil
+}
+
+func writeKey(path, key string) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // Its mode is 0600.
 	if err != nil {
-		return fmt.Errorf("writing the key of the audit log: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.WriteString(key + "\n"); err != nil {
-		return fmt.Errorf("writing the key of the audit log: %w", err)
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.WriteString(key + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
 	}
-	return f.Sync()
+	// A link, since a rename would take the place of a key that is there.
+	if err := os.Link(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

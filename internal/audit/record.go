@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -48,7 +49,11 @@ type Record struct {
 	Object  string `json:"object,omitempty"`
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason,omitempty"` // why it came out so, as a word of the contract
-	Why     string `json:"why,omitempty"`    // the reason that a person gave
+	// Why is the reason that a person gave, and Private what else may name other tenants.
+	// Both are stored sealed: beside the record, which has the salted hash of them.
+	Why     string            `json:"why,omitempty"`
+	Private map[string]string `json:"private,omitempty"`
+	Sealed  string            `json:"sealed,omitempty"`
 	// Tenant is the one that it is about. Where there are several, Tenants has a keyed
 	// hash of each, so that each finds itself and learns of no other; see [Tenants].
 	Tenant  string            `json:"tenant,omitempty"`
@@ -74,7 +79,11 @@ func (t *Tenants) hash(name string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// About returns r as one about these tenants.
+// MaxTenants bounds the tenants that one record is about: beyond it a record would be
+// larger than fits, and whoever tells makes several.
+const MaxTenants = 64
+
+// About returns r as one about these tenants, at most [MaxTenants].
 func (r Record) About(tenants ...string) Record {
 	r.Tenant, r.Tenants = "", nil
 	switch len(tenants) {
@@ -90,6 +99,26 @@ func (r Record) About(tenants ...string) Record {
 		r.Tenants = t
 	}
 	return r
+}
+
+// AboutAll returns r as one about these tenants, or as several where they are more than one
+// record has room for. Each says which part it is.
+func (r Record) AboutAll(tenants []string) []Record {
+	parts := (len(tenants) + MaxTenants - 1) / MaxTenants
+	if parts <= 1 {
+		return []Record{r.About(tenants...)}
+	}
+	out := make([]Record, 0, parts)
+	for some := range slices.Chunk(tenants, MaxTenants) {
+		part := r.About(some...)
+		part.ID, part.Detail = "", maps.Clone(r.Detail)
+		if part.Detail == nil {
+			part.Detail = map[string]string{}
+		}
+		part.Detail["part"] = fmt.Sprintf("%d of %d", len(out)+1, parts)
+		out = append(out, part)
+	}
+	return out
 }
 
 // Concerns reports whether r is about a tenant.
@@ -109,27 +138,33 @@ func (r Record) encode() ([]byte, error) {
 	for _, s := range []*string{&r.Who, &r.Object, &r.Reason, &r.Why, &r.Tenant, &r.Request} {
 		*s = cut(*s)
 	}
-	if r.Tenants != nil && len(r.Tenants.Hashes) > 64 {
-		r.Tenants = &Tenants{Salt: r.Tenants.Salt, Hashes: r.Tenants.Hashes[:64]}
+	r.Detail, r.Private = cutAll(r.Detail), cutAll(r.Private)
+	sealed, r, err := r.seal()
+	if err != nil {
+		return nil, err
 	}
-	if len(r.Detail) > 0 {
-		d := make(map[string]string, len(r.Detail))
-		for k, v := range r.Detail {
-			d[k] = cut(v)
-		}
-		r.Detail = d
+	out, err := line(r)
+	if err != nil {
+		return nil, err
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r); err != nil {
-		return nil, fmt.Errorf("encoding an audit record: %w", err)
+	if sealed != nil {
+		out = append(append(out, '\t'), sealed...)
 	}
-	out := bytes.TrimRight(b.Bytes(), "\n")
 	if len(out) > MaxRecord {
 		return nil, fmt.Errorf("audit record of %d bytes, at most %d fit", len(out), MaxRecord)
 	}
 	return out, nil
+}
+
+func cutAll(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[k] = cut(v)
+	}
+	return out
 }
 
 // cut shortens a text to maxText bytes.
@@ -140,11 +175,20 @@ func cut(s string) string {
 	return string(bytes.ToValidUTF8([]byte(s[:maxText-3]), nil)) + "…"
 }
 
-// Decode reads a stored record. One of a newer build keeps what this one knows of it.
+// Decode reads a stored record, with its texts where they stand beside it. One of a newer
+// build keeps what this one knows of it.
 func Decode(b []byte) (Record, error) {
 	var r Record
-	if err := json.Unmarshal(b, &r); err != nil {
+	public, sealed, two := bytes.Cut(b, []byte("\t"))
+	if err := json.Unmarshal(public, &r); err != nil {
 		return Record{}, fmt.Errorf("it is no audit record: %w", err)
+	}
+	if two {
+		var t texts
+		if err := json.Unmarshal(sealed, &t); err != nil {
+			return Record{}, fmt.Errorf("the texts of audit record %s are none: %w", r.ID, err)
+		}
+		r.Why, r.Private = t.Why, t.Private
 	}
 	return r, nil
 }

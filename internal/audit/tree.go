@@ -3,14 +3,9 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
-
-// Origin is the first line of every checkpoint: which kind of log it is of.
-const Origin = "crossfade-audit/1"
 
 // maxHashes bounds the leaves that one stored checkpoint adds, at 44 bytes each.
 const maxHashes = 8192
@@ -68,34 +63,8 @@ type Checkpoint struct {
 
 // body is the text of a checkpoint that is signed: origin, size, root, as
 // C2SP tlog-checkpoint has it.
-func body(size int64, root tlog.Hash) string {
-	return fmt.Sprintf("%s\n%d\n%s\n", Origin, size, root)
-}
-
-// opened is a checkpoint's note whose signature was right.
-type opened struct {
-	size int64
-	root tlog.Hash
-}
-
-// openNote reads a signed note.
-func openNote(text string, v note.Verifier) (opened, error) {
-	n, err := note.Open([]byte(text), note.VerifierList(v))
-	if err != nil {
-		return opened{}, fmt.Errorf("the signature is not right: %w", err)
-	}
-	lines := strings.Split(n.Text, "\n")
-	if len(lines) < 4 || lines[0] != Origin {
-		return opened{}, fmt.Errorf("it is no checkpoint of %s", Origin)
-	}
-	var o opened
-	if _, err := fmt.Sscanf(lines[1], "%d", &o.size); err != nil || o.size < 0 || fmt.Sprint(o.size) != lines[1] {
-		return opened{}, fmt.Errorf("its size is no number")
-	}
-	if o.root, err = tlog.ParseHash(lines[2]); err != nil {
-		return opened{}, fmt.Errorf("its root is no hash: %w", err)
-	}
-	return o, nil
+func (k Keys) body(size int64, root tlog.Hash) string {
+	return fmt.Sprintf("%s\n%d\n%s\n", k.origin, size, root)
 }
 
 // decodeCheckpoint reads a stored checkpoint.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -28,6 +27,8 @@ type Summary struct {
 	Latest      string   // the newest signed note, "" without any
 	Findings    []string // what is wrong, each naming its record or checkpoint
 	More        int      // findings that were left out
+
+	key int // which of the keys signed Latest
 }
 
 // OK reports whether nothing was found.
@@ -41,23 +42,23 @@ func (s *Summary) find(format string, args ...any) {
 	s.Findings = append(s.Findings, fmt.Sprintf(format, args...))
 }
 
-// Verify looks at everything: that each checkpoint is signed by v and continues the one
+// Verify looks at everything: that each checkpoint is signed by one of keys and continues the one
 // before, and that the records are those that were signed. known is a signed note that
 // the caller has from elsewhere, or "": the log must be a continuation of it, so that
 // cutting off its end together with the checkpoints does not go unnoticed. An error means
 // that the source could not be read.
-func Verify(ctx context.Context, src Source, v note.Verifier, known string) (*Summary, error) {
+func Verify(ctx context.Context, src Source, keys Keys, known string) (*Summary, error) {
 	s := &Summary{}
 	t := &tree{}
 	err := src.AuditCheckpoints(ctx, func(seq uint64, data []byte) error {
-		s.checkpoint(t, seq, data, v)
+		s.checkpoint(t, seq, data, keys)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the checkpoints: %w", err)
 	}
 	if known != "" {
-		s.continues(t, known, v)
+		s.continues(t, known, keys)
 	}
 	if err := s.records(ctx, src, t); err != nil {
 		return nil, fmt.Errorf("reading the records: %w", err)
@@ -66,13 +67,13 @@ func Verify(ctx context.Context, src Source, v note.Verifier, known string) (*Su
 }
 
 // checkpoint adds what a stored checkpoint says to the tree of what was signed.
-func (s *Summary) checkpoint(t *tree, seq uint64, data []byte, v note.Verifier) {
+func (s *Summary) checkpoint(t *tree, seq uint64, data []byte, keys Keys) {
 	c, err := decodeCheckpoint(data)
 	if err != nil {
 		s.find("checkpoint %d: %v", seq, err)
 		return
 	}
-	o, err := openNote(c.Note, v)
+	o, err := keys.open(c.Note, s.key)
 	switch {
 	case err != nil:
 		s.find("checkpoint %d: %v", seq, err)
@@ -96,12 +97,12 @@ func (s *Summary) checkpoint(t *tree, seq uint64, data []byte, v note.Verifier) 
 		return
 	}
 	s.Checkpoints++
-	s.Signed, s.Latest = o.size, c.Note
+	s.Signed, s.Latest, s.key = o.size, c.Note, o.key
 }
 
 // continues checks the log against a note from elsewhere.
-func (s *Summary) continues(t *tree, known string, v note.Verifier) {
-	o, err := openNote(known, v)
+func (s *Summary) continues(t *tree, known string, keys Keys) {
+	o, err := keys.open(known, 0)
 	if err != nil {
 		s.find("the checkpoint that was given: %v", err)
 		return
@@ -133,7 +134,7 @@ func (s *Summary) records(ctx context.Context, src Source, t *tree) error {
 		}
 		next = seq + 1
 		n := int64(seq) - 1 //nolint:gosec // Far below.
-		h := tlog.RecordHash(data)
+		h := leafOf(data)
 		switch {
 		case n < t.size && t.leaf(n) == h:
 			seen[n] = true

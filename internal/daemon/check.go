@@ -39,6 +39,9 @@ func (c Config) check() []Problem {
 	if _, err := secrets.ParseRef(c.Audit.Key); c.Audit.Key != "" && err != nil {
 		k.fail("audit.key", "%v", err)
 	}
+	if o := c.Audit.Origin; len(o) > 128 || strings.ContainsFunc(o, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		k.fail("audit.origin", "want up to 128 letters, digits and signs, without spaces")
+	}
 	if c.MemoryLimit != 0 && c.MemoryLimit < 128<<20 {
 		k.fail("memory_limit", "want at least 128MiB, or nothing: an idle process takes half of that")
 	}

@@ -142,6 +142,20 @@ type Audit struct {
 	// start, which whoever can write to the store can use too; with nats.url none, and
 	// nothing is signed. All processes need the same.
 	Key string `yaml:"key"`
+	// OldKeys are what verifies the keys that signed before Key did, the oldest first, as
+	// "crossfade audit key" shows them, with commas between them. Without them what those
+	// signed counts as forged. Default none: the key was never changed.
+	OldKeys string `yaml:"old_keys"`
+	// Origin is the first line of every checkpoint: which log it is of. Default
+	// "crossfade-audit/1". Name it where one key signs the logs of several installations,
+	// or a checkpoint of one is right for another. Set it before the first start:
+	// checkpoints of another name count as forged.
+	Origin string `yaml:"origin"`
+}
+
+// Old returns the keys that signed before, the oldest first.
+func (a Audit) Old() []string {
+	return strings.FieldsFunc(a.OldKeys, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // NATS is the broker: embedded without a URL, somebody else's with one.

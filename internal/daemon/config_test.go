@@ -59,7 +59,7 @@ approvals:
   rules:
     large: {acts: start, min_targets: 100, approvers: 2}
 reflection: true
-audit: {key: "file:audit.key"}
+audit: {key: "file:audit.key", old_keys: "one, two", origin: crossfade.example/staging}
 nats:
   url: tls://one:4222,tls://two:4222
   creds: nats.creds
@@ -129,7 +129,7 @@ func TestLoad_EveryFieldIsRead(t *testing.T) {
 	want := daemon.Config{
 		Data: in("store"), Listen: daemon.Listen{GRPC: "0.0.0.0:1", Web: "0.0.0.0:3", Ops: "[::1]:2"}, Reflection: true,
 		Web:   daemon.Web{Origins: "https://portal.example, http://localhost:3000"},
-		Audit: daemon.Audit{Key: "file:audit.key"},
+		Audit: daemon.Audit{Key: "file:audit.key", OldKeys: "one, two", Origin: "crossfade.example/staging"},
 		TLS: daemon.TLS{
 			Cert: in("a.pem"), Key: "/etc/a.key", ClientCA: in("clients.pem"), ClientCRL: in("clients.crl"), AllowPlaintext: true,
 		},
@@ -299,6 +299,7 @@ func TestLoad_Refuses(t *testing.T) {
 		{"a level of its own", "log: {level: verbose}\n", "log.level"},
 		{"a form of its own", "log: {format: xml}\n", "log.format"},
 		{"an audit key that is no reference", "audit: {key: PRIVATE+KEY+x}\n", "audit.key"},
+		{"a log whose name has a space", "audit: {origin: a b}\n", "audit.origin"},
 		{"a secret that is used for ever", "secrets: {cache_for: 24h}\n", "secrets.cache_for"},
 		{"a Vault without an address", "secrets: {vault: {token: 'file:t'}}\n", "secrets.vault.address"},
 		{"a Vault in plaintext", "secrets: {vault: {address: 'http://v', token: 'file:t'}}\n", "secrets.vault.address"},

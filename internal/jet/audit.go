@@ -144,6 +144,13 @@ func (b *Broker) AuditRecordsAfter(ctx context.Context, after uint64, f func(seq
 	return b.readAll(ctx, streamAudit, after, f)
 }
 
+// AuditLast returns the sequence of the last audit record, 0 where there is none.
+func (b *Broker) AuditLast(ctx context.Context) (uint64, error) {
+	ctx, cancel := b.both(ctx)
+	defer cancel()
+	return (&reader{b: b, stream: streamAudit, filters: []string{">"}}).end(ctx)
+}
+
 // AuditCheckpoints calls f with every checkpoint of the audit log there is now, in order.
 func (b *Broker) AuditCheckpoints(ctx context.Context, f func(seq uint64, data []byte) error) error {
 	return b.readAll(ctx, streamCheckpoints, 0, f)

@@ -30,6 +30,9 @@ func TestAudit_ManyTellersAndNoGap(t *testing.T) {
 	b := open(t, jet.Config{Dir: t.TempDir()})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+	if last, err := b.AuditLast(ctx); err != nil || last != 0 {
+		t.Errorf("AuditLast of an empty log = %d, %v, want 0", last, err)
+	}
 	const n = 500
 	var wg sync.WaitGroup
 	for i := range n {
@@ -45,6 +48,9 @@ func TestAudit_ManyTellersAndNoGap(t *testing.T) {
 	got := auditOf(t, b)
 	if len(got) != n {
 		t.Fatalf("%d records are there, want %d", len(got), n)
+	}
+	if last, err := b.AuditLast(ctx); err != nil || last != n {
+		t.Errorf("AuditLast = %d, %v, want %d", last, err, n)
 	}
 	texts := map[string]bool{}
 	for seq := uint64(1); seq <= n; seq++ {

@@ -2,6 +2,7 @@ package rollover
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -87,6 +88,18 @@ type Item struct {
 	Reason    Reason        `json:"reason,omitempty"`    //
 	Detail    string        `json:"detail,omitempty"`    // a sentence for people; never a secret
 	Advice    []Advice      `json:"advice,omitempty"`    //
+}
+
+// Tenants returns the tenants that a target is of, each once: that whose access is used,
+// and those of the endpoints behind it.
+func (it Item) Tenants() []string {
+	out := []string{it.Tenant}
+	for _, e := range it.Endpoints {
+		if e.Tenant != "" && !slices.Contains(out, e.Tenant) {
+			out = append(out, e.Tenant)
+		}
+	}
+	return out
 }
 
 // TaskID names a task: a rotation and a position in its plan.

@@ -5,6 +5,7 @@ package spans
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -41,6 +42,19 @@ func In(ctx context.Context, text string) context.Context {
 		return ctx
 	}
 	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{Header: text})
+}
+
+// Begin returns ctx within a trace: its own, or a new one where it is in none. A new one
+// has an id, so that all that follows from it is found, and is recorded nowhere.
+func Begin(ctx context.Context) context.Context {
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	var c trace.SpanContextConfig
+	_, _ = rand.Read(c.TraceID[:]) // It never fails.
+	_, _ = rand.Read(c.SpanID[:])
+	c.Remote = true
+	return trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(c))
 }
 
 // Part is In for one of many equal parts of a rotation, counted from 0: the same ones

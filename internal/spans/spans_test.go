@@ -166,3 +166,16 @@ func TestTransport_TellsTheOtherSideNothing(t *testing.T) {
 		t.Error("without a provider there is another transport")
 	}
 }
+
+func TestBegin_ANewTraceOnlyWhereThereIsNone(t *testing.T) {
+	one, two := spans.Begin(t.Context()), spans.Begin(t.Context())
+	if spans.ID(one) == "" || spans.ID(one) == spans.ID(two) || spans.ID(spans.Begin(one)) != spans.ID(one) {
+		t.Errorf("Begin gives the traces %q and %q", spans.ID(one), spans.ID(two))
+	}
+	if sc := trace.SpanContextFromContext(one); sc.IsSampled() || spans.ID(spans.In(t.Context(), spans.Text(one))) != spans.ID(one) {
+		t.Errorf("%+v is recorded, or cannot be carried on", sc)
+	}
+	if in := spans.In(t.Context(), name); spans.ID(spans.Begin(in)) != traceID {
+		t.Errorf("Begin within a trace gives %q", spans.ID(spans.Begin(in)))
+	}
+}

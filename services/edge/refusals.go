@@ -94,7 +94,7 @@ func counted(who string, n int) audit.Record {
 	}
 }
 
-// flushTimeout bounds the telling of what was counted.
+// flushTimeout bounds the telling of what was counted, and of what came of a call.
 const flushTimeout = 5 * time.Second
 
 // flush tells what was counted only. If nobody can be told it is counted on.

@@ -2,14 +2,16 @@ package edge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"hash"
+	"maps"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/rights"
@@ -44,91 +46,6 @@ func changes(ctx context.Context) bool { return Scope(ctx) != "" && Scope(ctx) !
 // short is a method as records name it, "RotationService/StartRotation".
 func short(method string) string { return strings.TrimPrefix(method, servicePrefix) }
 
-// record begins a record of a call.
-func (t *teller) record(ctx context.Context, method string, req any) audit.Record {
-	r := audit.Record{Act: short(method), Request: RequestOf(ctx)}
-	if c := callerOf(ctx); c != nil {
-		r.Who = c.name
-		if r.By = string(c.subject.By); r.By == "" && c.name != "" {
-			r.By = "claim"
-		}
-	}
-	if m, ok := req.(proto.Message); ok && m != nil {
-		describeRequest(m.ProtoReflect(), &r)
-	}
-	return r
-}
-
-// toldFields are the fields of requests that records show: names of resources and words
-// of people, never what was sent along.
-var toldFields = map[string]string{
-	"plan_digest": "plan_digest", "request_id": "request_id", "act": "for", "wave": "wave", "validate_only": "validate_only",
-	"retire_not_before": "retire_not_before", "force": "force", "tasks": "tasks",
-}
-
-// describeRequest fills in what a request is about.
-func describeRequest(m protoreflect.Message, r *audit.Record) {
-	fields := m.Descriptor().Fields()
-	for i := range fields.Len() {
-		f := fields.Get(i)
-		if !m.Has(f) || f.IsList() || f.IsMap() {
-			continue
-		}
-		name, v := string(f.Name()), m.Get(f)
-		switch {
-		case f.Kind() == protoreflect.StringKind && (name == "name" || name == "parent"):
-			r.Object = v.String()
-		case f.Kind() == protoreflect.StringKind && name == "reason":
-			r.Why = v.String()
-		case toldFields[name] == "":
-		case f.Kind() == protoreflect.EnumKind:
-			if e := f.Enum().Values().ByNumber(v.Enum()); e != nil {
-				note(r, toldFields[name], string(e.Name()))
-			}
-		case f.Kind() == protoreflect.MessageKind:
-			if at, ok := v.Message().Interface().(interface{ AsTime() time.Time }); ok {
-				note(r, toldFields[name], at.AsTime().UTC().Format(time.RFC3339Nano))
-			}
-		default:
-			note(r, toldFields[name], v.String())
-		}
-	}
-}
-
-func note(r *audit.Record, key, value string) {
-	if r.Detail == nil {
-		r.Detail = map[string]string{}
-	}
-	r.Detail[key] = value
-}
-
-// nameOf returns the name of the resource that an answer is, or has in its first field.
-func nameOf(resp any) string {
-	m, ok := resp.(proto.Message)
-	if !ok || m == nil {
-		return ""
-	}
-	look := func(m protoreflect.Message) string {
-		if f := m.Descriptor().Fields().ByName("name"); f != nil && f.Kind() == protoreflect.StringKind {
-			return m.Get(f).String()
-		}
-		return ""
-	}
-	r := m.ProtoReflect()
-	if n := look(r); n != "" {
-		return n
-	}
-	fields := r.Descriptor().Fields()
-	for i := range fields.Len() {
-		if f := fields.Get(i); f.Kind() == protoreflect.MessageKind && !f.IsList() && !f.IsMap() && r.Has(f) {
-			if n := look(r.Get(f).Message()); n != "" {
-				return n
-			}
-		}
-	}
-	return ""
-}
-
 // outcome fills in what came of a call.
 func outcome(r *audit.Record, err error) {
 	if err == nil {
@@ -154,11 +71,10 @@ func problemOf(err error) *Problem {
 }
 
 // before tells that a change was asked for. Nothing is done that could not be told.
-func (t *teller) before(ctx context.Context, method string, req any) error {
+func (t *teller) before(ctx context.Context, r audit.Record) error {
 	if told, ok := ctx.Value(toldKey{}).(*bool); ok {
 		*told = true
 	}
-	r := t.record(ctx, method, req)
 	r.Outcome = audit.Asked
 	err := t.to.Tell(ctx, r)
 	switch {
@@ -173,12 +89,14 @@ func (t *teller) before(ctx context.Context, method string, req any) error {
 	return nil
 }
 
-// after tells what came of it.
-func (t *teller) after(ctx context.Context, method string, req, resp any, err error) {
-	r := t.record(ctx, method, req)
+// after tells what came of it, also where its caller is gone by then.
+func (t *teller) after(ctx context.Context, r audit.Record, resp any, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	r.Detail, r.Private = maps.Clone(r.Detail), maps.Clone(r.Private) // What was told before is not ours any more.
 	outcome(&r, err)
-	if n := nameOf(resp); r.Object == "" && err == nil {
-		r.Object = n
+	if err == nil {
+		describeAnswer(resp, &r)
 	}
 	if err := t.to.Tell(ctx, r); err != nil {
 		t.warn(ctx, err) // That it was asked for is in the log.
@@ -186,14 +104,19 @@ func (t *teller) after(ctx context.Context, method string, req, resp any, err er
 }
 
 // refused tells that a call was refused before anything was looked at.
-func (t *teller) refused(ctx context.Context, method string, err error) {
+func (t *teller) refused(ctx context.Context, method string, req any, err error) {
 	who := proven(ctx)
 	told, more := t.refusals.take(who)
 	if !told {
 		return
 	}
-	r := t.record(ctx, method, nil)
+	r := record(ctx, method)
 	outcome(&r, err)
+	if problemOf(err).Code == codes.PermissionDenied { // Who it was is known.
+		var full audit.Record
+		describeRequest(req, &full)
+		r.Object, r.Tenant = full.Object, full.Tenant
+	}
 	records := []audit.Record{r}
 	if more > 0 {
 		records = append(records, counted(who, more))
@@ -220,7 +143,7 @@ func (t *teller) outerUnary(ctx context.Context, req any, i *grpc.UnaryServerInf
 	told := false
 	resp, err := h(context.WithValue(ctx, toldKey{}, &told), req)
 	if err != nil && !told && isRefusal(err) {
-		t.refused(ctx, i.FullMethod, err)
+		t.refused(ctx, i.FullMethod, req, err)
 	}
 	return resp, err
 }
@@ -232,7 +155,7 @@ func (t *teller) outerStream(srv any, ss grpc.ServerStream, i *grpc.StreamServer
 	told := false
 	err := h(srv, &withContext{ss, context.WithValue(ss.Context(), toldKey{}, &told)})
 	if err != nil && !told && isRefusal(err) {
-		t.refused(ss.Context(), i.FullMethod, err)
+		t.refused(ss.Context(), i.FullMethod, nil, err)
 	}
 	return err
 }
@@ -242,11 +165,16 @@ func (t *teller) innerUnary(ctx context.Context, req any, i *grpc.UnaryServerInf
 	if t.to == nil || open(i.FullMethod) || !changes(ctx) {
 		return h(ctx, req)
 	}
-	if err := t.before(ctx, i.FullMethod, req); err != nil {
+	r := record(ctx, i.FullMethod)
+	describeRequest(req, &r)
+	sum := sha256.New()
+	digest(sum, req)
+	private(&r, "request_sha256", hex.EncodeToString(sum.Sum(nil)))
+	if err := t.before(ctx, r); err != nil {
 		return nil, err
 	}
 	resp, err := h(ctx, req)
-	t.after(ctx, i.FullMethod, req, resp, err)
+	t.after(ctx, r, resp, err)
 	return resp, err
 }
 
@@ -255,10 +183,46 @@ func (t *teller) innerStream(srv any, ss grpc.ServerStream, i *grpc.StreamServer
 	if t.to == nil || open(i.FullMethod) || !changes(ctx) {
 		return h(srv, ss)
 	}
-	if err := t.before(ctx, i.FullMethod, nil); err != nil {
+	told := &toldStream{ServerStream: ss, t: t, r: record(ctx, i.FullMethod), sum: sha256.New()}
+	err := h(srv, told)
+	if told.untold != nil {
+		return told.untold
+	}
+	if told.messages > 0 {
+		private(&told.r, "request_sha256", hex.EncodeToString(told.sum.Sum(nil)))
+	}
+	t.after(ctx, told.r, told.answer, err)
+	return err
+}
+
+// toldStream is a stream of requests of which the first is told before it is handed on,
+// since it says what the call is about.
+type toldStream struct {
+	grpc.ServerStream
+	t        *teller
+	r        audit.Record
+	sum      hash.Hash // over all messages
+	messages int
+	answer   any
+	untold   error // why it could not be told
+}
+
+// RecvMsg receives the next message, and tells the first.
+func (s *toldStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	err := h(srv, ss)
-	t.after(ctx, i.FullMethod, nil, nil, err)
-	return err
+	digest(s.sum, m)
+	if s.messages++; s.messages > 1 {
+		return nil
+	}
+	describeRequest(m, &s.r)
+	s.untold = s.t.before(s.Context(), s.r)
+	return s.untold
+}
+
+// SendMsg sends the answer, and keeps it for what is told after.
+func (s *toldStream) SendMsg(m any) error {
+	s.answer = m
+	return s.ServerStream.SendMsg(m)
 }

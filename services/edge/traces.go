@@ -28,7 +28,8 @@ func statsOf(p trace.TracerProvider) grpc.ServerOption {
 }
 
 // tracing returns the interceptors that put a call into its caller's trace, where nothing
-// else does.
+// else does, or into a new one where its caller is in none: the audit log then has one id
+// for the call and for all that follows from it.
 func tracing(p trace.TracerProvider) (grpc.UnaryServerInterceptor, grpc.StreamServerInterceptor) {
 	if p != nil {
 		return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
@@ -40,9 +41,9 @@ func tracing(p trace.TracerProvider) (grpc.UnaryServerInterceptor, grpc.StreamSe
 	}
 	in := func(ctx context.Context) context.Context {
 		if v := metadata.ValueFromIncomingContext(ctx, spans.Header); len(v) == 1 {
-			return spans.In(ctx, v[0])
+			ctx = spans.In(ctx, v[0])
 		}
-		return ctx
+		return spans.Begin(ctx)
 	}
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
 			return h(in(ctx), req)

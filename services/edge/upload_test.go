@@ -28,13 +28,17 @@ func (u *uploads) ImportInventory(s grpc.ClientStreamingServer[pb.ImportInventor
 	if u.ended != nil {
 		defer func() { u.ended <- err }()
 	}
-	for {
-		switch _, err := s.Recv(); {
+	for rows := int64(0); ; {
+		m, err := s.Recv()
+		switch {
 		case errors.Is(err, io.EOF):
-			return s.SendAndClose(&pb.ImportInventoryResponse{})
+			return s.SendAndClose(&pb.ImportInventoryResponse{Job: &pb.InventoryJob{
+				Name: "inventoryJobs/" + requestOne, State: pb.InventoryJob_STATE_SUCCEEDED, RowCount: rows, CreatedCount: rows,
+			}})
 		case err != nil:
 			return err
 		}
+		rows += int64(len(m.GetChunk().GetTenants()))
 		if u.began != nil {
 			u.began <- struct{}{}
 		}

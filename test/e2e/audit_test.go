@@ -41,6 +41,7 @@ func attempts(t *testing.T, dir string) map[string]int {
 	}
 	got := map[string]int{}
 	for line := range bytes.Lines(b) {
+		line, _, _ := bytes.Cut(line, []byte("\t")) // Behind it are the texts that are sealed.
 		var r struct {
 			Act, Object, Outcome string
 			Detail               map[string]string
@@ -114,7 +115,7 @@ func TestAudit_ABrokerThatLiesIsFound(t *testing.T) {
 	deadline := time.Now().Add(patience)
 	for {
 		out, status := f.run("audit", "evidence", "--config", config, "--key", key, "--tenant", tenant, "--out", evidence)
-		if status == 0 && !strings.Contains(out, "evidence: 0 records") {
+		if b, err := os.ReadFile(filepath.Join(evidence, "evidence.json")); status == 0 && err == nil && bytes.Contains(b, []byte("/tasks/")) {
 			break
 		}
 		if err := os.RemoveAll(evidence); err != nil || time.Now().After(deadline) {
@@ -127,6 +128,23 @@ func TestAudit_ABrokerThatLiesIsFound(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(evidence, "evidence.html"))
 	if err != nil || !bytes.Contains(page, []byte(tenant)) || bytes.Contains(page, []byte("<script")) {
 		t.Errorf("evidence.html is %d bytes, %v", len(page), err)
+	}
+	// What was decided of the whole rotation is in it, without the words that go with it.
+	said := f.ok("audit", "verify", "--evidence", filepath.Join(evidence, "evidence.json"), "--key", key)
+	for _, act := range []string{"RotationService/CreateRotation  root", "RotationService/StartRotation  root", "rotation  service"} {
+		if !strings.Contains(said, act) {
+			t.Errorf("the evidence does not tell of %s:\n%s", act, said)
+		}
+	}
+	// It can be held against a checkpoint that was kept, and only where it has the proof.
+	exported := filepath.Join(t.TempDir(), "exported")
+	f.ok("audit", "export", "--config", config, "--out", exported)
+	kept := filepath.Join(exported, "checkpoint.txt")
+	since := filepath.Join(t.TempDir(), "since")
+	f.advance(time.Hour)
+	f.ok("audit", "evidence", "--config", config, "--key", key, "--tenant", tenant, "--since", kept, "--out", since)
+	if out := f.ok("audit", "verify", "--evidence", filepath.Join(since, "evidence.json"), "--checkpoint", kept, "--key", key); !strings.Contains(out, "continues the checkpoint") {
+		t.Errorf("audit verify against a checkpoint that was kept says %q", out)
 	}
 	lie(t, broker)
 	out, status := f.run("audit", "verify", "--config", config, "--key", key)

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,18 +13,45 @@ import (
 	"github.com/crossfade-project/crossfade/internal/emulator"
 )
 
-// lost kills the service and takes its store away, and puts a back-up in its place.
+// lost kills the service and takes its store away, and puts a back-up in its place. The
+// key that signs the audit log, which no back-up has, is put back from where it was kept.
 func (f *fleet) lost(serve *process, config, from string) *process {
 	f.t.Helper()
+	path := filepath.Join(f.file("data"), "audit.key")
+	key, err := os.ReadFile(path)
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	serve.kill()
 	if err := os.RemoveAll(f.file("data")); err != nil {
 		f.t.Fatal(err)
 	}
 	out := f.ok("store", "restore", "--config", config, "--from", from)
-	if !strings.Contains(out, "restored: ") {
-		f.t.Errorf("store restore said %q", out)
+	if !strings.Contains(out, "restored: ") || !strings.Contains(out, "put "+path+" back") {
+		f.t.Errorf("store restore said %q, want that it restored, and that the key is to be put back", out)
+	}
+	if err := os.WriteFile(path, key, 0o600); err != nil {
+		f.t.Fatal(err)
 	}
 	return f.serve("--config", config)
+}
+
+// audited waits until every record of the audit log is signed, and it is as it was signed.
+func (f *fleet) audited(config, key string) {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		out, status := f.run("audit", "verify", "--json", "--config", config, "--key", key)
+		a, _ := objects(f.t, out)[0]["audit"].(map[string]any)
+		if status != 0 {
+			f.t.Fatalf("audit verify of the restored store ended with %d:\n%s", status, out)
+		}
+		if a["records"] == a["signed"] {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("after %s the audit log is not signed to its end:\n%s", patience, out)
+		}
+	}
 }
 
 // only returns the name of the only rotation.
@@ -51,11 +79,12 @@ func TestBackup_TheRestoredRotationEnds(t *testing.T) {
 		{"lost after more was staged", 25},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := newFleet(t, emulator.Config{Tenants: 80, Seed: 6, Latency: 15 * time.Millisecond})
+			f := newFleet(t, emulator.Config{Tenants: 80, Seed: 6, Latency: 25 * time.Millisecond})
 			tr := f.truth()
-			config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 4; c.Listen.GRPC = freePort(t) })
+			config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 1; c.Listen.GRPC = freePort(t) })
 			serve := f.serve("--config", config)
 			f.setUp()
+			key := strings.TrimSpace(f.ok("audit", "key", "--config", config))
 			rotate := start(t, crossfade, append([]string{"--address", f.api}, f.rotateFlags("--watch")...)...)
 			rotate.says("running/")
 			f.written(8)
@@ -65,7 +94,7 @@ func TestBackup_TheRestoredRotationEnds(t *testing.T) {
 
 			from := filepath.Join(t.TempDir(), "backup")
 			out := f.ok("store", "backup", "--config", config, "--out", from)
-			if !strings.Contains(out, "backed up: ") {
+			if !strings.Contains(out, "backed up: ") || !strings.Contains(out, "audit.key, which signs the audit log, is not in it") {
 				t.Errorf("store backup said %q", out)
 			}
 			f.ok("store", "verify", from)
@@ -81,6 +110,7 @@ func TestBackup_TheRestoredRotationEnds(t *testing.T) {
 				t.Errorf("rotation watch after the restore ended with %d:\n%s", status, out)
 			}
 			tr.finished(t)
+			f.audited(config, key)
 		})
 	}
 }
@@ -114,6 +144,35 @@ func TestBackup_OfARotationThatEndedSince(t *testing.T) {
 	if n := f.cloud.ACS().Counters().Writes - writes; n != 0 {
 		t.Errorf("the restored rotation wrote %d times, want not once: all was done", n)
 	}
+}
+
+// A log whose key is gone is signed by no other, which would end it for whoever has the
+// key that verifies: the service says what is missing and works on.
+func TestBackup_WithoutItsKeyTheAuditLogWaits(t *testing.T) {
+	f := newFleet(t, emulator.Config{Tenants: 3, Seed: 2})
+	config := f.config("crossfade.yaml", func(*daemon.Config) {})
+	serve := f.serve("--config", config)
+	f.setUp()
+	key := strings.TrimSpace(f.ok("audit", "key", "--config", config))
+	f.audited(config, key)
+	serve.stop()
+	path := filepath.Join(f.file("data"), "audit.key")
+	aside := filepath.Join(t.TempDir(), "audit.key")
+	if err := os.Rename(path, aside); err != nil {
+		t.Fatal(err)
+	}
+	serve = f.serve("--config", config)
+	serve.says("the audit log is not signed.*put audit.key back")
+	f.setUp() // It works, and tells.
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is another %s: %v", path, err)
+	}
+	serve.stop()
+	if err := os.Rename(aside, path); err != nil {
+		t.Fatal(err)
+	}
+	f.serve("--config", config)
+	f.audited(config, key)
 }
 
 // What is damaged, or was not written to its end, is refused before anything is done.

@@ -3,6 +3,7 @@ package conductor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sort"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func Telling(s Store, to Auditor) Store {
 
 // SaveRotation implements [Store].
 func (t *telling) SaveRotation(ctx context.Context, r rollover.Rotation) (rollover.Rotation, error) {
-	if err := t.tell(ctx, r); err != nil {
+	if err := t.tell(ctx, r, nil); err != nil {
 		return r, err
 	}
 	return t.Store.SaveRotation(ctx, r)
@@ -54,34 +55,19 @@ func (t *telling) SaveRotation(ctx context.Context, r rollover.Rotation) (rollov
 
 // FreezePlan implements [Store].
 func (t *telling) FreezePlan(ctx context.Context, r rollover.Rotation, plan []rollover.Item) (rollover.Rotation, error) {
-	if err := t.tell(ctx, r); err != nil {
+	if err := t.tell(ctx, r, planned(plan)); err != nil {
 		return r, err
 	}
 	return t.Store.FreezePlan(ctx, r, plan)
 }
 
 // SaveTasks implements [Store]. What the conductor does to many tasks at once, such as
-// ending those of a cancelled rotation, is one record.
+// ending those of a cancelled rotation, is told with their positions and tenants.
 func (t *telling) SaveTasks(ctx context.Context, ks []rollover.Task) ([]rollover.Task, error) {
-	type heap struct{ rotation, outcome, reason string }
-	heaps := map[heap][2]int{} // how many, and the first
-	for _, k := range ks {
-		h := heap{k.ID.Rotation, string(k.Outcome), string(k.Reason)}
-		n := heaps[h]
-		if n[0] == 0 {
-			n[1] = k.ID.Ord
-		}
-		n[0]++
-		heaps[h] = n
+	records, err := t.many(ctx, ks)
+	if err != nil {
+		return ks, err
 	}
-	var records []audit.Record
-	for h, n := range heaps {
-		records = append(records, audit.Record{
-			Who: "service", By: "service", Act: "tasks", Object: "rotations/" + h.rotation, Outcome: Decided, Reason: h.reason,
-			Detail: map[string]string{"outcome": h.outcome, "tasks": fmt.Sprint(n[0]), "first": fmt.Sprint(n[1])},
-		})
-	}
-	sort.Slice(records, func(i, j int) bool { return records[i].Object < records[j].Object })
 	if err := t.to.Tell(ctx, records...); err != nil {
 		return ks, err
 	}
@@ -97,12 +83,16 @@ func (t *telling) DeleteRotation(ctx context.Context, id string) error {
 	return t.Store.DeleteRotation(ctx, id)
 }
 
-// tell tells how a rotation is about to stand, if that is not what was told last.
-func (t *telling) tell(ctx context.Context, r rollover.Rotation) error {
-	d := decision(r)
+// tell tells how a rotation is about to stand, and more of it, if that is not what was
+// told last.
+func (t *telling) tell(ctx context.Context, r rollover.Rotation, more map[string]string) error {
+	d, sealed := decision(r)
+	maps.Copy(d, more)
 	keys := make([]string, 0, len(d))
-	for k, v := range d {
-		keys = append(keys, k+"="+v)
+	for _, m := range []map[string]string{d, sealed} {
+		for k, v := range m {
+			keys = append(keys, k+"="+v)
+		}
 	}
 	sort.Strings(keys)
 	text := strings.Join(keys, " ")
@@ -110,7 +100,7 @@ func (t *telling) tell(ctx context.Context, r rollover.Rotation) error {
 		return nil
 	}
 	err := t.to.Tell(spans.In(ctx, r.Trace), audit.Record{
-		Who: "service", By: "service", Act: "rotation", Object: "rotations/" + r.ID, Outcome: Decided, Detail: d,
+		Who: "service", By: "service", Act: "rotation", Object: "rotations/" + r.ID, Outcome: Decided, Detail: d, Private: sealed,
 	})
 	if err != nil {
 		return err
@@ -119,9 +109,10 @@ func (t *telling) tell(ctx context.Context, r rollover.Rotation) error {
 	return nil
 }
 
-// decision is what the conductor decides of a rotation, as a record shows it.
-func decision(r rollover.Rotation) map[string]string {
-	d := map[string]string{"state": string(r.State)}
+// decision is what the conductor decides of a rotation, as a record shows it, and the
+// sentences in it, which may name tenants.
+func decision(r rollover.Rotation) (d, sealed map[string]string) {
+	d, sealed = map[string]string{"state": string(r.State)}, map[string]string{}
 	set := func(key string, is bool, value string) {
 		if is {
 			d[key] = value
@@ -129,7 +120,12 @@ func decision(r rollover.Rotation) map[string]string {
 	}
 	at := func(when time.Time) string { return when.UTC().Format(time.RFC3339) }
 	set("phase", r.Phase != "", string(r.Phase))
-	set("why", r.Detail != "", r.Detail)
+	if r.Detail != "" {
+		sealed["why"] = r.Detail
+	}
+	if r.Opening.Why != "" {
+		sealed["closed"] = r.Opening.Why
+	}
 	set("plan_digest", r.State == rollover.StatePlanned, r.Digest)
 	set("wave", r.WaveNumber > 0, fmt.Sprint(r.WaveNumber))
 	set("bake_until", !r.BakeUntil.IsZero(), at(r.BakeUntil))
@@ -137,8 +133,7 @@ func decision(r rollover.Rotation) map[string]string {
 	set("tenant_tolerance_exceeded", r.TenantHeld, "true")
 	set("deadline_at_risk", !r.AtRiskSince.IsZero(), at(r.AtRiskSince))
 	set("gate", r.Gate.Wave > 0, fmt.Sprintf("%d.%d %s", r.Gate.Wave, r.Gate.Index, r.Gate.Result))
-	set("closed", r.Opening.Why != "", r.Opening.Why)
 	set("check", r.Check.Number > 0, fmt.Sprintf("%d %s", r.Check.Number, r.Check.State))
 	set("deleted", !r.Gone.IsZero(), at(r.Gone))
-	return d
+	return d, sealed
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/crossfade-project/crossfade/internal/audit"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -30,45 +32,72 @@ type Teller struct {
 	To Auditor
 
 	mu    sync.Mutex
-	tried map[rollover.TaskID][]string // since the task was saved last; of those in hand only
+	tried *lru.Cache[rollover.TaskID, []string] // since the task was saved last; of those in hand
 }
 
-// maxTried bounds the tasks of which it is remembered what was tried: a task that was
-// given up by this process before it was saved is told by who has it next.
+// maxTried bounds the tasks of which it is remembered what was tried: far more than one
+// process has in hand. Of those that it gave up the oldest is forgotten: such a task is
+// told by who has it next.
 const maxTried = 8192
 
 // Tried notes one step.
 func (t *Teller) Tried(k rollover.Task, s rollover.Step, _ time.Duration, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.tried == nil {
-		t.tried = map[rollover.TaskID][]string{}
-	}
-	if len(t.tried) >= maxTried && t.tried[k.ID] == nil {
-		return
-	}
 	what := string(s) + " ok"
 	if err != nil {
 		what = string(s) + " failed"
 	}
-	t.tried[k.ID] = append(t.tried[k.ID], what)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	steps, _ := t.steps().Get(k.ID)
+	t.steps().Add(k.ID, append(steps[:len(steps):len(steps)], what))
+}
+
+// steps returns what was tried. mu is held.
+func (t *Teller) steps() *lru.Cache[rollover.TaskID, []string] {
+	if t.tried == nil {
+		c, err := lru.New[rollover.TaskID, []string](maxTried)
+		if err != nil {
+			panic(err) // Only for a size below 1.
+		}
+		t.tried = c
+	}
+	return t.tried
+}
+
+// take returns what was tried of a task, and forgets it.
+func (t *Teller) take(id rollover.TaskID) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	steps, _ := t.steps().Get(id)
+	t.steps().Remove(id)
+	return steps
+}
+
+// putBack remembers again what could not be told, before what was tried since.
+func (t *Teller) putBack(id rollover.TaskID, steps []string) {
+	if len(steps) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	since, _ := t.steps().Get(id)
+	t.steps().Add(id, append(steps[:len(steps):len(steps)], since...))
 }
 
 // SaveTask tells what was tried and what came of it, and saves it. What cannot be told
 // is not saved.
 func (t *Teller) SaveTask(ctx context.Context, k rollover.Task) (rollover.Task, error) {
-	t.mu.Lock()
-	steps := t.tried[k.ID]
-	delete(t.tried, k.ID)
-	t.mu.Unlock()
-	if err := t.To.Tell(ctx, recordOf(k, steps)); err != nil {
+	steps := t.take(k.ID)
+	if err := t.To.Tell(ctx, recordsOf(k, steps)...); err != nil {
+		t.putBack(k.ID, steps)
 		return k, fmt.Errorf("task %s: %w", k.ID, err)
 	}
 	return t.Tasks.SaveTask(ctx, k)
 }
 
-// recordOf says of a task what was tried and how it stands.
-func recordOf(k rollover.Task, steps []string) audit.Record {
+// recordsOf says of a task what was tried and how it stands: in one record, or in several
+// where its target is of more tenants than one has room for.
+func recordsOf(k rollover.Task, steps []string) []audit.Record {
 	r := audit.Record{
 		Who: "service", By: "service", Act: "task", Object: fmt.Sprintf("rotations/%s/tasks/%06d", k.ID.Rotation, k.ID.Ord),
 		Outcome: outcomeOf(k), Reason: string(k.Reason),
@@ -86,7 +115,7 @@ func recordOf(k rollover.Task, steps []string) audit.Record {
 	if k.Detail != "" {
 		r.Detail["detail"] = k.Detail
 	}
-	return r.About(tenantsOf(k.Item)...)
+	return r.AboutAll(k.Item.Tenants())
 }
 
 func outcomeOf(k rollover.Task) string {
@@ -101,19 +130,4 @@ func outcomeOf(k rollover.Task) string {
 		return audit.Refused
 	}
 	return audit.Done
-}
-
-// tenantsOf returns the tenants that a target is of, each once.
-func tenantsOf(it rollover.Item) []string {
-	out := []string{it.Tenant}
-	for _, e := range it.Endpoints {
-		known := e.Tenant == ""
-		for _, t := range out {
-			known = known || t == e.Tenant
-		}
-		if !known {
-			out = append(out, e.Tenant)
-		}
-	}
-	return out
 }
