@@ -14,12 +14,13 @@ import (
 // each target or for each endpoint that has none. Ord and Siblings are not yet
 // set.
 type Finding struct {
-	V         int        `json:"v"`
-	Tenant    string     `json:"tenant"`
-	Version   string     `json:"version,omitempty"` // of the CRM organisation, as it says itself
-	Endpoints []Endpoint `json:"endpoints,omitempty"`
-	Items     []Item     `json:"items,omitempty"`
-	Order     []string   `json:"order,omitempty"` // the tenant's value for each key of the strategy's order
+	V          int        `json:"v"`
+	Tenant     string     `json:"tenant"`
+	Version    string     `json:"version,omitempty"` // of the CRM organisation, as it says itself
+	Endpoints  []Endpoint `json:"endpoints,omitempty"`
+	Items      []Item     `json:"items,omitempty"`
+	Discovered *Tally     `json:"discovered,omitempty"` // only of a discovery; then Endpoints is empty, and Items has what was not read
+	Order      []string   `json:"order,omitempty"`      // the tenant's value for each key of the strategy's order
 }
 
 // Endpoint is a service endpoint of a CRM organisation as planning saw it.
