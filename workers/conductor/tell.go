@@ -109,8 +109,12 @@ func (t *telling) tell(ctx context.Context, r rollover.Rotation) error {
 	if last, ok := t.told.Get(r.ID); ok && last == text {
 		return nil
 	}
+	act, object := "rotation", "rotations/"+r.ID
+	if r.Discovers() {
+		act, object = "discovery", "inventoryJobs/"+r.ID
+	}
 	err := t.to.Tell(spans.In(ctx, r.Trace), audit.Record{
-		Who: "service", By: "service", Act: "rotation", Object: "rotations/" + r.ID, Outcome: Decided, Detail: d,
+		Who: "service", By: "service", Act: act, Object: object, Outcome: Decided, Detail: d,
 	})
 	if err != nil {
 		return err
@@ -140,5 +144,9 @@ func decision(r rollover.Rotation) map[string]string {
 	set("closed", r.Opening.Why != "", r.Opening.Why)
 	set("check", r.Check.Number > 0, fmt.Sprintf("%d %s", r.Check.Number, r.Check.State))
 	set("deleted", !r.Gone.IsZero(), at(r.Gone))
+	if f := r.Discovered; f != nil {
+		d["tenants"], d["unreachable"] = fmt.Sprint(f.Tenants), fmt.Sprint(f.Unreached)
+		d["endpoints"], d["targets"], d["read"] = fmt.Sprint(f.Endpoints), fmt.Sprint(f.Targets), fmt.Sprint(f.Read)
+	}
 	return d
 }
