@@ -39,7 +39,7 @@ func (s *Service) GetInventoryJob(ctx context.Context, req *pb.GetInventoryJobRe
 func jobFields() edge.FilterFields {
 	return edge.FilterFields{
 		Strings: []string{"creator"}, Bools: []string{"validate_only"}, Times: []string{"create_time"},
-		Enums: map[string]protoreflect.EnumType{"state": pb.InventoryJob_STATE_UNSPECIFIED.Type()},
+		Enums: map[string]protoreflect.EnumType{"state": pb.InventoryJob_STATE_UNSPECIFIED.Type(), "kind": pb.InventoryJob_KIND_UNSPECIFIED.Type()},
 	}
 }
 
@@ -55,6 +55,8 @@ func jobValue(j job, field string) any {
 		return j.At
 	case "state":
 		return j.State
+	case "kind":
+		return j.kind().String()
 	}
 	return nil
 }
@@ -82,12 +84,20 @@ func (s *Service) ListInventoryJobs(ctx context.Context, req *pb.ListInventoryJo
 			all = append(all, j.asOf(s.c.Now()))
 		}
 	}
+	found, err := s.discoveries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, found...)
 	page, token, err := edge.List(req, o, jobFields(), 50, 500, edge.Each(all), "ListInventoryJobs")
 	if err != nil {
 		return nil, err
 	}
 	resp := &pb.ListInventoryJobsResponse{NextPageToken: token}
 	for _, j := range page {
+		if j, err = s.counted(ctx, j); err != nil {
+			return nil, err
+		}
 		resp.Jobs = append(resp.Jobs, j.proto())
 	}
 	return resp, nil
@@ -95,6 +105,13 @@ func (s *Service) ListInventoryJobs(ctx context.Context, req *pb.ListInventoryJo
 
 // ListInventoryJobErrors lists what is wrong with rows of a job.
 func (s *Service) ListInventoryJobErrors(ctx context.Context, req *pb.ListInventoryJobErrorsRequest) (*pb.ListInventoryJobErrorsResponse, error) {
+	j, err := s.job(ctx, req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	if j.discovery != nil {
+		return s.unread(ctx, req, j)
+	}
 	type placed struct {
 		jobError
 		n int
@@ -111,10 +128,6 @@ func (s *Service) ListInventoryJobErrors(ctx context.Context, req *pb.ListInvent
 		return nil
 	}
 	o, err := edge.ParseOrder(req.GetOrderBy(), "row", func(e placed) string { return fmt.Sprintf("%09d", e.n) }, value, "row", "tenant", "field")
-	if err != nil {
-		return nil, err
-	}
-	j, err := s.job(ctx, req.GetParent())
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type Inventory interface {
 type Config struct {
 	Inventory Inventory
 	Jobs      JobBucket // forgets after 30 days
+	Discovery Discovery // the zero one: endpoints cannot be discovered here
 	// InUse returns the id of a rotation that has not ended and is for a tenant, or "".
 	InUse func(ctx context.Context, tenant string) (string, error)
 	Now   func() time.Time
