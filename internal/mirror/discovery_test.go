@@ -10,7 +10,7 @@ import (
 
 // A discovery is no rotation for whoever lists, reads or watches those.
 func TestMirror_ADiscoveryIsNoRotation(t *testing.T) {
-	s, m, r := open(t, 1)
+	s, _, r := open(t, 1)
 	d, err := s.CreateRotation(t.Context(), rollover.Rotation{
 		V: 1, ID: "d1", State: rollover.StatePlanning, Tenants: 2, Spec: rollover.Spec{Purpose: rollover.ToDiscover},
 	}, []string{"a", "b"})
@@ -20,7 +20,7 @@ func TestMirror_ADiscoveryIsNoRotation(t *testing.T) {
 	if err := s.SaveFinding(t.Context(), d.ID, 1, rollover.Finding{Tenant: "b"}.Discovery()); err != nil {
 		t.Fatal(err)
 	}
-	m = follow(t, s)
+	m := follow(t, s)
 	if all := m.Rotations(); len(all) != 1 || all[0].Rotation.ID != r.ID {
 		t.Errorf("rotations are %+v", all)
 	}

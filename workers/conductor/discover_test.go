@@ -128,7 +128,9 @@ func TestConductor_DeletesOldDiscoveries(t *testing.T) {
 	h.conduct("first")
 	h.look()
 	h.recorded("d1", "the end", func(r rollover.Rotation) bool { return r.State.Ended() })
-	h.clock.Advance(rollover.DiscoveryFor + time.Hour)
+	if err := h.clock.Advance(rollover.DiscoveryFor + time.Hour); err != nil {
+		t.Fatal(err)
+	}
 	tick, end := time.NewTicker(5*time.Millisecond), time.After(30*time.Second)
 	defer tick.Stop()
 	for {
