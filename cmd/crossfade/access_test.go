@@ -288,7 +288,7 @@ func mayCall() map[string][]string {
 		"UndoRotation", "DecideWave", "UploadCertificate", "CreateTargetSet", "AddTargets", "UploadTargets", "DeleteTargetSet",
 	}
 	manage := []string{
-		"ImportTenants", "UpdateTenant", "DeleteTenant", "ImportInventory", "GetInventoryJob", "ListInventoryJobs", "ListInventoryJobErrors", "CancelInventoryJob",
+		"ImportTenants", "UpdateTenant", "DeleteTenant", "ImportInventory", "DiscoverEndpoints", "GetInventoryJob", "ListInventoryJobs", "ListInventoryJobErrors", "CancelInventoryJob",
 		"BlockCertificate", "UnblockCertificate",
 	}
 	return map[string][]string{

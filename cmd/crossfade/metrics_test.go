@@ -57,7 +57,7 @@ func told(t *testing.T) described {
 	daemon.NewWebhooks(d, []string{"portal"}, []string{"failed"})
 	daemon.ObserveIdentity(d, &daemon.ServerTLS{}, func() error { return nil })
 	d.MustRegister(
-		daemon.NewTasks(nil), daemon.NewDrifts(nil), daemon.NewIncidents(nil),
+		daemon.NewTasks(nil), daemon.NewDrifts(nil), daemon.NewIncidents(nil), daemon.NewDiscoveries(nil),
 		daemon.NewQueues(func(context.Context) (jet.Gauges, error) { return jet.Gauges{}, nil }, nil),
 	)
 	edge.NewServer(edge.Config{Log: slog.New(slog.DiscardHandler), Metrics: d, Health: func(context.Context) error { return nil }})

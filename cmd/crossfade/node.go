@@ -21,6 +21,7 @@ import (
 	"github.com/crossfade-project/crossfade/internal/daemon"
 	"github.com/crossfade-project/crossfade/internal/dataverse"
 	"github.com/crossfade-project/crossfade/internal/drivers"
+	"github.com/crossfade-project/crossfade/internal/drivers/acsx509"
 	"github.com/crossfade-project/crossfade/internal/drivers/kit"
 	"github.com/crossfade-project/crossfade/internal/gates"
 	"github.com/crossfade-project/crossfade/internal/jet"
@@ -270,6 +271,7 @@ func (n *node) api(ctx context.Context, lis, web net.Listener) error {
 	rotation.New(rc).Register(s)
 	inventory.New(inventory.Config{
 		Inventory: n.inventory, Jobs: n.jobs, JobErrors: n.jobErrors, InUse: n.rotates, Now: n.c.clock.Now, Log: n.c.log,
+		Discovery: inventory.Discovery{Store: n.broker, Mirror: n.mirror, Kind: acsx509.Kind},
 	}).Register(s)
 	certificate.New(certificate.Config{
 		Store: n.certs, Blocks: n.blocks, Requests: n.requests, Now: n.c.clock.Now,

@@ -112,7 +112,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		ports.close()
 		return err
 	}
-	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings), daemon.NewIncidents(n.incidents), daemon.NewQueues(n.broker.Gauges, n.mirror.Folded))
+	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings), daemon.NewIncidents(n.incidents), daemon.NewDiscoveries(n.discoveries), daemon.NewQueues(n.broker.Gauges, n.mirror.Folded))
 	for _, w := range c.Warnings() {
 		nc.log.Warn(w)
 	}
@@ -167,6 +167,19 @@ func heldBy(r rollover.Rotation) string {
 		return "gate_inconclusive"
 	}
 	return "person"
+}
+
+// discoveries is how the discoveries of endpoints stand, for the metrics.
+func (n *node) discoveries() []daemon.Discovery {
+	var out []daemon.Discovery
+	for _, v := range n.mirror.Discoveries() {
+		d := daemon.Discovery{State: v.Rotation.State}
+		if d.State == rollover.StatePlanning {
+			d.Left = v.Rotation.Tenants - n.mirror.Found(v.Rotation.ID)
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 // incidents is how the incidents stand, the latest first, for the metrics.

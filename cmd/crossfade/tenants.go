@@ -148,7 +148,7 @@ func (a *app) printTenant(t *crossfadev1.Tenant) {
 func (a *app) endpointsCommand() *cobra.Command {
 	var tenant, filter string
 	list := &cobra.Command{
-		Use: "list", Short: "List service endpoints as planning last saw them",
+		Use: "list", Short: "List service endpoints as a discovery, or planning, last saw them",
 		Example: "  crossfade endpoints list --tenant contoso\n  crossfade endpoints list --filter 'thumbprint:\"9A2F…\"'",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(func(cl *client) error { return a.listEndpoints(c.Context(), cl, tenant, filter) })
@@ -156,7 +156,7 @@ func (a *app) endpointsCommand() *cobra.Command {
 	}
 	list.Flags().StringVar(&tenant, "tenant", "", "only this `TENANT` (default all)")
 	list.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over what was last seen, such as 'thumbprint:\"9A2F…\"', 'expires < \"2016-11-05T00:00:00Z\"', 'NOT observed'")
-	return group("endpoints", "Look at the service endpoints of organisations", list)
+	return group("endpoints", "Look at the service endpoints of organisations", list, a.endpointsDiscoverCommand(), a.endpointsDiscoveryCommand())
 }
 
 func (a *app) listEndpoints(ctx context.Context, cl *client, tenant, filter string) error {

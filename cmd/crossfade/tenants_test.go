@@ -66,7 +66,7 @@ func TestTenants_ImportedChangedAndDeleted(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"a job", []string{"jobs", "show", id}, "state          SUCCEEDED"},
+		{"a job", []string{"jobs", "show", id}, "state          succeeded"},
 		{"all jobs", []string{"jobs", "list"}, "2 rows, 0 refused, by corp:root"},
 		{"a job as JSON", []string{"jobs", "show", "inventoryJobs/" + id, "--json"}, `"state":"STATE_SUCCEEDED"`},
 		{"labels, only tried", []string{"set", "contoso", "--label", "tier=gold", "--check"}, "labels         map[tier:gold wave:1]"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -121,11 +122,15 @@ func (a *app) showProblems(ctx context.Context, cl *client, job *crossfadev1.Inv
 	return nil
 }
 
-// problem shows what is wrong with one row.
+// problem shows what is wrong with a row of an import, or what a discovery did not read.
 func (a *app) problem(e *crossfadev1.ImportError) {
-	if a.json {
+	switch {
+	case a.json:
 		a.message("problem", e)
-	} else {
+	case e.GetReason() != crossfadev1.RotationTask_REASON_UNSPECIFIED:
+		where := strings.TrimSpace(strings.TrimPrefix(e.GetTenant(), "tenants/") + " " + e.GetHost())
+		fmt.Fprintf(a.out, "  %s: %s: %s\n", where, strings.ToLower(strings.TrimPrefix(e.GetReason().String(), "REASON_")), e.GetDescription())
+	default:
 		fmt.Fprintf(a.errOut, "tenant %s: %s: %s\n", e.GetTenant(), e.GetField(), e.GetDescription())
 	}
 }

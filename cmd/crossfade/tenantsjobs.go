@@ -13,15 +13,15 @@ import (
 func (a *app) jobsCommand() *cobra.Command {
 	var filter, errorFilter string
 	list := &cobra.Command{
-		Use: "list", Short: "List imports, the latest first", Args: cobra.NoArgs,
+		Use: "list", Short: "List imports and discoveries, the latest first", Args: cobra.NoArgs,
 		Example: "  crossfade tenants jobs list --filter 'state = STATE_PARTIALLY_SUCCEEDED'",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(func(cl *client) error { return a.listJobs(c.Context(), cl, filter) })
 		},
 	}
-	list.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over state, creator, validate_only and create_time")
+	list.Flags().StringVar(&filter, "filter", "", "AIP-160 `FILTER` over kind, state, creator, validate_only and create_time")
 	show := &cobra.Command{
-		Use: "show JOB", Short: "Show what became of an import", Args: cobra.ExactArgs(1),
+		Use: "show JOB", Short: "Show what became of an import or a discovery", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.with(func(cl *client) error {
 				ctx, cancel := bounded(c.Context())
@@ -35,7 +35,7 @@ func (a *app) jobsCommand() *cobra.Command {
 		},
 	}
 	errs := &cobra.Command{
-		Use: "errors JOB", Short: "List what is wrong with the rows of an import", Args: cobra.ExactArgs(1),
+		Use: "errors JOB", Short: "List what is wrong with the rows of an import, or what a discovery did not read", Args: cobra.ExactArgs(1),
 		Example: "  crossfade tenants jobs errors 0198… --filter 'field = \"name\"'",
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.with(func(cl *client) error {
@@ -45,8 +45,8 @@ func (a *app) jobsCommand() *cobra.Command {
 	}
 	errs.Flags().StringVar(&errorFilter, "filter", "", "AIP-160 `FILTER` over tenant, field and row")
 	cancel := &cobra.Command{
-		Use: "cancel JOB", Short: "End an import that is running", Args: cobra.ExactArgs(1),
-		Long: "Cancel ends an import that is running. What it has stored stays.",
+		Use: "cancel JOB", Short: "End an import or a discovery that is running", Args: cobra.ExactArgs(1),
+		Long: "Cancel ends an import or a discovery that is running. What it has stored stays.",
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.with(func(cl *client) error {
 				ctx, cancel := bounded(c.Context())
@@ -59,7 +59,7 @@ func (a *app) jobsCommand() *cobra.Command {
 			})
 		},
 	}
-	return group("jobs", "Look at imports, those under way and those that ended", list, show, errs, cancel)
+	return group("jobs", "Look at imports and discoveries, those under way and those that ended", list, show, errs, cancel)
 }
 
 // jobName is the name of a job that a person names by its id, or by its name.
@@ -67,9 +67,14 @@ func jobName(arg string) string {
 	return "inventoryJobs/" + strings.ToLower(strings.TrimPrefix(arg, "inventoryJobs/"))
 }
 
-// stateOf is a job's state as people read it.
-func stateOf(j *crossfadev1.InventoryJob) string {
-	return strings.TrimPrefix(j.GetState().String(), "STATE_")
+// jobState is a job's state as people read it.
+func jobState(j *crossfadev1.InventoryJob) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(j.GetState().String(), "STATE_")), "_", " ")
+}
+
+// discovers reports whether a job looks for endpoints; others bring tenants in.
+func discovers(j *crossfadev1.InventoryJob) bool {
+	return j.GetKind() == crossfadev1.InventoryJob_KIND_DISCOVERY
 }
 
 func (a *app) listJobs(ctx context.Context, cl *client, filter string) error {
@@ -85,8 +90,11 @@ func (a *app) listJobs(ctx context.Context, cl *client, filter string) error {
 				a.message("job", j)
 				continue
 			}
-			fmt.Fprintf(a.out, "%s  %-20s %s  %d rows, %d refused, by %s\n", strings.TrimPrefix(j.GetName(), "inventoryJobs/"), stateOf(j),
-				instant(j.GetCreateTime()), j.GetRowCount(), j.GetFailedCount(), j.GetCreator())
+			what := fmt.Sprintf("%d rows, %d refused", j.GetRowCount(), j.GetFailedCount())
+			if discovers(j) {
+				what = fmt.Sprintf("%d tenants looked at, %d not reached", j.GetRowCount(), j.GetFailedCount())
+			}
+			fmt.Fprintf(a.out, "%s  %-20s %s  %s, by %s\n", strings.TrimPrefix(j.GetName(), "inventoryJobs/"), jobState(j), instant(j.GetCreateTime()), what, j.GetCreator())
 		}
 		if token = res.GetNextPageToken(); token == "" {
 			return nil
@@ -99,7 +107,11 @@ func (a *app) showJob(j *crossfadev1.InventoryJob) {
 		a.message("job", j)
 		return
 	}
-	fmt.Fprintf(a.out, "job            %s\nstate          %s\n", j.GetName(), stateOf(j))
+	if discovers(j) {
+		a.showDiscovery(j)
+		return
+	}
+	fmt.Fprintf(a.out, "job            %s\nstate          %s\n", j.GetName(), jobState(j))
 	if j.GetDetail() != "" {
 		fmt.Fprintf(a.out, "detail         %s\n", j.GetDetail())
 	}

@@ -309,11 +309,11 @@ func (m *Mirror) Pace() float64 {
 	return m.pace.Now()
 }
 
-// known returns the entry of a rotation whose record was told, or ErrNotFound.
-// The caller holds mu.
+// known returns the entry of a rotation whose record was told, or ErrNotFound: a
+// discovery is none. The caller holds mu.
 func (m *Mirror) known(id string) (*entry, error) {
 	e := m.rotations[id]
-	if e == nil || e.rotation.ID == "" {
+	if e == nil || e.rotation.ID == "" || e.rotation.Discovers() {
 		return nil, fmt.Errorf("rotation %s: %w", id, rollover.ErrNotFound)
 	}
 	return e, nil
@@ -330,12 +330,12 @@ func (m *Mirror) Rotation(_ context.Context, id string) (View, error) {
 	return m.view(e), nil
 }
 
-// Rotations returns all rotations, newest first.
+// Rotations returns all rotations, newest first, without the discoveries.
 func (m *Mirror) Rotations() []View {
 	m.mu.Lock()
 	out := make([]View, 0, len(m.rotations))
 	for _, e := range m.rotations {
-		if e.rotation.ID != "" {
+		if e.rotation.ID != "" && !e.rotation.Discovers() {
 			out = append(out, m.view(e))
 		}
 	}

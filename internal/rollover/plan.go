@@ -14,13 +14,14 @@ import (
 // each target or for each endpoint that has none. Ord and Siblings are not yet
 // set.
 type Finding struct {
-	V         int        `json:"v"`
-	Tenant    string     `json:"tenant"`
-	Version   string     `json:"version,omitempty"` // of the CRM organisation, as it says itself
-	Endpoints []Endpoint `json:"endpoints,omitempty"`
-	Items     []Item     `json:"items,omitempty"`
-	Order     []string   `json:"order,omitempty"` // the tenant's value for each key of the strategy's order
-	Cloud     string     `json:"cloud,omitempty"` // of the organisation that was read; empty: none was, or it is in none that is known
+	V          int        `json:"v"`
+	Tenant     string     `json:"tenant"`
+	Version    string     `json:"version,omitempty"` // of the CRM organisation, as it says itself
+	Endpoints  []Endpoint `json:"endpoints,omitempty"`
+	Items      []Item     `json:"items,omitempty"`
+	Order      []string   `json:"order,omitempty"`      // the tenant's value for each key of the strategy's order
+	Cloud      string     `json:"cloud,omitempty"`      // of the organisation that was read; empty: none was, or it is in none that is known
+	Discovered *Tally     `json:"discovered,omitempty"` // only of a discovery; then Endpoints is empty, and Items has what was not read
 }
 
 // PlannedIn returns r with the clouds in which planning was, besides those of its

@@ -120,6 +120,6 @@ func (r Rotation) Forget(now time.Time) (Rotation, error) {
 		return r, &StateError{"delete", r.State, "it has not ended"}
 	}
 	return Rotation{
-		V: r.V, ID: r.ID, State: r.State, CreatedAt: r.CreatedAt, EndedAt: r.EndedAt, UpdatedAt: now, Gone: now, Rev: r.Rev,
+		V: r.V, ID: r.ID, Spec: Spec{Purpose: r.Spec.Purpose}, State: r.State, CreatedAt: r.CreatedAt, EndedAt: r.EndedAt, UpdatedAt: now, Gone: now, Rev: r.Rev,
 	}, nil
 }

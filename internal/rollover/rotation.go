@@ -82,6 +82,7 @@ type Spec struct {
 	// FailedOf is the rotation whose failed and conflicting targets this one is
 	// for. Empty: it is for all targets of its tenants.
 	FailedOf string    `json:"failed_of,omitempty"`
+	Purpose  Purpose   `json:"purpose,omitempty"`  // what for; empty: to rotate
 	Incident *Incident `json:"incident,omitempty"` // what is compromised; nil: nothing
 }
 
@@ -149,6 +150,8 @@ type Rotation struct {
 	OverlapAt     time.Time         `json:"overlap_at,omitzero"` // when the last target was verified; only of an incident
 	Gone          time.Time         `json:"gone,omitzero"`       // when it was deleted; such a record only says that there was one
 
+	Discovered *Discovered `json:"discovered,omitempty"` // what came of a discovery; nil: it is not summed up yet
+
 	Rev uint64 `json:"-"` // version in the store; 0: never saved
 }
 
@@ -171,6 +174,9 @@ func (e *StateError) Unwrap() error { return ErrState }
 func (r Rotation) Freeze(plan []Item, now time.Time) (Rotation, error) {
 	if r.State != StatePlanning {
 		return r, &StateError{"plan", r.State, "a plan is made once"}
+	}
+	if r.Discovers() {
+		return r, &StateError{"plan", r.State, "it is a discovery, and ends when every tenant was looked at"}
 	}
 	r.State, r.Digest, r.Tasks = StatePlanned, Digest(r.Spec, plan), len(plan)
 	r.PlannedAt, r.UpdatedAt = now, now

@@ -29,7 +29,7 @@ func (r Rotation) Version() int {
 // binds reports whether the request sets a bound or a choice of targets that a
 // program of version 1 would not keep to.
 func (s Spec) binds() bool {
-	return s.EndpointFilter != "" || s.TargetSet != "" || s.TargetSetDigest != "" || s.DriftedOf != "" || s.FailedOf != "" ||
+	return s.EndpointFilter != "" || s.TargetSet != "" || s.TargetSetDigest != "" || s.DriftedOf != "" || s.FailedOf != "" || s.Purpose != ToRotate ||
 		s.TenantTolerance != (Tolerance{}) || !s.Schedule.Empty() || s.Limits != (Limits{}) || s.Incident != nil ||
 		len(s.Strategy.Order) > 0 || len(s.Strategy.Gates) > 0
 }

@@ -28,7 +28,7 @@ var (
 	// words for people, what is made again, what makes a later change be refused,
 	// and what concerns rotations that have ended, which no conductor writes.
 	harmless = map[string][]string{
-		"Rotation": {"Trace", "WaveAt", "AtRiskSince", "RetryReason", "Changes", "Check", "Gone"},
+		"Rotation": {"Trace", "WaveAt", "AtRiskSince", "RetryReason", "Changes", "Check", "Gone", "Discovered"},
 		"Spec":     {"StageDeadline", "Lane", "Drift", "UndoWindow"},
 		"Strategy": {},
 		"Progress": {"Throttle", "Throttled", "ThrottledAt", "Archive", "Doubted", "Looks"},

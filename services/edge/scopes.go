@@ -19,7 +19,7 @@ func scopes() map[string]map[string]rights.Scope {
 		"DeskService": {"ListDeadLetters": read, "SummarizeDeadLetters": read},
 		"InventoryService": {
 			"ImportTenants": rights.Inventory, "GetTenant": read, "ListTenants": read, "GetEndpoint": read, "ListEndpoints": read,
-			"UpdateTenant": rights.Inventory, "DeleteTenant": rights.Inventory, "ImportInventory": rights.Inventory, "CancelInventoryJob": rights.Inventory,
+			"UpdateTenant": rights.Inventory, "DeleteTenant": rights.Inventory, "ImportInventory": rights.Inventory, "DiscoverEndpoints": rights.Inventory, "CancelInventoryJob": rights.Inventory,
 			"GetInventoryJob": rights.Inventory, "ListInventoryJobs": rights.Inventory, "ListInventoryJobErrors": rights.Inventory,
 		},
 		"CertificateService": {

@@ -27,6 +27,14 @@ func (v *violations) inventory(m any) {
 		v.name("name", m.GetName(), isTenant)
 	case *pb.ImportInventoryRequest:
 		v.part(m)
+	case *pb.DiscoverEndpointsRequest:
+		v.requestID(m.GetRequestId())
+		if len(m.GetTenants()) > 0 {
+			v.tenantNames("tenants", m.GetTenants())
+		}
+		if m.GetFilter() != "" && len(m.GetTenants()) > 0 {
+			v.add("filter", "CONFLICT", "must be absent where tenants are named")
+		}
 	case *pb.GetInventoryJobRequest:
 		v.name("name", m.GetName(), isJob)
 	case *pb.CancelInventoryJobRequest:

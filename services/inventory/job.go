@@ -79,6 +79,9 @@ type job struct {
 	EndedAt      time.Time `json:"ended_at,omitzero"`
 
 	rev uint64
+	// discovery is set where the job is one; then it is stored by its own record, and
+	// the fields above are filled in from that.
+	discovery *discovery
 }
 
 func (j job) is(s pb.InventoryJob_State) bool { return j.State == s.String() }
@@ -89,7 +92,7 @@ func (j job) over() bool { return !j.is(pb.InventoryJob_STATE_RUNNING) }
 // asOf returns the job as it stands at an instant: one of which nothing was heard for long
 // was cut off with the process that had it.
 func (j job) asOf(now time.Time) job {
-	if !j.over() && now.Sub(j.ChangedAt) > jobCutOff {
+	if j.discovery == nil && !j.over() && now.Sub(j.ChangedAt) > jobCutOff {
 		j.State, j.EndedAt = pb.InventoryJob_STATE_FAILED.String(), j.ChangedAt
 		j.Detail = fmt.Sprintf("it was cut off after %d rows; send it again", j.Rows)
 	}
@@ -98,13 +101,14 @@ func (j job) asOf(now time.Time) job {
 
 func (j job) proto() *pb.InventoryJob {
 	p := &pb.InventoryJob{
-		Name: edge.JobName(j.ID), State: pb.InventoryJob_State(pb.InventoryJob_State_value[j.State]), ValidateOnly: j.ValidateOnly,
+		Kind: j.kind(), Name: edge.JobName(j.ID), State: pb.InventoryJob_State(pb.InventoryJob_State_value[j.State]), ValidateOnly: j.ValidateOnly,
 		RowCount: j.Rows, ExpectedRows: j.Expected, CreatedCount: j.Created, UpdatedCount: j.Updated, UnchangedCount: j.Unchanged,
 		FailedCount: j.Failed, Detail: j.Detail, Creator: j.By, CreateTime: timestamppb.New(j.At), UpdateTime: timestamppb.New(j.ChangedAt),
 	}
 	if !j.EndedAt.IsZero() {
 		p.EndTime = timestamppb.New(j.EndedAt)
 	}
+	j.discovery.describe(p)
 	return p
 }
 
@@ -137,7 +141,7 @@ func (s *Service) begin(ctx context.Context, h *pb.ImportHeader) (job, error) {
 	if err != nil {
 		return j, err
 	}
-	if old.By != j.By || old.ValidateOnly != j.ValidateOnly || old.Expected != j.Expected {
+	if old.discovery != nil || old.By != j.By || old.ValidateOnly != j.ValidateOnly || old.Expected != j.Expected {
 		return j, edge.Reused(edge.JobName(j.ID))
 	}
 	if old.asOf(now).over() && !old.is(pb.InventoryJob_STATE_FAILED) && !old.is(pb.InventoryJob_STATE_RUNNING) {
@@ -200,6 +204,9 @@ func (s *Service) drop(ctx context.Context, j job) error {
 
 func (s *Service) read(ctx context.Context, id string) (job, error) {
 	b, rev, err := s.c.Jobs.Get(ctx, id)
+	if errors.Is(err, rollover.ErrNotFound) {
+		return s.known(ctx, id)
+	}
 	if err != nil {
 		return job{}, err
 	}
@@ -220,6 +227,9 @@ func decodeJob(b []byte, rev uint64) (job, error) {
 
 // save stores a job over what this call read or stored last.
 func (s *Service) save(ctx context.Context, j *job) error {
+	if j.discovery != nil {
+		return s.cancelDiscovery(ctx, j)
+	}
 	b, err := json.Marshal(j)
 	if err != nil {
 		return fmt.Errorf("encoding a job: %w", err)

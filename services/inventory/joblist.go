@@ -37,7 +37,7 @@ func (s *Service) GetInventoryJob(ctx context.Context, req *pb.GetInventoryJobRe
 func jobFields() edge.FilterFields {
 	return edge.FilterFields{
 		Strings: []string{"creator"}, Bools: []string{"validate_only"}, Times: []string{"create_time"},
-		Enums: map[string]protoreflect.EnumType{"state": pb.InventoryJob_STATE_UNSPECIFIED.Type()},
+		Enums: map[string]protoreflect.EnumType{"state": pb.InventoryJob_STATE_UNSPECIFIED.Type(), "kind": pb.InventoryJob_KIND_UNSPECIFIED.Type()},
 	}
 }
 
@@ -53,6 +53,8 @@ func jobValue(j job, field string) any {
 		return j.At
 	case "state":
 		return j.State
+	case "kind":
+		return j.kind().String()
 	}
 	return nil
 }
@@ -77,10 +79,17 @@ func (s *Service) ListInventoryJobs(ctx context.Context, req *pb.ListInventoryJo
 			all = append(all, j.asOf(s.c.Now()))
 		}
 	}
+	found, err := s.discoveries(ctx)
+	if err != nil {
+		return nil, err
+	}
 	page, token, err := edge.List(req, edge.Listing[job, *pb.InventoryJob]{
 		Order: o, Fields: jobFields(), Value: jobValue, Show: job.proto, Default: 50, Most: 500, Args: []string{"ListInventoryJobs"},
-	}, edge.Each(all))
+	}, edge.Each(append(all, found...)))
 	if err != nil {
+		return nil, err
+	}
+	if err := s.count(ctx, page, found); err != nil {
 		return nil, err
 	}
 	return &pb.ListInventoryJobsResponse{Jobs: page, NextPageToken: token}, nil
@@ -88,6 +97,13 @@ func (s *Service) ListInventoryJobs(ctx context.Context, req *pb.ListInventoryJo
 
 // ListInventoryJobErrors lists what is wrong with rows of a job.
 func (s *Service) ListInventoryJobErrors(ctx context.Context, req *pb.ListInventoryJobErrorsRequest) (*pb.ListInventoryJobErrorsResponse, error) {
+	j, err := s.job(ctx, req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	if j.discovery != nil {
+		return s.unread(ctx, req, j)
+	}
 	type placed struct {
 		jobError
 		n int
@@ -104,10 +120,6 @@ func (s *Service) ListInventoryJobErrors(ctx context.Context, req *pb.ListInvent
 		return nil
 	}
 	o, err := edge.ParseOrder(req.GetOrderBy(), "row", func(e placed) string { return fmt.Sprintf("%09d", e.n) }, value, "row", "tenant", "field")
-	if err != nil {
-		return nil, err
-	}
-	j, err := s.job(ctx, req.GetParent())
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ type Config struct {
 	Inventory Inventory
 	Jobs      JobBucket   // forgets after 30 days
 	JobErrors ErrorBucket // forgets after 30 days
+	Discovery Discovery   // the zero one: endpoints cannot be discovered here
 	// InUse returns the id of a rotation that has not ended and is for a tenant, or "".
 	InUse func(ctx context.Context, tenant string) (string, error)
 	Now   func() time.Time

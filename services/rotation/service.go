@@ -135,6 +135,7 @@ func New(c Config) *Service {
 	if err != nil {
 		panic(err) // Only for a size below 1.
 	}
+	c.Store = rotationsOnly{c.Store}
 	return &Service{c: c, shelf: newShelf(), sights: edge.NewSights(c.Tenants), extents: newExtents(), needs: needs}
 }
 

@@ -203,6 +203,7 @@ func (t *turn) all(ctx context.Context) {
 	slices.Reverse(views)
 	defer t.checks(ctx, slices.Clone(views))
 	views = slices.DeleteFunc(views, func(v mirror.View) bool { return v.Rotation.State.Ended() && !leftOpen(v) })
+	views = append(views, t.discoveries()...)
 	slices.SortStableFunc(views, func(a, b mirror.View) int { return rank(a.Rotation.Spec.Lane) - rank(b.Rotation.Spec.Lane) })
 	var planning, running []mirror.View
 	for _, v := range views {
@@ -211,22 +212,22 @@ func (t *turn) all(ctx context.Context) {
 		}
 		var err error
 		var ready bool
-		switch v.Rotation.State {
-		case rollover.StatePlanning:
+		switch {
+		case v.Rotation.State == rollover.StatePlanning, v.Rotation.Discovers():
 			if ready, err = t.planning(ctx, v); ready {
 				planning = append(planning, v)
 			}
-		case rollover.StateRunning:
+		case v.Rotation.State == rollover.StateRunning:
 			if ready, err = t.run(ctx, v); ready {
 				running = append(running, v)
 			}
-		case rollover.StatePaused:
+		case v.Rotation.State == rollover.StatePaused:
 			err = t.hold(ctx, v)
-		case rollover.StateCancelling, rollover.StateCancelled:
+		case v.Rotation.State == rollover.StateCancelling, v.Rotation.State == rollover.StateCancelled:
 			if ready, err = t.cancel(ctx, v); ready {
 				running = append(running, v)
 			}
-		case rollover.StateUndoing:
+		case v.Rotation.State == rollover.StateUndoing:
 			if ready, err = t.undo(ctx, v); ready {
 				running = append(running, v)
 			}
@@ -302,18 +303,22 @@ func (t *turn) save(ctx context.Context, r rollover.Rotation) error {
 
 // planning reports whether tenants of the rotation are still to be planned. When
 // all are, its plan is frozen beside the turns, since a large one takes seconds
-// and urgent rotations must not wait for it.
+// and urgent rotations must not wait for it. A discovery is concluded so.
 func (t *turn) planning(ctx context.Context, v mirror.View) (bool, error) {
 	r := v.Rotation
-	if t.Mirror.Found(r.ID) != r.Tenants {
+	if r.State == rollover.StatePlanning && t.Mirror.Found(r.ID) != r.Tenants {
 		return true, nil
+	}
+	end := t.freeze
+	if r.Discovers() {
+		end = t.conclude
 	}
 	delete(t.tenants, r.ID)
 	done := t.freezing[r.ID]
 	if done == nil {
 		done = make(chan error, 1)
 		t.freezing[r.ID] = done
-		t.jobs.Go(func() { done <- t.freeze(ctx, r) })
+		t.jobs.Go(func() { done <- end(ctx, r) })
 		return false, nil
 	}
 	select {

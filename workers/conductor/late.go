@@ -46,8 +46,7 @@ func (t *turn) remind(ctx context.Context, l late, running, planning []mirror.Vi
 	})
 	t.once(ctx, "", "late nudges are not sent again; trying on", err)
 	err = t.plans.remind(l.plans, func(id rollover.TaskID) bool {
-		v, err := t.Mirror.Rotation(ctx, id.Rotation)
-		return err == nil && v.Rotation.State == rollover.StatePlanning
+		return t.Mirror.Planning(id.Rotation)
 	}, among(planning), func(id rollover.TaskID, s sent) error {
 		repeatedPlans++
 		return t.Queue.NudgePlan(spans.Part(ctx, s.trace, id.Ord), s.tenant, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})

@@ -47,8 +47,13 @@ func (t *turn) retain(ctx context.Context, views []mirror.View) {
 		kept[i] = rollover.Kept{Rotation: v.Rotation, Counts: v.Counts}
 		byID[v.Rotation.ID] = v.Rotation
 	}
+	discoveries := t.Mirror.Discoveries()
+	found := make([]rollover.Rotation, len(discoveries))
+	for i, v := range discoveries {
+		found[i], byID[v.Rotation.ID] = v.Rotation, v.Rotation
+	}
 	var c cleaning
-	for _, id := range t.Retention.Expired(kept, now) {
+	for _, id := range append(t.Retention.Expired(kept, now), rollover.ExpiredDiscoveries(found, now)...) {
 		if len(c.mark) < retainMost {
 			c.mark = append(c.mark, byID[id])
 		}

@@ -99,8 +99,12 @@ func (t *telling) tell(ctx context.Context, r rollover.Rotation, more map[string
 	if last, ok := t.told.Get(r.ID); ok && last == text {
 		return nil
 	}
+	act, object := "rotation", "rotations/"+r.ID
+	if r.Discovers() {
+		act, object = "discovery", "inventoryJobs/"+r.ID
+	}
 	err := t.to.Tell(spans.In(ctx, r.Trace), audit.Record{
-		Who: "service", By: "service", Act: "rotation", Object: "rotations/" + r.ID, Outcome: Decided, Detail: d, Private: sealed,
+		Who: "service", By: "service", Act: act, Object: object, Outcome: Decided, Detail: d, Private: sealed,
 	})
 	if err != nil {
 		return err
@@ -135,5 +139,9 @@ func decision(r rollover.Rotation) (d, sealed map[string]string) {
 	set("gate", r.Gate.Wave > 0, fmt.Sprintf("%d.%d %s", r.Gate.Wave, r.Gate.Index, r.Gate.Result))
 	set("check", r.Check.Number > 0, fmt.Sprintf("%d %s", r.Check.Number, r.Check.State))
 	set("deleted", !r.Gone.IsZero(), at(r.Gone))
+	if f := r.Discovered; f != nil {
+		d["tenants"], d["unreachable"] = fmt.Sprint(f.Tenants), fmt.Sprint(f.Unreached)
+		d["endpoints"], d["targets"], d["read"] = fmt.Sprint(f.Endpoints), fmt.Sprint(f.Targets), fmt.Sprint(f.Read)
+	}
 	return d, sealed
 }

@@ -192,6 +192,9 @@ func (p *Planner) Plan(ctx context.Context, n rollover.Nudge) error {
 		p.hold(a, err)
 		return err
 	}
+	if r.Discovers() { // What was found is in the inventory.
+		f = f.Discovery()
+	}
 	if err := p.c.Store.SaveFinding(ctx, r.ID, n.Ord, f); err != nil {
 		return fmt.Errorf("saving the finding for tenant %s: %w", tenant, err)
 	}

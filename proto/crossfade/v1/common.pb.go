@@ -93,6 +93,9 @@ const (
 	// DEADLINE_EXCEEDED: the next message of an upload did not come for too long. Send
 	// it again with the same request_id: what was stored is found.
 	ErrorReason_ERROR_REASON_SLOW_SENDER ErrorReason = 69
+	// RESOURCE_EXHAUSTED: the caller has more discoveries under way than one may.
+	// metadata.live says how many.
+	ErrorReason_ERROR_REASON_TOO_MANY_DISCOVERIES ErrorReason = 70
 	// UNAVAILABLE: the server is stopping. Ask another, or again.
 	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 21
 	// UNAVAILABLE: the storage cannot be reached now.
@@ -181,6 +184,7 @@ var (
 		67: "ERROR_REASON_TOO_MANY_UPLOADS",
 		68: "ERROR_REASON_MESSAGE_TOO_LARGE",
 		69: "ERROR_REASON_SLOW_SENDER",
+		70: "ERROR_REASON_TOO_MANY_DISCOVERIES",
 		21: "ERROR_REASON_DRAINING",
 		22: "ERROR_REASON_STORAGE_UNAVAILABLE",
 		23: "ERROR_REASON_DEADLINE",
@@ -231,6 +235,7 @@ var (
 		"ERROR_REASON_TOO_MANY_UPLOADS":       67,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":      68,
 		"ERROR_REASON_SLOW_SENDER":            69,
+		"ERROR_REASON_TOO_MANY_DISCOVERIES":   70,
 		"ERROR_REASON_DRAINING":               21,
 		"ERROR_REASON_STORAGE_UNAVAILABLE":    22,
 		"ERROR_REASON_DEADLINE":               23,
@@ -345,7 +350,7 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x19crossfade/v1/common.proto\x12\fcrossfade.v1\"]\n" +
 	"\x0eOperationError\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.crossfade.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xd9\f\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\x80\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1d\n" +
@@ -373,7 +378,8 @@ const file_crossfade_v1_common_proto_rawDesc = "" +
 	"\x1fERROR_REASON_TOO_MANY_ROTATIONS\x10B\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_UPLOADS\x10C\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10D\x12\x1c\n" +
-	"\x18ERROR_REASON_SLOW_SENDER\x10E\x12\x19\n" +
+	"\x18ERROR_REASON_SLOW_SENDER\x10E\x12%\n" +
+	"!ERROR_REASON_TOO_MANY_DISCOVERIES\x10F\x12\x19\n" +
 	"\x15ERROR_REASON_DRAINING\x10\x15\x12$\n" +
 	" ERROR_REASON_STORAGE_UNAVAILABLE\x10\x16\x12\x19\n" +
 	"\x15ERROR_REASON_DEADLINE\x10\x17\x12\x1c\n" +

@@ -23,19 +23,74 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Kind is what it does.
+type InventoryJob_Kind int32
+
+const (
+	// Never sent.
+	InventoryJob_KIND_UNSPECIFIED InventoryJob_Kind = 0
+	// ImportInventory: tenants are taken in.
+	InventoryJob_KIND_IMPORT InventoryJob_Kind = 1
+	// DiscoverEndpoints: endpoints are looked for.
+	InventoryJob_KIND_DISCOVERY InventoryJob_Kind = 2
+)
+
+// Enum value maps for InventoryJob_Kind.
+var (
+	InventoryJob_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_IMPORT",
+		2: "KIND_DISCOVERY",
+	}
+	InventoryJob_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_IMPORT":      1,
+		"KIND_DISCOVERY":   2,
+	}
+)
+
+func (x InventoryJob_Kind) Enum() *InventoryJob_Kind {
+	p := new(InventoryJob_Kind)
+	*p = x
+	return p
+}
+
+func (x InventoryJob_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InventoryJob_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_crossfade_v1_inventory_proto_enumTypes[0].Descriptor()
+}
+
+func (InventoryJob_Kind) Type() protoreflect.EnumType {
+	return &file_crossfade_v1_inventory_proto_enumTypes[0]
+}
+
+func (x InventoryJob_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InventoryJob_Kind.Descriptor instead.
+func (InventoryJob_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{15, 0}
+}
+
 // State is how far it has come.
 type InventoryJob_State int32
 
 const (
 	// Never sent.
 	InventoryJob_STATE_UNSPECIFIED InventoryJob_State = 0
-	// Rows come in.
+	// Rows come in, or tenants are looked at.
 	InventoryJob_STATE_RUNNING InventoryJob_State = 1
-	// Every row was taken.
+	// Every row was taken; every tenant was reached, and no target tried in vain.
 	InventoryJob_STATE_SUCCEEDED InventoryJob_State = 2
-	// All rows came in, and some were wrong.
+	// All rows came in, and some were wrong; tenants could not be reached, or targets
+	// not be read.
 	InventoryJob_STATE_PARTIALLY_SUCCEEDED InventoryJob_State = 3
-	// It was cut off, or has another number of rows than was said.
+	// It was cut off, or has another number of rows than was said; no tenant at all could
+	// be reached.
 	InventoryJob_STATE_FAILED InventoryJob_State = 4
 	// Someone cancelled it.
 	InventoryJob_STATE_CANCELLED InventoryJob_State = 5
@@ -72,11 +127,11 @@ func (x InventoryJob_State) String() string {
 }
 
 func (InventoryJob_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_crossfade_v1_inventory_proto_enumTypes[0].Descriptor()
+	return file_crossfade_v1_inventory_proto_enumTypes[1].Descriptor()
 }
 
 func (InventoryJob_State) Type() protoreflect.EnumType {
-	return &file_crossfade_v1_inventory_proto_enumTypes[0]
+	return &file_crossfade_v1_inventory_proto_enumTypes[1]
 }
 
 func (x InventoryJob_State) Number() protoreflect.EnumNumber {
@@ -85,7 +140,7 @@ func (x InventoryJob_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InventoryJob_State.Descriptor instead.
 func (InventoryJob_State) EnumDescriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{15, 0}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{15, 1}
 }
 
 // Tenant is a customer: one CRM organisation and the namespaces it posts to.
@@ -351,7 +406,8 @@ func (x *Namespace) GetSecret() string {
 	return ""
 }
 
-// Endpoint is a service endpoint of an organisation as planning last saw it.
+// Endpoint is a service endpoint of an organisation as a discovery, or planning, last
+// saw it.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// tenants/{tenant}/endpoints/{endpoint}.
@@ -756,10 +812,12 @@ func (x *ImportTenantsResponse) GetErrors() []*ImportError {
 	return nil
 }
 
-// ImportError says what is wrong with one row.
+// ImportError says what is wrong with one row of an import, or what a discovery could
+// not read of one tenant.
 type ImportError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its position in the request, or in the import, from 0.
+	// Its position in the request, in the import, or among the tenants of the discovery,
+	// from 0.
 	Row int32 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
 	// The name that the row gave. Absent: none.
 	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -767,7 +825,12 @@ type ImportError struct {
 	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
 	// What is wrong with it and what to do. It never repeats what was sent, since
 	// that may be a secret in place of a reference.
-	Description   string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	// In a discovery: why it could not be read, such as REASON_NO_ACCESS.
+	Reason RotationTask_Reason `protobuf:"varint,5,opt,name=reason,proto3,enum=crossfade.v1.RotationTask_Reason" json:"reason,omitempty"`
+	// In a discovery: the host that could not be read. Absent: it is about the
+	// organisation, or an endpoint of which no host is known.
+	Host          string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -826,6 +889,20 @@ func (x *ImportError) GetField() string {
 func (x *ImportError) GetDescription() string {
 	if x != nil {
 		return x.Description
+	}
+	return ""
+}
+
+func (x *ImportError) GetReason() RotationTask_Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return RotationTask_REASON_UNSPECIFIED
+}
+
+func (x *ImportError) GetHost() string {
+	if x != nil {
+		return x.Host
 	}
 	return ""
 }
@@ -1182,7 +1259,7 @@ func (*DeleteTenantResponse) Descriptor() ([]byte, []int) {
 	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{14}
 }
 
-// InventoryJob is what became of an import.
+// InventoryJob is what became of an import or of a discovery.
 type InventoryJob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// inventoryJobs/{id}.
@@ -1191,9 +1268,10 @@ type InventoryJob struct {
 	State InventoryJob_State `protobuf:"varint,2,opt,name=state,proto3,enum=crossfade.v1.InventoryJob_State" json:"state,omitempty"`
 	// Nothing is stored by it.
 	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
-	// How many rows came in.
+	// How many rows came in, or how many tenants were looked at.
 	RowCount int64 `protobuf:"varint,4,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
-	// How many rows were said to come. Absent: nothing was said.
+	// How many rows were said to come, or how many tenants are to be looked at. Absent:
+	// nothing was said.
 	ExpectedRows int64 `protobuf:"varint,5,opt,name=expected_rows,json=expectedRows,proto3" json:"expected_rows,omitempty"`
 	// How many tenants are new.
 	CreatedCount int64 `protobuf:"varint,6,opt,name=created_count,json=createdCount,proto3" json:"created_count,omitempty"`
@@ -1201,8 +1279,8 @@ type InventoryJob struct {
 	UpdatedCount int64 `protobuf:"varint,7,opt,name=updated_count,json=updatedCount,proto3" json:"updated_count,omitempty"`
 	// How many were there, just so.
 	UnchangedCount int64 `protobuf:"varint,8,opt,name=unchanged_count,json=unchangedCount,proto3" json:"unchanged_count,omitempty"`
-	// How many rows were left out; the first
-	// 1,000 things that are wrong with them are kept.
+	// How many rows were left out; the first 1,000 things that are wrong with them are
+	// kept. Of a discovery: how many tenants could not be reached.
 	FailedCount int64 `protobuf:"varint,9,opt,name=failed_count,json=failedCount,proto3" json:"failed_count,omitempty"`
 	// Why it failed, for people. Absent: it did not.
 	Detail string `protobuf:"bytes,10,opt,name=detail,proto3" json:"detail,omitempty"`
@@ -1210,10 +1288,23 @@ type InventoryJob struct {
 	Creator string `protobuf:"bytes,11,opt,name=creator,proto3" json:"creator,omitempty"`
 	// When it began.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When a chunk was taken last.
+	// When a chunk was taken last. Of a discovery: when it began, or when it was cancelled
+	// or came to its end.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When it ended. Absent: it has not.
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// What it does.
+	Kind InventoryJob_Kind `protobuf:"varint,15,opt,name=kind,proto3,enum=crossfade.v1.InventoryJob_Kind" json:"kind,omitempty"`
+	// Of a discovery: how many endpoints the tenants that were reached have.
+	EndpointCount int64 `protobuf:"varint,16,opt,name=endpoint_count,json=endpointCount,proto3" json:"endpoint_count,omitempty"`
+	// Of a discovery: how many targets these have, each counted once for each tenant.
+	TargetCount int64 `protobuf:"varint,17,opt,name=target_count,json=targetCount,proto3" json:"target_count,omitempty"`
+	// Of a discovery: how many of the targets were read. Of the others
+	// ListInventoryJobErrors says why not.
+	ReadCount int64 `protobuf:"varint,18,opt,name=read_count,json=readCount,proto3" json:"read_count,omitempty"`
+	// Of a discovery: the first tenants that could not be reached, tenants/{id}, at most
+	// 100. ListInventoryJobErrors has all, with the reasons.
+	Unreachable   []string `protobuf:"bytes,19,rep,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1346,6 +1437,163 @@ func (x *InventoryJob) GetEndTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *InventoryJob) GetKind() InventoryJob_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return InventoryJob_KIND_UNSPECIFIED
+}
+
+func (x *InventoryJob) GetEndpointCount() int64 {
+	if x != nil {
+		return x.EndpointCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetTargetCount() int64 {
+	if x != nil {
+		return x.TargetCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetReadCount() int64 {
+	if x != nil {
+		return x.ReadCount
+	}
+	return 0
+}
+
+func (x *InventoryJob) GetUnreachable() []string {
+	if x != nil {
+		return x.Unreachable
+	}
+	return nil
+}
+
+// DiscoverEndpointsRequest says for which tenants.
+type DiscoverEndpointsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An AIP-160 filter over the fields of TargetSelector.filter, such as
+	// `labels.wave = "1" AND NOT disabled`. It is resolved once, when the job is made.
+	// Absent, and tenants too: every tenant that the caller may see.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// tenants/{id}, up to 1,000, each once. Not with filter.
+	Tenants []string `protobuf:"bytes,2,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	// A UUID. The same one again, by the same caller and with the same tenants, finds the
+	// job that it made, for as long as that is kept. Absent: each call makes one.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Check everything and start nothing; the job comes back without a name.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscoverEndpointsRequest) Reset() {
+	*x = DiscoverEndpointsRequest{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscoverEndpointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscoverEndpointsRequest) ProtoMessage() {}
+
+func (x *DiscoverEndpointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscoverEndpointsRequest.ProtoReflect.Descriptor instead.
+func (*DiscoverEndpointsRequest) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DiscoverEndpointsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *DiscoverEndpointsRequest) GetTenants() []string {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+func (x *DiscoverEndpointsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DiscoverEndpointsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// DiscoverEndpointsResponse answers DiscoverEndpoints.
+type DiscoverEndpointsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The job.
+	Job           *InventoryJob `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscoverEndpointsResponse) Reset() {
+	*x = DiscoverEndpointsResponse{}
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscoverEndpointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscoverEndpointsResponse) ProtoMessage() {}
+
+func (x *DiscoverEndpointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscoverEndpointsResponse.ProtoReflect.Descriptor instead.
+func (*DiscoverEndpointsResponse) Descriptor() ([]byte, []int) {
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DiscoverEndpointsResponse) GetJob() *InventoryJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
 // ImportInventoryRequest is one message of an import.
 type ImportInventoryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1362,7 +1610,7 @@ type ImportInventoryRequest struct {
 
 func (x *ImportInventoryRequest) Reset() {
 	*x = ImportInventoryRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[16]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1622,7 @@ func (x *ImportInventoryRequest) String() string {
 func (*ImportInventoryRequest) ProtoMessage() {}
 
 func (x *ImportInventoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[16]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1635,7 @@ func (x *ImportInventoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportInventoryRequest.ProtoReflect.Descriptor instead.
 func (*ImportInventoryRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{16}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ImportInventoryRequest) GetPart() isImportInventoryRequest_Part {
@@ -1452,7 +1700,7 @@ type ImportHeader struct {
 
 func (x *ImportHeader) Reset() {
 	*x = ImportHeader{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[17]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1712,7 @@ func (x *ImportHeader) String() string {
 func (*ImportHeader) ProtoMessage() {}
 
 func (x *ImportHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[17]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1725,7 @@ func (x *ImportHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportHeader.ProtoReflect.Descriptor instead.
 func (*ImportHeader) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{17}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ImportHeader) GetRequestId() string {
@@ -1515,7 +1763,7 @@ type ImportChunk struct {
 
 func (x *ImportChunk) Reset() {
 	*x = ImportChunk{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[18]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1775,7 @@ func (x *ImportChunk) String() string {
 func (*ImportChunk) ProtoMessage() {}
 
 func (x *ImportChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[18]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1788,7 @@ func (x *ImportChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportChunk.ProtoReflect.Descriptor instead.
 func (*ImportChunk) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{18}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ImportChunk) GetFirstRow() int64 {
@@ -1570,7 +1818,7 @@ type ImportInventoryResponse struct {
 
 func (x *ImportInventoryResponse) Reset() {
 	*x = ImportInventoryResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[19]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1830,7 @@ func (x *ImportInventoryResponse) String() string {
 func (*ImportInventoryResponse) ProtoMessage() {}
 
 func (x *ImportInventoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[19]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1843,7 @@ func (x *ImportInventoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportInventoryResponse.ProtoReflect.Descriptor instead.
 func (*ImportInventoryResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{19}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ImportInventoryResponse) GetJob() *InventoryJob {
@@ -1623,7 +1871,7 @@ type GetInventoryJobRequest struct {
 
 func (x *GetInventoryJobRequest) Reset() {
 	*x = GetInventoryJobRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[20]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1883,7 @@ func (x *GetInventoryJobRequest) String() string {
 func (*GetInventoryJobRequest) ProtoMessage() {}
 
 func (x *GetInventoryJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[20]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1896,7 @@ func (x *GetInventoryJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInventoryJobRequest.ProtoReflect.Descriptor instead.
 func (*GetInventoryJobRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{20}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetInventoryJobRequest) GetName() string {
@@ -1669,7 +1917,7 @@ type GetInventoryJobResponse struct {
 
 func (x *GetInventoryJobResponse) Reset() {
 	*x = GetInventoryJobResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[21]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1929,7 @@ func (x *GetInventoryJobResponse) String() string {
 func (*GetInventoryJobResponse) ProtoMessage() {}
 
 func (x *GetInventoryJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[21]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1942,7 @@ func (x *GetInventoryJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInventoryJobResponse.ProtoReflect.Descriptor instead.
 func (*GetInventoryJobResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{21}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetInventoryJobResponse) GetJob() *InventoryJob {
@@ -1711,7 +1959,7 @@ type ListInventoryJobsRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// An AIP-160 filter over state, creator, validate_only and create_time, such as
+	// An AIP-160 filter over kind, state, creator, validate_only and create_time, such as
 	// `state = STATE_PARTIALLY_SUCCEEDED`. Absent: all.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// As AIP-132 has it: up to two of name and create_time, each with desc behind it or
@@ -1723,7 +1971,7 @@ type ListInventoryJobsRequest struct {
 
 func (x *ListInventoryJobsRequest) Reset() {
 	*x = ListInventoryJobsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[22]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1983,7 @@ func (x *ListInventoryJobsRequest) String() string {
 func (*ListInventoryJobsRequest) ProtoMessage() {}
 
 func (x *ListInventoryJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[22]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1996,7 @@ func (x *ListInventoryJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInventoryJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListInventoryJobsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{22}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListInventoryJobsRequest) GetPageSize() int32 {
@@ -1792,7 +2040,7 @@ type ListInventoryJobsResponse struct {
 
 func (x *ListInventoryJobsResponse) Reset() {
 	*x = ListInventoryJobsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[23]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +2052,7 @@ func (x *ListInventoryJobsResponse) String() string {
 func (*ListInventoryJobsResponse) ProtoMessage() {}
 
 func (x *ListInventoryJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[23]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +2065,7 @@ func (x *ListInventoryJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInventoryJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListInventoryJobsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{23}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListInventoryJobsResponse) GetJobs() []*InventoryJob {
@@ -1843,10 +2091,11 @@ type ListInventoryJobErrorsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. Absent: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// An AIP-160 filter over tenant and field. Absent: all.
+	// An AIP-160 filter over tenant and field; of a discovery over tenant and host.
+	// Absent: all.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// As AIP-132 has it: up to three of row, tenant and field, each with desc behind it
-	// or not. Absent: row.
+	// or not; of a discovery host in place of field. Absent: row.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1854,7 +2103,7 @@ type ListInventoryJobErrorsRequest struct {
 
 func (x *ListInventoryJobErrorsRequest) Reset() {
 	*x = ListInventoryJobErrorsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[24]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2115,7 @@ func (x *ListInventoryJobErrorsRequest) String() string {
 func (*ListInventoryJobErrorsRequest) ProtoMessage() {}
 
 func (x *ListInventoryJobErrorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[24]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2128,7 @@ func (x *ListInventoryJobErrorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInventoryJobErrorsRequest.ProtoReflect.Descriptor instead.
 func (*ListInventoryJobErrorsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{24}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListInventoryJobErrorsRequest) GetParent() string {
@@ -1920,7 +2169,8 @@ func (x *ListInventoryJobErrorsRequest) GetOrderBy() string {
 // ListInventoryJobErrorsResponse answers ListInventoryJobErrors.
 type ListInventoryJobErrorsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is wrong; rows count from the begin of the import.
+	// What is wrong; rows count from the begin of the import. Of one tenant at most 100
+	// that could not be read are told.
 	Errors []*ImportError `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
 	// Absent on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1930,7 +2180,7 @@ type ListInventoryJobErrorsResponse struct {
 
 func (x *ListInventoryJobErrorsResponse) Reset() {
 	*x = ListInventoryJobErrorsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[25]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2192,7 @@ func (x *ListInventoryJobErrorsResponse) String() string {
 func (*ListInventoryJobErrorsResponse) ProtoMessage() {}
 
 func (x *ListInventoryJobErrorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[25]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2205,7 @@ func (x *ListInventoryJobErrorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInventoryJobErrorsResponse.ProtoReflect.Descriptor instead.
 func (*ListInventoryJobErrorsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{25}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListInventoryJobErrorsResponse) GetErrors() []*ImportError {
@@ -1983,7 +2233,7 @@ type CancelInventoryJobRequest struct {
 
 func (x *CancelInventoryJobRequest) Reset() {
 	*x = CancelInventoryJobRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[26]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2245,7 @@ func (x *CancelInventoryJobRequest) String() string {
 func (*CancelInventoryJobRequest) ProtoMessage() {}
 
 func (x *CancelInventoryJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[26]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2258,7 @@ func (x *CancelInventoryJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInventoryJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelInventoryJobRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{26}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelInventoryJobRequest) GetName() string {
@@ -2029,7 +2279,7 @@ type CancelInventoryJobResponse struct {
 
 func (x *CancelInventoryJobResponse) Reset() {
 	*x = CancelInventoryJobResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[27]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2291,7 @@ func (x *CancelInventoryJobResponse) String() string {
 func (*CancelInventoryJobResponse) ProtoMessage() {}
 
 func (x *CancelInventoryJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[27]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2304,7 @@ func (x *CancelInventoryJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInventoryJobResponse.ProtoReflect.Descriptor instead.
 func (*CancelInventoryJobResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{27}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelInventoryJobResponse) GetJob() *InventoryJob {
@@ -2083,7 +2333,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[28]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2345,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[28]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2358,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{28}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -2154,7 +2404,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[29]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2416,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[29]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2429,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{29}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -2215,7 +2465,7 @@ type GetEndpointRequest struct {
 
 func (x *GetEndpointRequest) Reset() {
 	*x = GetEndpointRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2477,7 @@ func (x *GetEndpointRequest) String() string {
 func (*GetEndpointRequest) ProtoMessage() {}
 
 func (x *GetEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[30]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2490,7 @@ func (x *GetEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEndpointRequest.ProtoReflect.Descriptor instead.
 func (*GetEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{30}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetEndpointRequest) GetName() string {
@@ -2261,7 +2511,7 @@ type GetEndpointResponse struct {
 
 func (x *GetEndpointResponse) Reset() {
 	*x = GetEndpointResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2523,7 @@ func (x *GetEndpointResponse) String() string {
 func (*GetEndpointResponse) ProtoMessage() {}
 
 func (x *GetEndpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[31]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2536,7 @@ func (x *GetEndpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEndpointResponse.ProtoReflect.Descriptor instead.
 func (*GetEndpointResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{31}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetEndpointResponse) GetEndpoint() *Endpoint {
@@ -2319,7 +2569,7 @@ type ListEndpointsRequest struct {
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[32]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2581,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[32]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2594,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{32}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListEndpointsRequest) GetParent() string {
@@ -2385,7 +2635,7 @@ func (x *ListEndpointsRequest) GetOrderBy() string {
 // ListEndpointsResponse answers ListEndpoints.
 type ListEndpointsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By name. Empty for a tenant that was never planned. A page ends early, with a
+	// By name. Empty for a tenant that was never looked at. A page ends early, with a
 	// token, before it grows past 1 MiB.
 	Endpoints []*Endpoint `protobuf:"bytes,1,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// Absent on the last page.
@@ -2396,7 +2646,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[33]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2658,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crossfade_v1_inventory_proto_msgTypes[33]
+	mi := &file_crossfade_v1_inventory_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2671,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{33}
+	return file_crossfade_v1_inventory_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -2442,7 +2692,7 @@ var File_crossfade_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x03\n" +
+	"\x1ccrossfade/v1/inventory.proto\x12\fcrossfade.v1\x1a\x1bcrossfade/v1/rotation.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x03\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x128\n" +
@@ -2496,12 +2746,14 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\rupdated_count\x18\x02 \x01(\x05R\fupdatedCount\x12'\n" +
 	"\x0funchanged_count\x18\x03 \x01(\x05R\x0eunchangedCount\x12!\n" +
 	"\ffailed_count\x18\x04 \x01(\x05R\vfailedCount\x121\n" +
-	"\x06errors\x18\x05 \x03(\v2\x19.crossfade.v1.ImportErrorR\x06errors\"o\n" +
+	"\x06errors\x18\x05 \x03(\v2\x19.crossfade.v1.ImportErrorR\x06errors\"\xbe\x01\n" +
 	"\vImportError\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x05R\x03row\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05field\x18\x03 \x01(\tR\x05field\x12 \n" +
-	"\vdescription\x18\x04 \x01(\tR\vdescription\"&\n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x129\n" +
+	"\x06reason\x18\x05 \x01(\x0e2!.crossfade.v1.RotationTask.ReasonR\x06reason\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\"&\n" +
 	"\x10GetTenantRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"A\n" +
 	"\x11GetTenantResponse\x12,\n" +
@@ -2522,7 +2774,7 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\x05force\x18\x03 \x01(\bR\x05force\x12#\n" +
 	"\rallow_missing\x18\x04 \x01(\bR\fallowMissing\x12#\n" +
 	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\x16\n" +
-	"\x14DeleteTenantResponse\"\xc9\x05\n" +
+	"\x14DeleteTenantResponse\"\xcc\a\n" +
 	"\fInventoryJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\x05state\x18\x02 \x01(\x0e2 .crossfade.v1.InventoryJob.StateR\x05state\x12#\n" +
@@ -2540,14 +2792,32 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x125\n" +
-	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x8c\x01\n" +
+	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x123\n" +
+	"\x04kind\x18\x0f \x01(\x0e2\x1f.crossfade.v1.InventoryJob.KindR\x04kind\x12%\n" +
+	"\x0eendpoint_count\x18\x10 \x01(\x03R\rendpointCount\x12!\n" +
+	"\ftarget_count\x18\x11 \x01(\x03R\vtargetCount\x12\x1d\n" +
+	"\n" +
+	"read_count\x18\x12 \x01(\x03R\treadCount\x12 \n" +
+	"\vunreachable\x18\x13 \x03(\tR\vunreachable\"A\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vKIND_IMPORT\x10\x01\x12\x12\n" +
+	"\x0eKIND_DISCOVERY\x10\x02\"\x8c\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x01\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x1d\n" +
 	"\x19STATE_PARTIALLY_SUCCEEDED\x10\x03\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x04\x12\x13\n" +
-	"\x0fSTATE_CANCELLED\x10\x05\"\x89\x01\n" +
+	"\x0fSTATE_CANCELLED\x10\x05\"\x90\x01\n" +
+	"\x18DiscoverEndpointsRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x18\n" +
+	"\atenants\x18\x02 \x03(\tR\atenants\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"I\n" +
+	"\x19DiscoverEndpointsResponse\x12,\n" +
+	"\x03job\x18\x01 \x01(\v2\x1a.crossfade.v1.InventoryJobR\x03job\"\x89\x01\n" +
 	"\x16ImportInventoryRequest\x124\n" +
 	"\x06header\x18\x01 \x01(\v2\x1a.crossfade.v1.ImportHeaderH\x00R\x06header\x121\n" +
 	"\x05chunk\x18\x02 \x01(\v2\x19.crossfade.v1.ImportChunkH\x00R\x05chunkB\x06\n" +
@@ -2614,14 +2884,15 @@ const file_crossfade_v1_inventory_proto_rawDesc = "" +
 	"\border_by\x18\x05 \x01(\tR\aorderBy\"u\n" +
 	"\x15ListEndpointsResponse\x124\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x16.crossfade.v1.EndpointR\tendpoints\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xf0\b\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd6\t\n" +
 	"\x10InventoryService\x12X\n" +
 	"\rImportTenants\x12\".crossfade.v1.ImportTenantsRequest\x1a#.crossfade.v1.ImportTenantsResponse\x12L\n" +
 	"\tGetTenant\x12\x1e.crossfade.v1.GetTenantRequest\x1a\x1f.crossfade.v1.GetTenantResponse\x12R\n" +
 	"\vListTenants\x12 .crossfade.v1.ListTenantsRequest\x1a!.crossfade.v1.ListTenantsResponse\x12U\n" +
 	"\fUpdateTenant\x12!.crossfade.v1.UpdateTenantRequest\x1a\".crossfade.v1.UpdateTenantResponse\x12U\n" +
 	"\fDeleteTenant\x12!.crossfade.v1.DeleteTenantRequest\x1a\".crossfade.v1.DeleteTenantResponse\x12`\n" +
-	"\x0fImportInventory\x12$.crossfade.v1.ImportInventoryRequest\x1a%.crossfade.v1.ImportInventoryResponse(\x01\x12^\n" +
+	"\x0fImportInventory\x12$.crossfade.v1.ImportInventoryRequest\x1a%.crossfade.v1.ImportInventoryResponse(\x01\x12d\n" +
+	"\x11DiscoverEndpoints\x12&.crossfade.v1.DiscoverEndpointsRequest\x1a'.crossfade.v1.DiscoverEndpointsResponse\x12^\n" +
 	"\x0fGetInventoryJob\x12$.crossfade.v1.GetInventoryJobRequest\x1a%.crossfade.v1.GetInventoryJobResponse\x12d\n" +
 	"\x11ListInventoryJobs\x12&.crossfade.v1.ListInventoryJobsRequest\x1a'.crossfade.v1.ListInventoryJobsResponse\x12s\n" +
 	"\x16ListInventoryJobErrors\x12+.crossfade.v1.ListInventoryJobErrorsRequest\x1a,.crossfade.v1.ListInventoryJobErrorsResponse\x12g\n" +
@@ -2641,106 +2912,115 @@ func file_crossfade_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_crossfade_v1_inventory_proto_rawDescData
 }
 
-var file_crossfade_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_crossfade_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_crossfade_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_crossfade_v1_inventory_proto_goTypes = []any{
-	(InventoryJob_State)(0),                // 0: crossfade.v1.InventoryJob.State
-	(*Tenant)(nil),                         // 1: crossfade.v1.Tenant
-	(*Login)(nil),                          // 2: crossfade.v1.Login
-	(*Namespace)(nil),                      // 3: crossfade.v1.Namespace
-	(*Endpoint)(nil),                       // 4: crossfade.v1.Endpoint
-	(*EndpointTarget)(nil),                 // 5: crossfade.v1.EndpointTarget
-	(*EndpointCertificate)(nil),            // 6: crossfade.v1.EndpointCertificate
-	(*ImportTenantsRequest)(nil),           // 7: crossfade.v1.ImportTenantsRequest
-	(*ImportTenantsResponse)(nil),          // 8: crossfade.v1.ImportTenantsResponse
-	(*ImportError)(nil),                    // 9: crossfade.v1.ImportError
-	(*GetTenantRequest)(nil),               // 10: crossfade.v1.GetTenantRequest
-	(*GetTenantResponse)(nil),              // 11: crossfade.v1.GetTenantResponse
-	(*UpdateTenantRequest)(nil),            // 12: crossfade.v1.UpdateTenantRequest
-	(*UpdateTenantResponse)(nil),           // 13: crossfade.v1.UpdateTenantResponse
-	(*DeleteTenantRequest)(nil),            // 14: crossfade.v1.DeleteTenantRequest
-	(*DeleteTenantResponse)(nil),           // 15: crossfade.v1.DeleteTenantResponse
-	(*InventoryJob)(nil),                   // 16: crossfade.v1.InventoryJob
-	(*ImportInventoryRequest)(nil),         // 17: crossfade.v1.ImportInventoryRequest
-	(*ImportHeader)(nil),                   // 18: crossfade.v1.ImportHeader
-	(*ImportChunk)(nil),                    // 19: crossfade.v1.ImportChunk
-	(*ImportInventoryResponse)(nil),        // 20: crossfade.v1.ImportInventoryResponse
-	(*GetInventoryJobRequest)(nil),         // 21: crossfade.v1.GetInventoryJobRequest
-	(*GetInventoryJobResponse)(nil),        // 22: crossfade.v1.GetInventoryJobResponse
-	(*ListInventoryJobsRequest)(nil),       // 23: crossfade.v1.ListInventoryJobsRequest
-	(*ListInventoryJobsResponse)(nil),      // 24: crossfade.v1.ListInventoryJobsResponse
-	(*ListInventoryJobErrorsRequest)(nil),  // 25: crossfade.v1.ListInventoryJobErrorsRequest
-	(*ListInventoryJobErrorsResponse)(nil), // 26: crossfade.v1.ListInventoryJobErrorsResponse
-	(*CancelInventoryJobRequest)(nil),      // 27: crossfade.v1.CancelInventoryJobRequest
-	(*CancelInventoryJobResponse)(nil),     // 28: crossfade.v1.CancelInventoryJobResponse
-	(*ListTenantsRequest)(nil),             // 29: crossfade.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),            // 30: crossfade.v1.ListTenantsResponse
-	(*GetEndpointRequest)(nil),             // 31: crossfade.v1.GetEndpointRequest
-	(*GetEndpointResponse)(nil),            // 32: crossfade.v1.GetEndpointResponse
-	(*ListEndpointsRequest)(nil),           // 33: crossfade.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),          // 34: crossfade.v1.ListEndpointsResponse
-	nil,                                    // 35: crossfade.v1.Tenant.LabelsEntry
-	(*timestamppb.Timestamp)(nil),          // 36: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 37: google.protobuf.FieldMask
+	(InventoryJob_Kind)(0),                 // 0: crossfade.v1.InventoryJob.Kind
+	(InventoryJob_State)(0),                // 1: crossfade.v1.InventoryJob.State
+	(*Tenant)(nil),                         // 2: crossfade.v1.Tenant
+	(*Login)(nil),                          // 3: crossfade.v1.Login
+	(*Namespace)(nil),                      // 4: crossfade.v1.Namespace
+	(*Endpoint)(nil),                       // 5: crossfade.v1.Endpoint
+	(*EndpointTarget)(nil),                 // 6: crossfade.v1.EndpointTarget
+	(*EndpointCertificate)(nil),            // 7: crossfade.v1.EndpointCertificate
+	(*ImportTenantsRequest)(nil),           // 8: crossfade.v1.ImportTenantsRequest
+	(*ImportTenantsResponse)(nil),          // 9: crossfade.v1.ImportTenantsResponse
+	(*ImportError)(nil),                    // 10: crossfade.v1.ImportError
+	(*GetTenantRequest)(nil),               // 11: crossfade.v1.GetTenantRequest
+	(*GetTenantResponse)(nil),              // 12: crossfade.v1.GetTenantResponse
+	(*UpdateTenantRequest)(nil),            // 13: crossfade.v1.UpdateTenantRequest
+	(*UpdateTenantResponse)(nil),           // 14: crossfade.v1.UpdateTenantResponse
+	(*DeleteTenantRequest)(nil),            // 15: crossfade.v1.DeleteTenantRequest
+	(*DeleteTenantResponse)(nil),           // 16: crossfade.v1.DeleteTenantResponse
+	(*InventoryJob)(nil),                   // 17: crossfade.v1.InventoryJob
+	(*DiscoverEndpointsRequest)(nil),       // 18: crossfade.v1.DiscoverEndpointsRequest
+	(*DiscoverEndpointsResponse)(nil),      // 19: crossfade.v1.DiscoverEndpointsResponse
+	(*ImportInventoryRequest)(nil),         // 20: crossfade.v1.ImportInventoryRequest
+	(*ImportHeader)(nil),                   // 21: crossfade.v1.ImportHeader
+	(*ImportChunk)(nil),                    // 22: crossfade.v1.ImportChunk
+	(*ImportInventoryResponse)(nil),        // 23: crossfade.v1.ImportInventoryResponse
+	(*GetInventoryJobRequest)(nil),         // 24: crossfade.v1.GetInventoryJobRequest
+	(*GetInventoryJobResponse)(nil),        // 25: crossfade.v1.GetInventoryJobResponse
+	(*ListInventoryJobsRequest)(nil),       // 26: crossfade.v1.ListInventoryJobsRequest
+	(*ListInventoryJobsResponse)(nil),      // 27: crossfade.v1.ListInventoryJobsResponse
+	(*ListInventoryJobErrorsRequest)(nil),  // 28: crossfade.v1.ListInventoryJobErrorsRequest
+	(*ListInventoryJobErrorsResponse)(nil), // 29: crossfade.v1.ListInventoryJobErrorsResponse
+	(*CancelInventoryJobRequest)(nil),      // 30: crossfade.v1.CancelInventoryJobRequest
+	(*CancelInventoryJobResponse)(nil),     // 31: crossfade.v1.CancelInventoryJobResponse
+	(*ListTenantsRequest)(nil),             // 32: crossfade.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),            // 33: crossfade.v1.ListTenantsResponse
+	(*GetEndpointRequest)(nil),             // 34: crossfade.v1.GetEndpointRequest
+	(*GetEndpointResponse)(nil),            // 35: crossfade.v1.GetEndpointResponse
+	(*ListEndpointsRequest)(nil),           // 36: crossfade.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),          // 37: crossfade.v1.ListEndpointsResponse
+	nil,                                    // 38: crossfade.v1.Tenant.LabelsEntry
+	(*timestamppb.Timestamp)(nil),          // 39: google.protobuf.Timestamp
+	(RotationTask_Reason)(0),               // 40: crossfade.v1.RotationTask.Reason
+	(*fieldmaskpb.FieldMask)(nil),          // 41: google.protobuf.FieldMask
 }
 var file_crossfade_v1_inventory_proto_depIdxs = []int32{
-	35, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
-	2,  // 1: crossfade.v1.Tenant.login:type_name -> crossfade.v1.Login
-	3,  // 2: crossfade.v1.Tenant.namespaces:type_name -> crossfade.v1.Namespace
-	5,  // 3: crossfade.v1.Endpoint.targets:type_name -> crossfade.v1.EndpointTarget
-	6,  // 4: crossfade.v1.EndpointTarget.certificates:type_name -> crossfade.v1.EndpointCertificate
-	36, // 5: crossfade.v1.EndpointCertificate.not_after_time:type_name -> google.protobuf.Timestamp
-	1,  // 6: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
-	9,  // 7: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
-	1,  // 8: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
-	1,  // 9: crossfade.v1.UpdateTenantRequest.tenant:type_name -> crossfade.v1.Tenant
-	37, // 10: crossfade.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 11: crossfade.v1.UpdateTenantResponse.tenant:type_name -> crossfade.v1.Tenant
-	0,  // 12: crossfade.v1.InventoryJob.state:type_name -> crossfade.v1.InventoryJob.State
-	36, // 13: crossfade.v1.InventoryJob.create_time:type_name -> google.protobuf.Timestamp
-	36, // 14: crossfade.v1.InventoryJob.update_time:type_name -> google.protobuf.Timestamp
-	36, // 15: crossfade.v1.InventoryJob.end_time:type_name -> google.protobuf.Timestamp
-	18, // 16: crossfade.v1.ImportInventoryRequest.header:type_name -> crossfade.v1.ImportHeader
-	19, // 17: crossfade.v1.ImportInventoryRequest.chunk:type_name -> crossfade.v1.ImportChunk
-	1,  // 18: crossfade.v1.ImportChunk.tenants:type_name -> crossfade.v1.Tenant
-	16, // 19: crossfade.v1.ImportInventoryResponse.job:type_name -> crossfade.v1.InventoryJob
-	9,  // 20: crossfade.v1.ImportInventoryResponse.errors:type_name -> crossfade.v1.ImportError
-	16, // 21: crossfade.v1.GetInventoryJobResponse.job:type_name -> crossfade.v1.InventoryJob
-	16, // 22: crossfade.v1.ListInventoryJobsResponse.jobs:type_name -> crossfade.v1.InventoryJob
-	9,  // 23: crossfade.v1.ListInventoryJobErrorsResponse.errors:type_name -> crossfade.v1.ImportError
-	16, // 24: crossfade.v1.CancelInventoryJobResponse.job:type_name -> crossfade.v1.InventoryJob
-	1,  // 25: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
-	4,  // 26: crossfade.v1.GetEndpointResponse.endpoint:type_name -> crossfade.v1.Endpoint
-	4,  // 27: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
-	7,  // 28: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
-	10, // 29: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
-	29, // 30: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
-	12, // 31: crossfade.v1.InventoryService.UpdateTenant:input_type -> crossfade.v1.UpdateTenantRequest
-	14, // 32: crossfade.v1.InventoryService.DeleteTenant:input_type -> crossfade.v1.DeleteTenantRequest
-	17, // 33: crossfade.v1.InventoryService.ImportInventory:input_type -> crossfade.v1.ImportInventoryRequest
-	21, // 34: crossfade.v1.InventoryService.GetInventoryJob:input_type -> crossfade.v1.GetInventoryJobRequest
-	23, // 35: crossfade.v1.InventoryService.ListInventoryJobs:input_type -> crossfade.v1.ListInventoryJobsRequest
-	25, // 36: crossfade.v1.InventoryService.ListInventoryJobErrors:input_type -> crossfade.v1.ListInventoryJobErrorsRequest
-	27, // 37: crossfade.v1.InventoryService.CancelInventoryJob:input_type -> crossfade.v1.CancelInventoryJobRequest
-	31, // 38: crossfade.v1.InventoryService.GetEndpoint:input_type -> crossfade.v1.GetEndpointRequest
-	33, // 39: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
-	8,  // 40: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
-	11, // 41: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
-	30, // 42: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
-	13, // 43: crossfade.v1.InventoryService.UpdateTenant:output_type -> crossfade.v1.UpdateTenantResponse
-	15, // 44: crossfade.v1.InventoryService.DeleteTenant:output_type -> crossfade.v1.DeleteTenantResponse
-	20, // 45: crossfade.v1.InventoryService.ImportInventory:output_type -> crossfade.v1.ImportInventoryResponse
-	22, // 46: crossfade.v1.InventoryService.GetInventoryJob:output_type -> crossfade.v1.GetInventoryJobResponse
-	24, // 47: crossfade.v1.InventoryService.ListInventoryJobs:output_type -> crossfade.v1.ListInventoryJobsResponse
-	26, // 48: crossfade.v1.InventoryService.ListInventoryJobErrors:output_type -> crossfade.v1.ListInventoryJobErrorsResponse
-	28, // 49: crossfade.v1.InventoryService.CancelInventoryJob:output_type -> crossfade.v1.CancelInventoryJobResponse
-	32, // 50: crossfade.v1.InventoryService.GetEndpoint:output_type -> crossfade.v1.GetEndpointResponse
-	34, // 51: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
-	40, // [40:52] is the sub-list for method output_type
-	28, // [28:40] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	38, // 0: crossfade.v1.Tenant.labels:type_name -> crossfade.v1.Tenant.LabelsEntry
+	3,  // 1: crossfade.v1.Tenant.login:type_name -> crossfade.v1.Login
+	4,  // 2: crossfade.v1.Tenant.namespaces:type_name -> crossfade.v1.Namespace
+	6,  // 3: crossfade.v1.Endpoint.targets:type_name -> crossfade.v1.EndpointTarget
+	7,  // 4: crossfade.v1.EndpointTarget.certificates:type_name -> crossfade.v1.EndpointCertificate
+	39, // 5: crossfade.v1.EndpointCertificate.not_after_time:type_name -> google.protobuf.Timestamp
+	2,  // 6: crossfade.v1.ImportTenantsRequest.tenants:type_name -> crossfade.v1.Tenant
+	10, // 7: crossfade.v1.ImportTenantsResponse.errors:type_name -> crossfade.v1.ImportError
+	40, // 8: crossfade.v1.ImportError.reason:type_name -> crossfade.v1.RotationTask.Reason
+	2,  // 9: crossfade.v1.GetTenantResponse.tenant:type_name -> crossfade.v1.Tenant
+	2,  // 10: crossfade.v1.UpdateTenantRequest.tenant:type_name -> crossfade.v1.Tenant
+	41, // 11: crossfade.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 12: crossfade.v1.UpdateTenantResponse.tenant:type_name -> crossfade.v1.Tenant
+	1,  // 13: crossfade.v1.InventoryJob.state:type_name -> crossfade.v1.InventoryJob.State
+	39, // 14: crossfade.v1.InventoryJob.create_time:type_name -> google.protobuf.Timestamp
+	39, // 15: crossfade.v1.InventoryJob.update_time:type_name -> google.protobuf.Timestamp
+	39, // 16: crossfade.v1.InventoryJob.end_time:type_name -> google.protobuf.Timestamp
+	0,  // 17: crossfade.v1.InventoryJob.kind:type_name -> crossfade.v1.InventoryJob.Kind
+	17, // 18: crossfade.v1.DiscoverEndpointsResponse.job:type_name -> crossfade.v1.InventoryJob
+	21, // 19: crossfade.v1.ImportInventoryRequest.header:type_name -> crossfade.v1.ImportHeader
+	22, // 20: crossfade.v1.ImportInventoryRequest.chunk:type_name -> crossfade.v1.ImportChunk
+	2,  // 21: crossfade.v1.ImportChunk.tenants:type_name -> crossfade.v1.Tenant
+	17, // 22: crossfade.v1.ImportInventoryResponse.job:type_name -> crossfade.v1.InventoryJob
+	10, // 23: crossfade.v1.ImportInventoryResponse.errors:type_name -> crossfade.v1.ImportError
+	17, // 24: crossfade.v1.GetInventoryJobResponse.job:type_name -> crossfade.v1.InventoryJob
+	17, // 25: crossfade.v1.ListInventoryJobsResponse.jobs:type_name -> crossfade.v1.InventoryJob
+	10, // 26: crossfade.v1.ListInventoryJobErrorsResponse.errors:type_name -> crossfade.v1.ImportError
+	17, // 27: crossfade.v1.CancelInventoryJobResponse.job:type_name -> crossfade.v1.InventoryJob
+	2,  // 28: crossfade.v1.ListTenantsResponse.tenants:type_name -> crossfade.v1.Tenant
+	5,  // 29: crossfade.v1.GetEndpointResponse.endpoint:type_name -> crossfade.v1.Endpoint
+	5,  // 30: crossfade.v1.ListEndpointsResponse.endpoints:type_name -> crossfade.v1.Endpoint
+	8,  // 31: crossfade.v1.InventoryService.ImportTenants:input_type -> crossfade.v1.ImportTenantsRequest
+	11, // 32: crossfade.v1.InventoryService.GetTenant:input_type -> crossfade.v1.GetTenantRequest
+	32, // 33: crossfade.v1.InventoryService.ListTenants:input_type -> crossfade.v1.ListTenantsRequest
+	13, // 34: crossfade.v1.InventoryService.UpdateTenant:input_type -> crossfade.v1.UpdateTenantRequest
+	15, // 35: crossfade.v1.InventoryService.DeleteTenant:input_type -> crossfade.v1.DeleteTenantRequest
+	20, // 36: crossfade.v1.InventoryService.ImportInventory:input_type -> crossfade.v1.ImportInventoryRequest
+	18, // 37: crossfade.v1.InventoryService.DiscoverEndpoints:input_type -> crossfade.v1.DiscoverEndpointsRequest
+	24, // 38: crossfade.v1.InventoryService.GetInventoryJob:input_type -> crossfade.v1.GetInventoryJobRequest
+	26, // 39: crossfade.v1.InventoryService.ListInventoryJobs:input_type -> crossfade.v1.ListInventoryJobsRequest
+	28, // 40: crossfade.v1.InventoryService.ListInventoryJobErrors:input_type -> crossfade.v1.ListInventoryJobErrorsRequest
+	30, // 41: crossfade.v1.InventoryService.CancelInventoryJob:input_type -> crossfade.v1.CancelInventoryJobRequest
+	34, // 42: crossfade.v1.InventoryService.GetEndpoint:input_type -> crossfade.v1.GetEndpointRequest
+	36, // 43: crossfade.v1.InventoryService.ListEndpoints:input_type -> crossfade.v1.ListEndpointsRequest
+	9,  // 44: crossfade.v1.InventoryService.ImportTenants:output_type -> crossfade.v1.ImportTenantsResponse
+	12, // 45: crossfade.v1.InventoryService.GetTenant:output_type -> crossfade.v1.GetTenantResponse
+	33, // 46: crossfade.v1.InventoryService.ListTenants:output_type -> crossfade.v1.ListTenantsResponse
+	14, // 47: crossfade.v1.InventoryService.UpdateTenant:output_type -> crossfade.v1.UpdateTenantResponse
+	16, // 48: crossfade.v1.InventoryService.DeleteTenant:output_type -> crossfade.v1.DeleteTenantResponse
+	23, // 49: crossfade.v1.InventoryService.ImportInventory:output_type -> crossfade.v1.ImportInventoryResponse
+	19, // 50: crossfade.v1.InventoryService.DiscoverEndpoints:output_type -> crossfade.v1.DiscoverEndpointsResponse
+	25, // 51: crossfade.v1.InventoryService.GetInventoryJob:output_type -> crossfade.v1.GetInventoryJobResponse
+	27, // 52: crossfade.v1.InventoryService.ListInventoryJobs:output_type -> crossfade.v1.ListInventoryJobsResponse
+	29, // 53: crossfade.v1.InventoryService.ListInventoryJobErrors:output_type -> crossfade.v1.ListInventoryJobErrorsResponse
+	31, // 54: crossfade.v1.InventoryService.CancelInventoryJob:output_type -> crossfade.v1.CancelInventoryJobResponse
+	35, // 55: crossfade.v1.InventoryService.GetEndpoint:output_type -> crossfade.v1.GetEndpointResponse
+	37, // 56: crossfade.v1.InventoryService.ListEndpoints:output_type -> crossfade.v1.ListEndpointsResponse
+	44, // [44:57] is the sub-list for method output_type
+	31, // [31:44] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_inventory_proto_init() }
@@ -2748,7 +3028,8 @@ func file_crossfade_v1_inventory_proto_init() {
 	if File_crossfade_v1_inventory_proto != nil {
 		return
 	}
-	file_crossfade_v1_inventory_proto_msgTypes[16].OneofWrappers = []any{
+	file_crossfade_v1_rotation_proto_init()
+	file_crossfade_v1_inventory_proto_msgTypes[18].OneofWrappers = []any{
 		(*ImportInventoryRequest_Header)(nil),
 		(*ImportInventoryRequest_Chunk)(nil),
 	}
@@ -2757,8 +3038,8 @@ func file_crossfade_v1_inventory_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crossfade_v1_inventory_proto_rawDesc), len(file_crossfade_v1_inventory_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   35,
+			NumEnums:      2,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	InventoryService_UpdateTenant_FullMethodName           = "/crossfade.v1.InventoryService/UpdateTenant"
 	InventoryService_DeleteTenant_FullMethodName           = "/crossfade.v1.InventoryService/DeleteTenant"
 	InventoryService_ImportInventory_FullMethodName        = "/crossfade.v1.InventoryService/ImportInventory"
+	InventoryService_DiscoverEndpoints_FullMethodName      = "/crossfade.v1.InventoryService/DiscoverEndpoints"
 	InventoryService_GetInventoryJob_FullMethodName        = "/crossfade.v1.InventoryService/GetInventoryJob"
 	InventoryService_ListInventoryJobs_FullMethodName      = "/crossfade.v1.InventoryService/ListInventoryJobs"
 	InventoryService_ListInventoryJobErrors_FullMethodName = "/crossfade.v1.InventoryService/ListInventoryJobErrors"
@@ -61,19 +62,26 @@ type InventoryServiceClient interface {
 	// kept with the job, and the others are stored as they come, also where the stream
 	// is cut off; sent again, they change nothing. A caller may have 8 under way.
 	ImportInventory(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportInventoryRequest, ImportInventoryResponse], error)
+	// DiscoverEndpoints starts a job that lists the service endpoints of tenants and
+	// reads what stands at their targets, as the planning of a rotation does, and writes
+	// nothing there. ListEndpoints tells what it finds, tenant by tenant as it comes. The
+	// workers do it, beside what rotations ask of them; a job goes on whatever process
+	// ends.
+	DiscoverEndpoints(ctx context.Context, in *DiscoverEndpointsRequest, opts ...grpc.CallOption) (*DiscoverEndpointsResponse, error)
 	// GetInventoryJob reads one job.
 	GetInventoryJob(ctx context.Context, in *GetInventoryJobRequest, opts ...grpc.CallOption) (*GetInventoryJobResponse, error)
 	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days, and of each
 	// caller the latest 50.
 	ListInventoryJobs(ctx context.Context, in *ListInventoryJobsRequest, opts ...grpc.CallOption) (*ListInventoryJobsResponse, error)
-	// ListInventoryJobErrors lists what is wrong with rows of a job.
+	// ListInventoryJobErrors lists what is wrong with rows of an import, or what a
+	// discovery could not read, and why.
 	ListInventoryJobErrors(ctx context.Context, in *ListInventoryJobErrorsRequest, opts ...grpc.CallOption) (*ListInventoryJobErrorsResponse, error)
 	// CancelInventoryJob ends a job that is running. What it has stored stays; of the
 	// chunks that it has not begun to store nothing is.
 	CancelInventoryJob(ctx context.Context, in *CancelInventoryJobRequest, opts ...grpc.CallOption) (*CancelInventoryJobResponse, error)
-	// GetEndpoint reads one service endpoint as planning last saw it.
+	// GetEndpoint reads one service endpoint as a discovery, or planning, last saw it.
 	GetEndpoint(ctx context.Context, in *GetEndpointRequest, opts ...grpc.CallOption) (*GetEndpointResponse, error)
-	// ListEndpoints lists the service endpoints that planning last saw.
+	// ListEndpoints lists the service endpoints that a discovery, or planning, last saw.
 	ListEndpoints(ctx context.Context, in *ListEndpointsRequest, opts ...grpc.CallOption) (*ListEndpointsResponse, error)
 }
 
@@ -147,6 +155,16 @@ func (c *inventoryServiceClient) ImportInventory(ctx context.Context, opts ...gr
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type InventoryService_ImportInventoryClient = grpc.ClientStreamingClient[ImportInventoryRequest, ImportInventoryResponse]
+
+func (c *inventoryServiceClient) DiscoverEndpoints(ctx context.Context, in *DiscoverEndpointsRequest, opts ...grpc.CallOption) (*DiscoverEndpointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiscoverEndpointsResponse)
+	err := c.cc.Invoke(ctx, InventoryService_DiscoverEndpoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *inventoryServiceClient) GetInventoryJob(ctx context.Context, in *GetInventoryJobRequest, opts ...grpc.CallOption) (*GetInventoryJobResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -236,19 +254,26 @@ type InventoryServiceServer interface {
 	// kept with the job, and the others are stored as they come, also where the stream
 	// is cut off; sent again, they change nothing. A caller may have 8 under way.
 	ImportInventory(grpc.ClientStreamingServer[ImportInventoryRequest, ImportInventoryResponse]) error
+	// DiscoverEndpoints starts a job that lists the service endpoints of tenants and
+	// reads what stands at their targets, as the planning of a rotation does, and writes
+	// nothing there. ListEndpoints tells what it finds, tenant by tenant as it comes. The
+	// workers do it, beside what rotations ask of them; a job goes on whatever process
+	// ends.
+	DiscoverEndpoints(context.Context, *DiscoverEndpointsRequest) (*DiscoverEndpointsResponse, error)
 	// GetInventoryJob reads one job.
 	GetInventoryJob(context.Context, *GetInventoryJobRequest) (*GetInventoryJobResponse, error)
 	// ListInventoryJobs lists jobs, newest first. They are kept for 30 days, and of each
 	// caller the latest 50.
 	ListInventoryJobs(context.Context, *ListInventoryJobsRequest) (*ListInventoryJobsResponse, error)
-	// ListInventoryJobErrors lists what is wrong with rows of a job.
+	// ListInventoryJobErrors lists what is wrong with rows of an import, or what a
+	// discovery could not read, and why.
 	ListInventoryJobErrors(context.Context, *ListInventoryJobErrorsRequest) (*ListInventoryJobErrorsResponse, error)
 	// CancelInventoryJob ends a job that is running. What it has stored stays; of the
 	// chunks that it has not begun to store nothing is.
 	CancelInventoryJob(context.Context, *CancelInventoryJobRequest) (*CancelInventoryJobResponse, error)
-	// GetEndpoint reads one service endpoint as planning last saw it.
+	// GetEndpoint reads one service endpoint as a discovery, or planning, last saw it.
 	GetEndpoint(context.Context, *GetEndpointRequest) (*GetEndpointResponse, error)
-	// ListEndpoints lists the service endpoints that planning last saw.
+	// ListEndpoints lists the service endpoints that a discovery, or planning, last saw.
 	ListEndpoints(context.Context, *ListEndpointsRequest) (*ListEndpointsResponse, error)
 	mustEmbedUnimplementedInventoryServiceServer()
 }
@@ -277,6 +302,9 @@ func (UnimplementedInventoryServiceServer) DeleteTenant(context.Context, *Delete
 }
 func (UnimplementedInventoryServiceServer) ImportInventory(grpc.ClientStreamingServer[ImportInventoryRequest, ImportInventoryResponse]) error {
 	return status.Error(codes.Unimplemented, "method ImportInventory not implemented")
+}
+func (UnimplementedInventoryServiceServer) DiscoverEndpoints(context.Context, *DiscoverEndpointsRequest) (*DiscoverEndpointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiscoverEndpoints not implemented")
 }
 func (UnimplementedInventoryServiceServer) GetInventoryJob(context.Context, *GetInventoryJobRequest) (*GetInventoryJobResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetInventoryJob not implemented")
@@ -414,6 +442,24 @@ func _InventoryService_ImportInventory_Handler(srv interface{}, stream grpc.Serv
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type InventoryService_ImportInventoryServer = grpc.ClientStreamingServer[ImportInventoryRequest, ImportInventoryResponse]
 
+func _InventoryService_DiscoverEndpoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiscoverEndpointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InventoryServiceServer).DiscoverEndpoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InventoryService_DiscoverEndpoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InventoryServiceServer).DiscoverEndpoints(ctx, req.(*DiscoverEndpointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _InventoryService_GetInventoryJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetInventoryJobRequest)
 	if err := dec(in); err != nil {
@@ -548,6 +594,10 @@ var InventoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteTenant",
 			Handler:    _InventoryService_DeleteTenant_Handler,
+		},
+		{
+			MethodName: "DiscoverEndpoints",
+			Handler:    _InventoryService_DiscoverEndpoints_Handler,
 		},
 		{
 			MethodName: "GetInventoryJob",
