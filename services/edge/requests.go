@@ -105,18 +105,18 @@ func (q Request) Recall(ctx context.Context, b RequestBucket) (Request, error) {
 	return got, got.fits(q)
 }
 
-// fits returns a problem if got was another request than want. What it was for is told
+// fits returns a problem if q was another request than want. What it was for is told
 // its caller alone: of a record that does not say whose it is, nobody.
-func (got Request) fits(want Request) error {
-	theirs := got.By == want.By
-	other := got.Method != want.Method || got.Hash != want.Hash || got.Resource != want.Resource
+func (q Request) fits(want Request) error {
+	theirs := q.By == want.By
+	other := q.Method != want.Method || q.Hash != want.Hash || q.Resource != want.Resource
 	switch {
-	case got.By != "" && !theirs, other && !theirs:
+	case q.By != "" && !theirs, other && !theirs:
 		return Reused("")
-	case other && got.Resource == "":
-		return Reused(RotationName(got.Rotation))
+	case other && q.Resource == "":
+		return Reused(RotationName(q.Rotation))
 	case other:
-		return Reused(got.Resource)
+		return Reused(q.Resource)
 	}
 	return nil
 }
