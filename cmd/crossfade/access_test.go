@@ -150,6 +150,7 @@ grants:
   - {groups: ["corp:admins"], role: admin}
   - {subjects: ["corp:emea"], role: admin, tenants: 'labels.region = "emea"'}
   - {subjects: ["corp:north"], role: admin, tenants: 'id >= "north-" AND id < "north." OR labels.region = "south"'}
+  - {subjects: ["corp:emea-maker"], role: admin, tenants: 'id >= "emea-" AND id < "emea." OR labels.region = "emea"'}
   - {subjects: ["corp:emea-viewer"], role: viewer, tenants: 'labels.region = "emea"'}
   - {subjects: ["corp:emea-approver"], role: approver, tenants: 'labels.region = "emea"'}
   - {subjects: ["corp:apac-approver"], role: approver, tenants: 'labels.region = "apac"'}

@@ -36,6 +36,8 @@ func explain(r rollover.Reason, identity string) (why, do string, steps bool) {
 		return "What the namespace shows is not what we wrote.", "Compare the thumbprints and tell us what you see. Remove nothing.", false
 	case rollover.TriesUsedUp, rollover.Refused:
 		return "The namespace did not accept our change.", "See whether the certificate is there already, and add it if it is not.", true
+	case rollover.OutOfReach:
+		return "Others use this service identity too, and whoever asked for the change may not change it for them.", "Nothing yet: somebody of ours with rights to all who use it has to. Write to us.", false
 	default:
 		return "We could not finish this namespace.", "Write to us before you change anything.", false
 	}
