@@ -100,6 +100,7 @@ var (
 		"the details of a refusal":                regexp.MustCompile(`"type":\s*"google\.rpc\.[A-Za-z]+",\s*"value":\s*"[A-Za-z0-9+/]*={0,2}$`), // In protobuf; needles are looked for in it.
 		"a folder of a test":                      regexp.MustCompile(regexp.QuoteMeta(os.TempDir()) + `/Test[A-Za-z_]+[0-9]+/[A-Za-z0-9/_-]*$`),
 		"a signature of a webhook":                regexp.MustCompile(`(?i)webhook-signature: v1,[A-Za-z0-9+/]{43}=$`),
+		"a page token, which is sealed":           regexp.MustCompile(`"next_?[pP]age_?[tT]oken":\s*"[A-Za-z0-9_-]+$`),
 		"the id of a webhook's message":           regexp.MustCompile(`msg_[A-Z2-7]{26}$`),
 		"the name of a NATS server or its client": regexp.MustCompile(`\b[NC][A-Z2-7]{55}$`),
 	}
