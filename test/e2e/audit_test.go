@@ -59,6 +59,7 @@ func attempts(t *testing.T, dir string) map[string]int {
 // Everything is told, also by a process that is killed in the middle of it: each task
 // that ended has a record that says so, and the log is whole and signed.
 func TestAudit_TellsEverythingThroughKills(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 40, Seed: 21, Faults: "rough"})
 	config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Listen.GRPC = freePort(t) })
 	serve := f.serve("--config", config)

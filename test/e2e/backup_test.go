@@ -71,6 +71,7 @@ func (f *fleet) only() string {
 // empty store, the rotation ends as it would have, each certificate stands once,
 // and whoever watched is told anew.
 func TestBackup_TheRestoredRotationEnds(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	for _, tt := range []struct {
 		name string
 		more int64 // writes between the back-up and the loss
@@ -118,6 +119,7 @@ func TestBackup_TheRestoredRotationEnds(t *testing.T) {
 // The whole rotation had ended when the store was lost: restored, it looks at every
 // target and finds what it did.
 func TestBackup_OfARotationThatEndedSince(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 40, Seed: 8, Latency: 10 * time.Millisecond})
 	tr := f.truth()
 	config := f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 4; c.Listen.GRPC = freePort(t) })
@@ -248,6 +250,7 @@ func TestBackup_DamagedIsRefused(t *testing.T) {
 // The same with three servers, whose disks are all lost: the back-up goes to three new
 // ones.
 func TestBackup_OfAClusterIntoAnother(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 60, Seed: 9, Latency: 15 * time.Millisecond})
 	tr := f.truth()
 	config := func(name, url string) string {

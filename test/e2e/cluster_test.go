@@ -46,6 +46,7 @@ cluster { name: crossfade, listen: %q, routes: ["nats://%s"] }
 // The same as with the embedded broker, against three external servers with
 // three replicas; one of them is killed on the way.
 func TestCluster_ThreeReplicasAndALostNode(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 60, Seed: 4, Latency: 5 * time.Millisecond})
 	tr := f.truth()
 	nodes, urls := f.cluster(0)

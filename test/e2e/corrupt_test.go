@@ -14,6 +14,7 @@ import (
 // alone, what is read back of it is not what was written, and that stops the
 // rotation.
 func TestFaults_ACertificateStoredCorruptedReachesOneTarget(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	const tenants, each = 400, 5
 	f := newFleet(t, emulator.Config{Tenants: tenants, Uniform: each, Seed: 6})
 	f.cloud.ACS().SetFaults(acs.Faults{Seed: 1, Rules: []acs.FaultRule{

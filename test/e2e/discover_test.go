@@ -74,6 +74,7 @@ func (f *fleet) seen(args ...string) []string {
 // without a rotation, although a worker and the service are killed in the middle, and it
 // is what planning finds.
 func TestDiscover_ThroughKillsWithoutARotation(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 60, Seed: 4, Latency: 10 * time.Millisecond})
 	tr := f.truth()
 	thumbprint, endpoints, _ := tr.carriers(t)

@@ -154,6 +154,7 @@ func TestDrift_CheckSaysWhatIsOtherAndARotationMendsIt(t *testing.T) {
 // The service is killed in the middle of a check. Started again it goes on with the
 // same check and looks at every target.
 func TestDrift_ACheckOutlivesAKilledProcess(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 60, Uniform: 5, Seed: 8})
 	// Slow enough to be caught in the middle by commands that take their time, and then not so slow.
 	at := func(rate float64) string {

@@ -32,6 +32,7 @@ func (f *fleet) written(n int64) {
 // third add is answered 504 although it was done: each certificate stands once,
 // and the rotation ends as it would have without.
 func TestFaults_KilledProcessesAndLostAnswers(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 80, Seed: 5, Latency: 10 * time.Millisecond})
 	tr := f.truth()
 	f.cloud.ACS().SetFaults(acs.Faults{Seed: 1, Rules: []acs.FaultRule{

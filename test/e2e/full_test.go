@@ -67,6 +67,7 @@ func (f *fleet) fill(urls string) (empty func()) {
 // one is refused as such, the one that runs waits, and when there is room again it goes
 // on by itself, with nothing lost and nothing done twice.
 func TestFull_WhatRunsGoesOnByItself(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 60, Seed: 12, Latency: 100 * time.Millisecond})
 	tr := f.truth()
 	_, urls := f.cluster(quota)

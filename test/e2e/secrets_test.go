@@ -36,6 +36,7 @@ func (f *fleet) needles() *needles {
 // Nothing that NATS stores, nothing that is logged and nothing that is answered
 // holds a management key, a client secret, a token or a private key.
 func TestSecrets_AreNowhere(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 40, Seed: 6, Faults: "rough"})
 	broker := freePort(t)
 	serve := f.serve("--config", f.config("crossfade.yaml", func(c *daemon.Config) {

@@ -56,6 +56,7 @@ func TestSteer_PauseAndResume(t *testing.T) {
 // ACS stores what it is sent with a bit changed, everywhere. With the defaults, a
 // certificate sent at 200 tenants reaches one target before everything stops.
 func TestSteer_ABadCertificateReachesOneTarget(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: 200, Seed: 6})
 	f.cloud.ACS().SetFaults(acs.Faults{Seed: 1, Rules: []acs.FaultRule{
 		{Method: "POST", PathContains: "ServiceIdentityKeys", Kind: acs.FaultCorruptWrite, Probability: 1},

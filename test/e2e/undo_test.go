@@ -58,6 +58,7 @@ var undoTenants = flag.Int("undo-tenants", 250, "tenants of the rotation that is
 // a whole, while every tenth write is answered with an error although it was done: each
 // identity holds what it held before, byte for byte, and a second undo is refused.
 func TestUndo_OfAFinishedRotationGivesWhatStoodBefore(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	f := newFleet(t, emulator.Config{Tenants: *undoTenants, Seed: 11})
 	tr := f.truth()
 	f.serve("--config", f.config("crossfade.yaml", func(c *daemon.Config) { c.Workers.TaskSlots = 32 }))

@@ -67,6 +67,7 @@ func (f *fleet) first(name, cursor string) *crossfadev1.WatchRotationResponse {
 // A rotation that an earlier build began, and left when it was killed, is finished
 // by this one.
 func TestUpgrade_WhatAnEarlierBuildBeganIsFinished(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	stores, err := filepath.Glob(filepath.Join(goldenDir, "*", "*.jsonl"))
 	if err != nil || len(stores) == 0 {
 		t.Fatalf("no golden stores in %s (%v)", goldenDir, err)
@@ -146,6 +147,7 @@ func (f *fleet) broker() string {
 // Processes of two builds work on one rotation: one leads, the other takes over
 // in the middle, workers of both write.
 func TestUpgrade_TwoBuildsSideBySide(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	before := crossfade
 	if *previous != "" {
 		before = *previous

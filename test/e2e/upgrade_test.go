@@ -127,6 +127,7 @@ func (f *fleet) digest(name string) string {
 // The golden stores of a build are made by it: each of its moments is a file. With
 // -record this test writes them; without it, it only shows that it could.
 func TestUpgrade_GoldenStoresAreMade(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	for moment, until := range moments() {
 		if *record == "" && moment != "running" {
 			continue

@@ -28,6 +28,7 @@ type heard struct {
 // Of two processes one tells a receiver how a rotation goes. That one is killed on the
 // way; nothing is left out, and what comes twice has the same id.
 func TestWebhooks_TellARotationAcrossAKill(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	came := make(chan heard, 1024)
 	receiver := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		h := heard{id: r.Header.Get("webhook-id")}
