@@ -264,9 +264,14 @@ func (h *house) plan(t *testing.T, name string, n int) *pb.Rotation {
 	return h.get(t, name)
 }
 
+// get reads a rotation. The server waits for its live copy for a while and then has the
+// caller ask again, which on a busy machine a large plan may need.
 func (h *house) get(t *testing.T, name string) *pb.Rotation {
 	t.Helper()
 	resp, err := h.client().GetRotation(t.Context(), &pb.GetRotationRequest{Name: name})
+	for again := 0; status.Code(err) == codes.Unavailable && again < 5; again++ {
+		resp, err = h.client().GetRotation(t.Context(), &pb.GetRotationRequest{Name: name})
+	}
 	if err != nil {
 		t.Fatalf("GetRotation(%s) = %v", name, err)
 	}
