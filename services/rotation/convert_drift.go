@@ -34,10 +34,12 @@ func checkProto(r rollover.Rotation, c rollover.Counts) *pb.CheckStatus {
 	if k.Number == 0 && next.IsZero() {
 		return nil
 	}
+	// What was undone since is no target to check any more, but the last check did look at it.
+	looked := c.Drift.Looked(k.Number)
 	p := &pb.CheckStatus{
 		State:  pb.CheckStatus_State(pb.CheckStatus_State_value["STATE_"+strings.ToUpper(string(k.State))]),
 		Number: int32(k.Number), Scheduled: k.Scheduled, //nolint:gosec // Checks are an hour apart.
-		Targets: int64(c.Checkable()), Checked: int64(c.Drift.Looked(k.Number)),
+		Targets: int64(max(c.Checkable(), looked)), Checked: int64(looked),
 		Drifted: int64(c.Drift.Drifted), Unreadable: int64(c.Drift.Unreadable),
 		StartTime: instant(k.StartedAt), EndTime: instant(k.EndedAt), NextTime: instant(next), Detail: k.Detail,
 	}

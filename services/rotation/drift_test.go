@@ -118,6 +118,26 @@ func TestCheckRotation_ALostAnswerBeginsNoSecondCheck(t *testing.T) {
 	}
 }
 
+// What was undone after a check is no target of the next one, and the last one is
+// not said to have read more targets than there were.
+func TestCheckRotation_KeepsItsTargetsWhenTheyAreUndone(t *testing.T) {
+	h := open(t, nil)
+	name := h.succeeded(t, 3).GetName()
+	h.checkRotation(t, 0, name, checkID)
+	h.found(t, name)
+	for ord := range 2 {
+		h.save(t, name, ord, rollover.Planned, rollover.Undone)
+	}
+	for client := range h.clients {
+		if k := h.checkRotation(t, client, name, checkID); k.GetTargets() != 3 || k.GetChecked() != 3 {
+			t.Errorf("server %d: %d of %d targets checked, want 3 of 3", client, k.GetChecked(), k.GetTargets())
+		}
+	}
+	if k := h.checkRotation(t, 0, name, checkID2); k.GetTargets() != 1 || k.GetChecked() != 0 {
+		t.Errorf("the next check: %d of %d targets checked, want 0 of 1", k.GetChecked(), k.GetTargets())
+	}
+}
+
 func TestCheckRotation_SaysWhyNot(t *testing.T) {
 	h := open(t, nil)
 	r := h.create(t)
