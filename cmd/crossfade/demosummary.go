@@ -150,9 +150,11 @@ func (s demoSummary) table(d *demo) {
 		{"  advised to move to SAS", fmt.Sprint(c.GetAdvised())},
 		{"sender's sign-ins", fmt.Sprint(s.signIns)}, {"  refused where rotated", fmt.Sprint(s.refused)},
 		{"  refused elsewhere", fmt.Sprint(s.refusedNotRotated)},
-		{"calls refused as they must be", fmt.Sprint(s.refusedCalls)},
-		{"calls to ACS", fmt.Sprint(s.acsCalls)}, {"seconds", fmt.Sprintf("%.1f", s.took.Seconds())},
 	}
+	if d.secure != nil {
+		rows = append(rows, [2]string{"calls refused as they must be", fmt.Sprint(s.refusedCalls)})
+	}
+	rows = append(rows, [2]string{"calls to ACS", fmt.Sprint(s.acsCalls)}, [2]string{"seconds", fmt.Sprintf("%.1f", s.took.Seconds())})
 	fmt.Fprintln(d.out)
 	for _, r := range rows {
 		fmt.Fprintf(d.out, "  %-30s %s\n", r[0], r[1])
