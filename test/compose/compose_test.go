@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/crossfade-project/crossfade/internal/daemon"
 )
@@ -326,6 +327,10 @@ func TestCompose_TheBrokersAreConfigured(t *testing.T) {
 		if o.ServerName != name || !o.JetStream || !o.SyncAlways || o.StoreDir != "/data" || o.Cluster.Name == "" || len(o.Routes) != 3 {
 			t.Errorf("%s: name %q, JetStream %t, sync always %t, store %q, cluster %q of %d", name,
 				o.ServerName, o.JetStream, o.SyncAlways, o.StoreDir, o.Cluster.Name, len(o.Routes))
+		}
+		// A reload, by which new certificates are taken, reads the file without the command line.
+		if o, err := server.ProcessConfigFile(o.ConfigFile); err != nil || o.ServerName != name {
+			t.Errorf("%s: its file alone has the name %q (%v), so that it cannot be read again", name, o.ServerName, err)
 		}
 		if !slices.Contains(s.Volumes, name+":/data") {
 			t.Errorf("%s mounts %v, want its own volume at /data", name, s.Volumes)

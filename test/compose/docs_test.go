@@ -48,12 +48,14 @@ func TestDocs_TheClusterIsOneThatStarts(t *testing.T) {
 		}
 		return path
 	}
+	t.Setenv("NATS_NAME", "nats-1")
 	conf := strings.ReplaceAll(blocks(t, "nats-cluster.md", "")[0], "/etc/nats/", dir+"/")
 	o, err := server.ProcessConfigFile(put("nats.conf", conf))
 	if err != nil {
 		t.Fatalf("nats-server: %v", err)
 	}
-	if !o.SyncAlways || !o.JetStream || len(o.Routes) != 3 || o.TLSConfig == nil || o.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert || o.Cluster.TLSConfig == nil {
+	// Without a name in the file itself no server takes it again at a reload.
+	if o.ServerName != "nats-1" || !o.SyncAlways || !o.JetStream || len(o.Routes) != 3 || o.TLSConfig == nil || o.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert || o.Cluster.TLSConfig == nil {
 		t.Errorf("the servers are configured as %+v", o)
 	}
 	path := put("serve.yaml", blocks(t, "nats-cluster.md", "yaml")[0])

@@ -28,6 +28,9 @@ import (
 func certificates(t *testing.T, c composeFile, volumes string) {
 	t.Helper()
 	s := c.Services["certificates"]
+	for k, v := range s.Environment {
+		t.Setenv(k, v)
+	}
 	args := slices.Clone(s.Command)
 	i := slices.Index(args, "--dir")
 	args[i+1] = s.outside(t, args[i+1], volumes)
@@ -69,6 +72,9 @@ func here(t *testing.T, path, volumes string, replace ...string) string {
 // natsOptions returns what nats-server makes of a broker's command line and file.
 func natsOptions(t *testing.T, name string, s service, volumes string, replace ...string) *server.Options {
 	t.Helper()
+	for k, v := range s.Environment {
+		t.Setenv(k, v)
+	}
 	args := slices.Clone(s.Command)
 	i := slices.Index(args, "--config")
 	args[i+1] = here(t, s.outside(t, args[i+1], volumes), volumes, replace...)
