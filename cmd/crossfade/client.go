@@ -134,6 +134,10 @@ func (a *app) next(s *status.Status) string {
 		if a.caFile == "" {
 			text += " If it speaks TLS with a certificate of its own authority, name that with --ca."
 		}
+		// A certificate that the service's TLS does not take ends the connection, by which it looks gone.
+		if a.proof.certFile != "" {
+			text += " If it is, look whether its tls.client_ca has the authority of your --client-cert."
+		}
 		return text
 	}
 	for _, d := range s.Details() {

@@ -21,17 +21,19 @@ func TestExplain_SaysWhatToDoOnThisCommandLine(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error
 		ca     string
+		cert   string
 		has    string
 		hasNot string
 	}{
-		"nobody is there":         {status.Error(codes.Unavailable, "connection refused"), "", "--ca", ""},
-		"nobody is there, by TLS": {status.Error(codes.Unavailable, "connection refused"), "ca.pem", "crossfade serve", "--ca"},
-		"the service is busy":     {reason(codes.Unavailable, "DRAINING"), "", "DRAINING", "crossfade serve"},
-		"nobody was proven":       {reason(codes.Unauthenticated, "UNAUTHENTICATED"), "ca.pem", "--client-cert", ""},
-		"others must approve":     {reason(codes.FailedPrecondition, "APPROVALS_NEEDED"), "ca.pem", "rotation approve", ""},
+		"nobody is there":         {status.Error(codes.Unavailable, "connection refused"), "", "", "--ca", ""},
+		"nobody is there, by TLS": {status.Error(codes.Unavailable, "connection refused"), "ca.pem", "", "crossfade serve", "--ca"},
+		"a caller's certificate":  {status.Error(codes.Unavailable, "broken pipe"), "ca.pem", "caller.pem", "tls.client_ca", ""},
+		"the service is busy":     {reason(codes.Unavailable, "DRAINING"), "", "", "DRAINING", "crossfade serve"},
+		"nobody was proven":       {reason(codes.Unauthenticated, "UNAUTHENTICATED"), "ca.pem", "", "--client-cert", ""},
+		"others must approve":     {reason(codes.FailedPrecondition, "APPROVALS_NEEDED"), "ca.pem", "", "rotation approve", ""},
 	} {
 		var out bytes.Buffer
-		(&app{errOut: &out, address: "127.0.0.1:7443", caFile: c.ca}).explain(c.err)
+		(&app{errOut: &out, address: "127.0.0.1:7443", caFile: c.ca, proof: proof{certFile: c.cert}}).explain(c.err)
 		if got := out.String(); !strings.Contains(got, c.has) || c.hasNot != "" && strings.Contains(got, c.hasNot) {
 			t.Errorf("%s: %q, want %q in it and not %q", name, got, c.has, c.hasNot)
 		}
