@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // fenced and inline find what pages show as commands: lines of blocks of the shell, and
@@ -77,16 +80,15 @@ func shown(page string) [][]string {
 	return out
 }
 
-// Every command that a page shows is one: it exists, and has the flags that it is shown
-// with.
-func TestDocs_EveryCommandIsOne(t *testing.T) {
+// pages returns the paths of all pages but the changelog, which names what may be gone.
+func pages(t *testing.T) []string {
+	t.Helper()
 	var pages []string
 	root := filepath.Join("..", "..")
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.IsDir() && (e.Name() == "node_modules" || e.Name() == ".git") {
 			return fs.SkipDir
 		}
-		// What the changelog names may be gone by now.
 		if err == nil && filepath.Ext(path) == ".md" && e.Name() != "CHANGELOG.md" {
 			pages = append(pages, path)
 		}
@@ -95,7 +97,13 @@ func TestDocs_EveryCommandIsOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := 0
+	return pages
+}
+
+// Every command that a page shows is one: it exists, and has the flags that it is shown
+// with.
+func TestDocs_EveryCommandIsOne(t *testing.T) {
+	commands, pages := 0, pages(t)
 	for _, page := range pages {
 		b, err := os.ReadFile(page)
 		if err != nil {
@@ -121,6 +129,38 @@ func TestDocs_EveryCommandIsOne(t *testing.T) {
 	}
 	if commands < 100 {
 		t.Errorf("%d commands were found on %d pages: the test looks at little", commands, len(pages))
+	}
+}
+
+// compared finds a field of a filter and the value of an enum that it is compared with.
+var compared = regexp.MustCompile(`\b(state|phase|outcome|reason|drift|type) (?:!=|=) ([A-Z][A-Z_]+[A-Z])\b`)
+
+// Every value that a page has a filter compare with is one that is sent. A server takes
+// the zero of an enum for what it is, and finds nothing.
+func TestDocs_EveryFilterNamesWhatIsSent(t *testing.T) {
+	sent := map[string]bool{}
+	protoregistry.GlobalTypes.RangeEnums(func(e protoreflect.EnumType) bool {
+		values := e.Descriptor().Values()
+		for i := range values.Len() {
+			sent[string(values.Get(i).Name())] = values.Get(i).Number() != 0
+		}
+		return true
+	})
+	filters := 0
+	for _, page := range pages(t) {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range compared.FindAllStringSubmatch(strings.Join(strings.Fields(string(b)), " "), -1) {
+			filters++
+			if !sent[m[2]] {
+				t.Errorf("%s: a filter says %s, and %s is never sent", page, m[0], m[2])
+			}
+		}
+	}
+	if filters < 10 {
+		t.Errorf("%d filters were found: the test looks at little", filters)
 	}
 }
 

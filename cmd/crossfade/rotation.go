@@ -129,7 +129,11 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 	row("forecast", forecastText(r))
 	row("deadline", deadlineText(r))
 	row("undo", undoText(r))
-	row("tenants", fmt.Sprint(r.GetTenantCount()))
+	if r.GetPartial() {
+		row("shown", "an outline, since it has tenants of others too; \"rotation tasks\" lists those of yours")
+	} else {
+		row("tenants", fmt.Sprint(r.GetTenantCount()))
+	}
 	row("certificate", r.GetSpec().GetCertificate())
 	row("replaces", strings.Join(r.GetSpec().GetReplaces(), " "))
 	if r.GetSpec().GetReplacesSameSubject() {
@@ -146,7 +150,11 @@ func (a *app) showRotation(r *crossfadev1.Rotation) {
 		row("undo window", w.AsDuration().String())
 	}
 	row("plan digest", r.GetPlanDigest())
-	row("created", instant(r.GetCreateTime())+" by "+r.GetCreator())
+	created := instant(r.GetCreateTime())
+	if by := r.GetCreator(); by != "" {
+		created += " by " + by
+	}
+	row("created", created)
 	row("planned", instant(r.GetPlanTime()))
 	row("started", instant(r.GetStartTime()))
 	row("ended", instant(r.GetEndTime()))

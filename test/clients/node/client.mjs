@@ -10,7 +10,7 @@ const protos = fileURLToPath(new URL('../../../proto', import.meta.url));
 // How long one call may take. A watch has no such bound; it ends by itself.
 const callTimeout = 30_000;
 
-// connect returns the three services as objects whose methods return promises.
+// connect returns three of the services as objects whose methods return promises.
 export function connect(address, credentials = grpc.credentials.createInsecure()) {
   const definition = loader.loadSync(
     ['rotation', 'inventory', 'certificate'].map((f) => `crossfade/v1/${f}.proto`),
@@ -47,11 +47,13 @@ export function connect(address, credentials = grpc.credentials.createInsecure()
 const again = new Set([grpc.status.UNAVAILABLE, grpc.status.RESOURCE_EXHAUSTED, grpc.status.INTERNAL]);
 
 // watch yields the messages of a rotation until it ends, and takes the stream up
-// again from the last cursor when it breaks, at most ten times in a row.
+// again from the last cursor when it breaks, at most ten times in a row. Whoever
+// leaves the loop before the end ends the stream by it.
 export async function* watch(rotations, name, { cursor = '', include_tasks = false } = {}) {
   for (let breaks = 0; ; ) {
+    const stream = rotations.raw.WatchRotation({ name, cursor, include_tasks });
     try {
-      for await (const message of rotations.raw.WatchRotation({ name, cursor, include_tasks })) {
+      for await (const message of stream) {
         cursor = message.cursor;
         breaks = 0;
         yield message;
@@ -60,6 +62,11 @@ export async function* watch(rotations, name, { cursor = '', include_tasks = fal
     } catch (err) {
       if (!again.has(err.code) || ++breaks > 10) throw err;
       await new Promise((resume) => setTimeout(resume, 200 * breaks));
+    } finally {
+      // A stream that nobody reads any more is open until it is cancelled, and counts
+      // among the caller's watches. That it was cancelled comes as its error.
+      stream.on('error', () => {});
+      stream.cancel();
     }
   }
 }

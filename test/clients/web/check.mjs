@@ -66,6 +66,20 @@ async function killed() {
   await gone;
 }
 
+// ended asks a process to end and waits until it has; one that has not after 15 s is killed
+// with all that it started, if it leads a group. A Chromium that hangs while it closes would
+// else be waited for without an end.
+async function ended(child, ask, group) {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((exited) => child.once('exit', exited));
+  const late = setTimeout(() => {
+    console.log(`${path.basename(child.spawnfile)} did not end within 15 s and is killed`);
+    process.kill(group ? -child.pid : child.pid, 'SIGKILL');
+  }, 15_000);
+  await Promise.all([gone, ask()]);
+  clearTimeout(late);
+}
+
 // picture keeps what a page shows. One behind another is not drawn.
 async function picture(page, name) {
   await page.bringToFront();
@@ -179,8 +193,8 @@ try {
   console.log(`the whole stream: ${whole.length} bytes; from the last id: ${rest.length} bytes`);
   console.log('ok');
 } finally {
-  await browser?.close();
+  await ended(browser?.process(), () => browser.close(), true);
   pages.close();
   pages.closeAllConnections();
-  service?.kill('SIGTERM');
+  await ended(service, () => service.kill('SIGTERM'), false);
 }
