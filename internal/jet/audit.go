@@ -161,7 +161,7 @@ func (b *Broker) AuditCheckpoints(ctx context.Context, f func(seq uint64, data [
 func (b *Broker) readAll(ctx context.Context, stream string, after uint64, f func(seq uint64, data []byte) error) error {
 	ctx, cancel := b.both(ctx)
 	defer cancel()
-	r := &reader{b: b, stream: stream, filters: []string{">"}, all: true, seen: after}
+	r := &reader{b: b, stream: stream, filters: []string{">"}, all: true, seen: after, idle: scanForgotten}
 	defer r.close()
 	end, err := r.end(ctx)
 	if err != nil {
@@ -186,6 +186,7 @@ func (b *Broker) readAll(ctx context.Context, stream string, after uint64, f fun
 			return err
 		}
 	}
+	r.finish(ctx)
 	return nil
 }
 

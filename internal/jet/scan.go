@@ -1,6 +1,7 @@
 package jet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,11 @@ type reader struct {
 	filters []string
 	all     bool // every message, not only the last of each subject
 
-	seen     uint64    // sequence of the last message given out
-	created  time.Time // of the stream; another one has other sequences
-	expected uint64    // the consumer's next sequence
+	idle     time.Duration // after how long without a request the server forgets the consumer; 0: a minute
+	name     string        // of the consumer that was made last
+	seen     uint64        // sequence of the last message given out
+	created  time.Time     // of the stream; another one has other sequences
+	expected uint64        // the consumer's next sequence
 	it       jetstream.MessagesContext
 }
 
@@ -44,7 +47,7 @@ func (r *reader) open(ctx context.Context) error {
 	}
 	c := jetstream.ConsumerConfig{
 		FilterSubjects: r.filters, AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
-		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: cmp.Or(r.idle, time.Minute),
 	}
 	if r.all {
 		c.DeliverPolicy = jetstream.DeliverAllPolicy
@@ -56,6 +59,7 @@ func (r *reader) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("following stream %s: %w", r.stream, err)
 	}
+	r.name = cons.CachedInfo().Name
 	it, err := cons.Messages(jetstream.PullMaxMessages(1000), jetstream.PullExpiry(10*time.Second),
 		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
@@ -69,6 +73,21 @@ func (r *reader) close() {
 	if r.it != nil {
 		r.it.Stop()
 		r.it = nil
+	}
+}
+
+// finish closes a reader that has read all that there was, and takes its consumer away. A
+// stream has room for so many consumers, and whoever reads often would use it up with
+// those that nobody needs any more. One that is not taken away goes when its time is over.
+func (r *reader) finish(ctx context.Context) {
+	r.close()
+	if r.name == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
+	defer cancel()
+	if err := r.b.js.DeleteConsumer(ctx, r.stream, r.name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		r.b.c.Log.DebugContext(ctx, "a consumer of a scan is left to the server", "stream", r.stream, "err", err)
 	}
 }
 
@@ -157,7 +176,7 @@ const scanIdle = 3 * heartbeat
 func (b *Broker) scan(ctx context.Context, stream, filter string, fn func(event) error) error {
 	ctx, cancel := b.both(ctx)
 	defer cancel()
-	r := &reader{b: b, stream: stream, filters: []string{filter}}
+	r := &reader{b: b, stream: stream, filters: []string{filter}, idle: scanForgotten}
 	defer r.close()
 	end, err := r.end(ctx)
 	if err != nil {
@@ -182,5 +201,10 @@ func (b *Broker) scan(ctx context.Context, stream, filter string, fn func(event)
 			return err
 		}
 	}
+	r.finish(ctx)
 	return nil
 }
+
+// scanForgotten is after how long the server forgets the consumer of a scan that was cut
+// off. While a scan waits it has a request out.
+const scanForgotten = 10 * time.Second

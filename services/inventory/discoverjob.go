@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	pb "github.com/crossfade-project/crossfade/proto/crossfade/v1"
@@ -93,11 +95,52 @@ func (s *Service) counted(ctx context.Context, j job) (job, error) {
 	if r.Discovered != nil {
 		return discoveryJob(r, *r.Discovered), nil
 	}
+	if d, ok := s.tallies.last(r.ID); ok {
+		return discoveryJob(r, d), nil
+	}
 	found, err := s.c.Discovery.Store.Findings(ctx, r.ID)
 	if err != nil {
 		return j, fmt.Errorf("reading what was discovered: %w", err)
 	}
-	return discoveryJob(r, rollover.Tallied(found)), nil
+	d := rollover.Tallied(found)
+	s.tallies.note(r.ID, d)
+	return discoveryJob(r, d), nil
+}
+
+// tallies remembers for a moment what discoveries under way have found: whoever looks
+// often does not have it read and summed up anew each time.
+type tallies struct {
+	mu sync.Mutex
+	of map[string]tally // guarded by mu; by job
+}
+
+type tally struct {
+	found rollover.Discovered
+	at    time.Time // real time
+}
+
+const (
+	tallyAge  = time.Second
+	talliesOf = 64 // jobs; with more those of before are forgotten
+)
+
+func (t *tallies) last(id string) (rollover.Discovered, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, ok := t.of[id]
+	return k.found, ok && time.Since(k.at) < tallyAge
+}
+
+func (t *tallies) note(id string, d rollover.Discovered) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of == nil {
+		t.of = map[string]tally{}
+	}
+	t.of[id] = tally{d, time.Now()}
+	if len(t.of) > talliesOf {
+		maps.DeleteFunc(t.of, func(_ string, k tally) bool { return time.Since(k.at) >= tallyAge })
+	}
 }
 
 // count puts the counts into those of a page that are discoveries.

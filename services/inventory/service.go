@@ -47,6 +47,7 @@ type Service struct {
 	pb.UnimplementedInventoryServiceServer
 	c         Config
 	inventory Inventory
+	tallies   tallies
 }
 
 // New returns the service.
