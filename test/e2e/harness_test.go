@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -45,6 +46,15 @@ func TestMain(m *testing.M) {
 			build := exec.Command("go", "build", "-o", out, pkg)
 			if msg, err := build.CombinedOutput(); err != nil {
 				fmt.Fprintf(os.Stderr, "building %s: %v\n%s", pkg, err, msg)
+				return 1
+			}
+		}
+		// Those that run side by side wait for processes more than they work: three at once
+		// also where there are two cores. All of the package has ten minutes.
+		flag.Parse()
+		if at := flag.Lookup("test.parallel"); at.Value.String() == at.DefValue {
+			if err := at.Value.Set("3"); err != nil {
+				fmt.Fprintln(os.Stderr, err)
 				return 1
 			}
 		}
