@@ -54,20 +54,22 @@ type file struct {
 	} `yaml:"people"`
 }
 
-// Parse reads a table, and says all that is wrong with it, each by its field. A table
-// with one mistake is no table: nobody should have to guess which half of it holds.
-func Parse(b []byte) (*Table, error) {
-	if len(b) > MaxBytes {
-		return nil, fmt.Errorf("the rights are longer than %d bytes", MaxBytes)
-	}
-	var f file
+// decode reads the file as YAML. The library panics at some files that are none, such as
+// a tag in the place of a list; the file is read again while the service runs, and a
+// mistake in it must end nobody.
+func decode(b []byte) (f file, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("want YAML with grants and people; the reader does not understand what this is")
+		}
+	}()
 	if err := yaml.UnmarshalWithOptions(b, &f, yaml.Strict()); err != nil {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
-			return nil, fmt.Errorf("line %d: want grants with subjects, groups, role, tenants and secrets, and people with name and subjects, and nothing else",
+			return f, fmt.Errorf("line %d: want grants with subjects, groups, role, tenants and secrets, and people with name and subjects, and nothing else",
 				at.GetToken().Position.Line)
 		}
-		return nil, errors.New("want YAML with grants and people")
+		return f, errors.New("want YAML with grants and people")
 	}
 	if tree, err := parser.ParseBytes(b, 0); err == nil {
 		v := &nulls{}
@@ -75,8 +77,21 @@ func Parse(b []byte) (*Table, error) {
 			ast.Walk(v, d.Body)
 		}
 		if err := errors.Join(v.errs...); err != nil {
-			return nil, err
+			return f, err
 		}
+	}
+	return f, nil
+}
+
+// Parse reads a table, and says all that is wrong with it, each by its field. A table
+// with one mistake is no table: nobody should have to guess which half of it holds.
+func Parse(b []byte) (*Table, error) {
+	if len(b) > MaxBytes {
+		return nil, fmt.Errorf("the rights are longer than %d bytes", MaxBytes)
+	}
+	f, err := decode(b)
+	if err != nil {
+		return nil, err
 	}
 	if len(f.Grants) > maxGrants {
 		return nil, fmt.Errorf("there are more than %d grants; give rights to groups", maxGrants)
