@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
@@ -90,6 +93,75 @@ func cluster(t testing.TB) ([]*node, string) {
 		t.Cleanup(nodes[i].kill)
 	}
 	return nodes, strings.Join(urls, ",")
+}
+
+// Servers of which the leader has not heard are not chosen for a stream: just after the
+// start of a cluster, and here, where one is not started yet. Open waits for them.
+func TestCluster_OpenWaitsForServersThatAreOffline(t *testing.T) {
+	nodes, url := cluster(t)
+	nc, err := nats.Connect(url, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const words = "no suitable peers for placement"
+	try := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: "TRY", Subjects: []string{"try"}, Replicas: 3})
+		return err
+	}
+	eventually(t, "all three servers are there", func() bool { return try() == nil })
+	if err := js.DeleteStream(t.Context(), "TRY"); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		n.kill()
+	}
+	for _, n := range nodes[:2] {
+		n.start(t)
+	}
+	eventually(t, "the leader misses one server", func() bool {
+		err := try()
+		return err != nil && strings.Contains(err.Error(), words)
+	})
+	refused := make(chan struct{}, 1)
+	if _, err := nc.Subscribe("$JS.EVENT.ADVISORY.API", func(m *nats.Msg) {
+		if strings.Contains(string(m.Data), words) {
+			select {
+			case refused <- struct{}{}:
+			default:
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c := config(t, newCert(t))
+	c.Dir, c.URL, c.Replicas, c.MaxStore = "", url, 3, 1<<30
+	opened := make(chan error, 1)
+	go func() {
+		b, err := jet.Open(t.Context(), c)
+		if err == nil {
+			err = b.Close(context.Background())
+		}
+		opened <- err
+	}()
+	select {
+	case <-refused:
+	case err := <-opened:
+		t.Fatalf("Open ended before the server refused anything: %v", err)
+	}
+	nodes[2].start(t)
+	if err := <-opened; err != nil {
+		t.Errorf("Open = %v, want it to wait for the server", err)
+	}
 }
 
 func TestCluster_GoesOnWhenAnyNodeIsKilled(t *testing.T) {

@@ -27,6 +27,7 @@ const (
 // The server's error codes that decide something. They are stable; see
 // server/errors.json of nats-server.
 const (
+	codeNoPeers        = 10005 // no servers for a stream; see peersText
 	codeNoResources    = 10023 // "insufficient resources"
 	codeNoMessage      = 10037 // "no message found"
 	codeNoStorage      = 10047 // "insufficient storage resources available"
@@ -95,6 +96,8 @@ func judge(err error) outcome {
 		return full
 	case codeStoreFailed:
 		return fullText(api.Description)
+	case codeNoPeers:
+		return peersText(api.Description)
 	case codeBatchParts, codeNoStream:
 		return unclear
 	}
@@ -130,6 +133,17 @@ func fullText(words string) outcome {
 	default:
 		return unclear
 	}
+}
+
+// peersText tells apart why there are not enough servers for a stream. The server gives
+// one code for all and says which in words (selectPeerError in server/jetstream_cluster.go).
+// Those of a cluster that was just started count as offline, or as unknown, until the
+// leader has heard of them.
+func peersText(words string) outcome {
+	if strings.Contains(words, "peer offline") || strings.Contains(words, "miscellaneous issue") {
+		return unclear
+	}
+	return refused
 }
 
 // explain puts the sentinel that o stands for on err.

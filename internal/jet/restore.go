@@ -141,7 +141,10 @@ func syncDir(dir string) error {
 
 // restoreCluster restores into servers of others.
 func (b *Broker) restoreCluster(ctx context.Context, r Restoring) error {
-	if err := b.nobodyLeads(ctx); err != nil {
+	// A cluster that was just started may not know yet which of its servers are there.
+	early, cancel := context.WithTimeout(ctx, openBudget)
+	defer cancel()
+	if err := again(early, b.nobodyLeads); err != nil {
 		return err
 	}
 	names := b.recordStreams()
@@ -150,7 +153,11 @@ func (b *Broker) restoreCluster(ctx context.Context, r Restoring) error {
 			names = append(names, c.Stream)
 		}
 	}
-	held, err := b.filled(ctx, append(slices.Clone(names), streamMark))
+	var held []string
+	err := again(early, func(ctx context.Context) (err error) {
+		held, err = b.filled(ctx, append(slices.Clone(names), streamMark))
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -158,7 +165,11 @@ func (b *Broker) restoreCluster(ctx context.Context, r Restoring) error {
 		return fmt.Errorf("%w: stream %s is there and has something in it; nothing was changed. With --replace it is deleted", ErrNotEmpty, held[0])
 	}
 	mark := jetstream.StreamConfig{Name: streamMark, Subjects: []string{"restoring"}, Storage: jetstream.FileStorage, Replicas: max(1, b.c.Replicas), MaxBytes: 1 << 16}
-	if _, err := b.js.CreateOrUpdateStream(ctx, mark); err != nil {
+	err = again(early, func(ctx context.Context) error {
+		_, err := b.js.CreateOrUpdateStream(ctx, mark)
+		return err //nolint:wrapcheck // Below.
+	})
+	if err != nil {
 		return fmt.Errorf("marking that a restore is under way: %w", err)
 	}
 	if _, err := b.js.Publish(ctx, "restoring", []byte(r.Now.UTC().Format(time.RFC3339))); err != nil {

@@ -58,13 +58,17 @@ func newCache(cfg Config) *cache {
 
 // get returns what the store said in the last while, or asks it.
 func (c *cache) get(ctx context.Context, s Store, ref Ref) (Secret, error) {
-	if e, ok := c.entries.Get(ref); ok {
-		age := c.now().Sub(e.at)
-		if life := c.lifeOf(e); age >= 0 && age < life {
-			return e.value, e.err
-		}
+	if e, ok := c.fresh(ref); ok {
+		return e.value, e.err
 	}
 	return c.ask(ctx, s, ref)
+}
+
+// fresh returns what the store said of ref, if that is still believed.
+func (c *cache) fresh(ref Ref) (entry, bool) {
+	e, ok := c.entries.Get(ref)
+	age := c.now().Sub(e.at)
+	return e, ok && age >= 0 && age < c.lifeOf(e)
 }
 
 // lifeOf says how long an answer is believed. That there is no such secret is believed
@@ -84,6 +88,9 @@ func (c *cache) lifeOf(e entry) time.Duration {
 // does not take the answer from the others.
 func (c *cache) ask(ctx context.Context, s Store, ref Ref) (Secret, error) {
 	done := c.flights.DoChan(string(ref), func() (any, error) {
+		if e, ok := c.fresh(ref); ok {
+			return e, nil // Whoever asked between our look and this flight has the answer.
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 		defer cancel()
 		v, err := s.Get(ctx, ref)
