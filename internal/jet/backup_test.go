@@ -271,6 +271,7 @@ func TestRestore_IsAllOrNothing(t *testing.T) {
 
 // Three servers that keep three replicas, with everything that the embedded one had.
 func TestRestore_IntoACluster(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	cert := newCert(t)
 	from := open(t, config(t, cert))
 	const tasks = 300

@@ -21,15 +21,37 @@ import (
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
 )
 
-// natsServer builds the server of the version that go.mod pins.
+// built is where natsServer builds, once for all tests.
+var built struct {
+	sync.Once
+	dir string
+	err error
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	os.Exit(status)
+}
+
+// natsServer returns the server of the version that go.mod pins.
 func natsServer(t testing.TB) string {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "nats-server")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "github.com/nats-io/nats-server/v2").CombinedOutput()
-	if err != nil {
-		t.Fatalf("building nats-server: %v\n%s", err, out)
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "crossfade-jet-"); built.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", built.dir, "github.com/nats-io/nats-server/v2").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatalf("building nats-server: %v", built.err)
 	}
-	return bin
+	return filepath.Join(built.dir, "nats-server")
 }
 
 // ports returns n ports of the loopback that were free a moment ago.
@@ -98,6 +120,7 @@ func cluster(t testing.TB) ([]*node, string) {
 // Servers of which the leader has not heard are not chosen for a stream: just after the
 // start of a cluster, and here, where one is not started yet. Open waits for them.
 func TestCluster_OpenWaitsForServersThatAreOffline(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	nodes, url := cluster(t)
 	nc, err := nats.Connect(url, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1))
 	if err != nil {
@@ -165,6 +188,7 @@ func TestCluster_OpenWaitsForServersThatAreOffline(t *testing.T) {
 }
 
 func TestCluster_GoesOnWhenAnyNodeIsKilled(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	nodes, url := cluster(t)
 	cert := newCert(t)
 	c := config(t, cert)
@@ -246,6 +270,7 @@ func nudgeAll(t testing.TB, b *jet.Broker, n int) {
 }
 
 func TestCluster_IsAStore(t *testing.T) {
+	t.Parallel() // It waits more than it works.
 	_, url := cluster(t)
 	cert := newCert(t)
 	c := config(t, cert)
