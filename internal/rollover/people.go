@@ -32,6 +32,9 @@ func (p People) same(a, b Someone) bool {
 	return slices.ContainsFunc(p.names(a), func(n string) bool { return slices.Contains(names, n) })
 }
 
+// Created reports whether somebody is the person who created r.
+func (p People) Created(r Rotation, by Someone) bool { return p.same(by, r.creator()) }
+
 // names returns all names of somebody, to be compared without regard to case.
 func (p People) names(s Someone) []string {
 	var out []string

@@ -60,3 +60,29 @@ func TestCreateRotation_LiveRotationsOfOneCaller(t *testing.T) {
 		t.Errorf("after one has ended: %v", err)
 	}
 }
+
+// Whoever has several log-ins, or acts under another name by now, has one quota.
+func TestCreateRotation_LiveRotationsOfOnePerson(t *testing.T) {
+	g := openGuarded(t, func(c *rotation.Config) { c.LiveRotations = 1 })
+	const grants = "grants:\n  - {subjects: [\"corp:ann\", \"corp:ann-admin\", \"corp:bob\"], role: operator}\n"
+	g.grant(t, grants)
+	resp, err := g.rotations.CreateRotation(by(t, "ann"), g.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(who string) {
+		t.Helper()
+		if _, err := g.rotations.GetRotation(by(t, who), &pb.GetRotationRequest{Name: resp.GetRotation().GetName()}); err != nil {
+			t.Fatal(err) // The live copy has it.
+		}
+	}
+	get("ann")
+	g.grant(t, grants+"people:\n  - {name: ann.lee, subjects: [\"corp:ann\", \"corp:ann-admin\"]}\n")
+	for _, who := range []string{"ann", "ann-admin"} {
+		_, err = g.rotations.CreateRotation(by(t, who), g.request())
+		refused(t, err, codes.ResourceExhausted, "TOO_MANY_ROTATIONS")
+	}
+	if _, err := g.rotations.CreateRotation(by(t, "bob"), g.request()); err != nil {
+		t.Errorf("another person: %v", err)
+	}
+}

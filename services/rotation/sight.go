@@ -2,6 +2,8 @@ package rotation
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -107,6 +109,15 @@ func (s *Service) lens(ctx context.Context, name, id string) (lens, error) {
 
 // whole reports whether nothing is left out.
 func (l lens) whole() bool { return l.extent == wholly }
+
+// mark is "" where all is in sight, and else stands for the tenants that are.
+func (l lens) mark() string {
+	if l.whole() {
+		return ""
+	}
+	h := sha256.Sum256([]byte(l.in.Key()))
+	return hex.EncodeToString(h[:8])
+}
 
 // rotation shows a rotation: all of it, or its outline.
 func (l lens) rotation(p *pb.Rotation) *pb.Rotation {

@@ -276,6 +276,59 @@ func TestSight_AWatchEndsWhenATenantIsMovedAway(t *testing.T) {
 	}
 }
 
+// Whoever sees more tenants than when the watch began goes on with the tasks of those,
+// which were told to nobody then; whoever sees the same goes on where the watch stood.
+func TestSight_AWatchGoesOnWithTenantsThatCame(t *testing.T) {
+	g := openGuarded(t, func(c *rotation.Config) { c.LookAgain = 10 * time.Millisecond })
+	move := func(id, region string) {
+		t.Helper()
+		x := tenant(id)
+		x.Labels = map[string]string{"region": region}
+		if _, _, err := g.inventory.(*tenants.Inventory).Put(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("contoso", "east")
+	req := &pb.WatchRotationRequest{Name: g.mixed(t), IncludeTasks: true}
+	// told reads until a task of each owner was told, or the watch ends.
+	told := func(owners ...string) (reset bool, err error) {
+		t.Helper()
+		s, err := g.rotations.WatchRotation(by(t, "east"), req)
+		for err == nil && len(owners) > 0 {
+			var m *pb.WatchRotationResponse
+			if m, err = s.Recv(); err != nil {
+				break
+			}
+			req.Cursor, reset = m.GetCursor(), reset || m.GetSnapshot().GetReset_()
+			for _, k := range m.GetTasks().GetTasks() {
+				owners = slices.DeleteFunc(owners, func(o string) bool { return k.GetTenant() == edge.TenantName(o) })
+			}
+		}
+		if err == nil {
+			return reset, nil
+		}
+		return reset, err
+	}
+	if reset, err := told("contoso"); err != nil || reset {
+		t.Fatalf("the first watch: reset %t, %v", reset, err)
+	}
+	s, err := g.rotations.WatchRotation(by(t, "east"), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	move("adatum", "east")
+	for err == nil {
+		var m *pb.WatchRotationResponse
+		if m, err = s.Recv(); err == nil && m.GetSnapshot() != nil {
+			t.Error("a snapshot, though nothing but what is in sight changed")
+		}
+	}
+	refused(t, err, codes.Unavailable, "RIGHTS_CHANGED")
+	if reset, err := told("contoso", "adatum"); err != nil || !reset {
+		t.Errorf("with another's tenant: reset %t, %v, want a new snapshot with the tasks of both", reset, err)
+	}
+}
+
 // The size of another's plan is not told, nor that there is one.
 func TestSight_ATaskOfAnothersRotationIsNotThere(t *testing.T) {
 	g := openGuarded(t)

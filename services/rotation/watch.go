@@ -17,10 +17,12 @@ import (
 )
 
 // cursor is where a watch stands, as the reader keeps it. It says whether tasks
-// were told, since from one that was told none nobody can go on with tasks, and
-// of which rotation.
+// were told, since from one that was told none nobody can go on with tasks, of
+// which rotation, and which tenants were in sight where not all of its were: whoever
+// sees others later has not been told of theirs.
 type cursor struct {
 	tasks    bool
+	sight    string // see lens.mark
 	rotation string
 	pos      mirror.Position
 }
@@ -30,39 +32,39 @@ func (c cursor) String() string {
 	if c.tasks {
 		what = "t"
 	}
-	return what + "." + c.rotation + "." + c.pos.String()
+	return what + c.sight + "." + c.rotation + "." + c.pos.String()
 }
 
 // readCursor reads the cursor of a request. It returns nil where there is none
-// from which this watch can go on.
-func readCursor(req *pb.WatchRotationRequest, id string) (*mirror.Position, error) {
+// from which this watch can go on, and which tenants its reader saw.
+func readCursor(req *pb.WatchRotationRequest, id string) (at *mirror.Position, sight string, err error) {
 	if req.GetCursor() == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	bad := func(why string) error {
 		return edge.InvalidFor(pb.ErrorReason_ERROR_REASON_CURSOR_INVALID, edge.Violated("cursor", "FORMAT", why))
 	}
 	parts := strings.SplitN(req.GetCursor(), ".", 3)
-	if len(parts) != 3 || (parts[0] != "r" && parts[0] != "t") {
-		return nil, bad("is not one that was given out")
+	if len(parts) != 3 || !strings.HasPrefix(parts[0], "r") && !strings.HasPrefix(parts[0], "t") {
+		return nil, "", bad("is not one that was given out")
 	}
 	if parts[1] != id {
-		return nil, bad("belongs to another rotation")
+		return nil, "", bad("belongs to another rotation")
 	}
 	p, err := mirror.ParsePosition(parts[2])
 	if err != nil {
-		return nil, bad("is not one that was given out")
+		return nil, "", bad("is not one that was given out")
 	}
-	if req.GetIncludeTasks() && parts[0] == "r" {
-		return nil, nil
+	if req.GetIncludeTasks() && parts[0][0] == 'r' {
+		return nil, "", nil
 	}
-	return &p, nil
+	return &p, parts[0][1:], nil
 }
 
 // WatchRotation tells what happens to a rotation until it has ended.
 func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.ServerStreamingServer[pb.WatchRotationResponse]) error {
 	id, _ := edge.ParseRotation(req.GetName())
-	since, err := readCursor(req, id)
+	since, saw, err := readCursor(req, id)
 	if err != nil {
 		return err
 	}
@@ -78,6 +80,9 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	l, err := s.lens(ctx, req.GetName(), id)
 	if err != nil {
 		return err
+	}
+	if saw != l.mark() {
+		since = nil
 	}
 	if since != nil {
 		lost, err := s.c.Mirror.Lost(ctx, v, *since)
@@ -99,7 +104,7 @@ func (s *Service) WatchRotation(req *pb.WatchRotationRequest, stream grpc.Server
 	defer cancel()
 	t := &teller{
 		s: s, lens: l, out: newOutlet(stream, s.c.SlowAfter), tasks: req.GetIncludeTasks(), hadCursor: req.GetCursor() != "",
-		last: cursor{tasks: req.GetIncludeTasks(), rotation: id},
+		last: cursor{tasks: req.GetIncludeTasks(), sight: l.mark(), rotation: id},
 	}
 	if since != nil {
 		t.last.pos = *since
@@ -190,8 +195,8 @@ func (t *teller) tell(ctx context.Context, batches <-chan mirror.Batch, broke <-
 }
 
 // same returns an error if the caller sees other tenants than when the watch began: a
-// tenant that was given other labels may be another's by now, or theirs. The cursor that
-// they have holds, and with it they are told what they see then.
+// tenant that was given other labels may be another's by now, or theirs. With the cursor
+// that they have they are told what they see then.
 func (t *teller) same(ctx context.Context) error {
 	in, err := t.s.sights.Of(ctx)
 	if err != nil {
