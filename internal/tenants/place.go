@@ -1,8 +1,7 @@
 package tenants
 
 import (
-	"strings"
-
+	"github.com/crossfade-project/crossfade/internal/crm"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -29,25 +28,6 @@ func (t Tenant) OrderValues(keys []rollover.OrderKey) []string {
 // for: contoso.crm4.dynamics.com is in crm4, commercial. Both are empty for a
 // host that is not CRM's.
 func (t Tenant) Place() (region, cloud string) {
-	labels := strings.Split(t.OrganizationHost(), ".")
-	n := len(labels)
-	if n < 4 || !strings.HasPrefix(labels[n-3], "crm") {
-		return "", ""
-	}
-	region = labels[n-3]
-	switch labels[n-2] + "." + labels[n-1] {
-	case "dynamics.com":
-		if region == "crm9" {
-			return region, "gcc"
-		}
-		return region, "commercial"
-	case "microsoftdynamics.us":
-		return region, "gcc_high"
-	case "appsplatform.us":
-		return region, "dod"
-	case "dynamics.cn":
-		return region, "china"
-	default:
-		return "", ""
-	}
+	p, _ := crm.PlaceOf(t.OrganizationHost())
+	return p.Region, p.Cloud
 }
