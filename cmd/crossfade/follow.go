@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/grpc"
+
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
 
@@ -57,15 +59,7 @@ func (c *client) listen(ctx context.Context, w *watching, v view, last **crossfa
 	if err != nil {
 		return false, err
 	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return heard, nil
-		}
-		if err != nil {
-			return heard, err
-		}
-		heard = true
+	return hear(stream, func(m *crossfadev1.WatchRotationResponse) error {
 		var r *crossfadev1.Rotation
 		switch e := m.Event.(type) {
 		case *crossfadev1.WatchRotationResponse_Snapshot:
@@ -84,8 +78,27 @@ func (c *client) listen(ctx context.Context, w *watching, v view, last **crossfa
 		if r != nil {
 			*last = r
 			if w.until != nil && w.until(r) {
-				return true, errEnough
+				return errEnough
 			}
+		}
+		return nil
+	})
+}
+
+// hear hands on what a stream tells until the stream ends or each returns an error. It
+// reports whether anything came.
+func hear[M any](stream grpc.ServerStreamingClient[M], each func(*M) error) (heard bool, err error) {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return heard, nil
+		}
+		if err != nil {
+			return heard, err
+		}
+		heard = true
+		if err := each(m); err != nil {
+			return true, err
 		}
 	}
 }

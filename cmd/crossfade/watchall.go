@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 
 	crossfadev1 "github.com/crossfade-project/crossfade/proto/crossfade/v1"
 )
@@ -29,15 +27,7 @@ func (a *app) listenAll(ctx context.Context, cl *client, req *crossfadev1.WatchR
 	if err != nil {
 		return false, err
 	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return heard, nil
-		}
-		if err != nil {
-			return heard, err
-		}
-		heard = true
+	return hear(stream, func(m *crossfadev1.WatchRotationsResponse) error {
 		switch e := m.GetEvent().(type) {
 		case *crossfadev1.WatchRotationsResponse_Snapshot:
 			for _, r := range e.Snapshot.GetRotations() {
@@ -52,7 +42,8 @@ func (a *app) listenAll(ctx context.Context, cl *client, req *crossfadev1.WatchR
 				fmt.Fprintf(a.out, "%s  gone: deleted, or no longer one of those watched\n", e.Gone)
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // rotationLine prints a rotation in one line, or as an object.
