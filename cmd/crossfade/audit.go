@@ -132,7 +132,7 @@ func (a *app) showVerified(s *audit.Summary) error {
 		}
 	}
 	if !s.OK() {
-		return &exitError{code: exitFailures, err: fmt.Errorf("audit verify: the log is not as it was signed: %d things are wrong", len(s.Findings)+s.More)}
+		return &exitError{code: exitFailures, err: fmt.Errorf("audit verify: the log is not as it was signed: %s wrong", things(len(s.Findings)+s.More))}
 	}
 	if !a.json {
 		fmt.Fprintf(a.out, "audit verify OK: %d records, %d of them signed, %d checkpoints\n", s.Records, s.Signed, s.Checkpoints)
@@ -325,4 +325,12 @@ func (a *app) showRecord(seq uint64, r audit.Record) {
 		}
 	}
 	fmt.Fprintln(a.out, line)
+}
+
+// things says how many there are, with the verb.
+func things(n int) string {
+	if n == 1 {
+		return "1 thing is"
+	}
+	return fmt.Sprintf("%d things are", n)
 }

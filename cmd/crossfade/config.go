@@ -85,7 +85,7 @@ func (a *app) configCheck(ctx context.Context, path string, online bool) error {
 		fmt.Fprintln(a.out, "the configuration is right")
 	}
 	if wrong > 0 {
-		return &exitError{code: exitUsage, said: true, err: fmt.Errorf("%d things are wrong in %s", wrong, path)}
+		return &exitError{code: exitUsage, said: true, err: fmt.Errorf("%s wrong in %s", things(wrong), path)}
 	}
 	return nil
 }

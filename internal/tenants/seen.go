@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -32,7 +34,8 @@ type Carried struct {
 	NotAfter time.Time `json:"not_after,omitzero"` // last instant of validity; zero where it cannot be read
 }
 
-// CarriedOf names what stood on a target.
+// CarriedOf names what stood on a target, by SHA-256: the service lists keys in any
+// order, and the same must be stored as the same.
 func CarriedOf(o rollover.Observation) []Carried {
 	out := make([]Carried, 0, len(o.Standing))
 	for _, s := range o.Standing {
@@ -42,6 +45,7 @@ func CarriedOf(o rollover.Observation) []Carried {
 		}
 		out = append(out, c)
 	}
+	slices.SortFunc(out, func(a, b Carried) int { return strings.Compare(a.SHA256, b.SHA256) })
 	return out
 }
 
