@@ -228,3 +228,17 @@ func TestRotationShow_SaysTheRulesInWords(t *testing.T) {
 	r.Gate.Result, r.Gate.Reason = crossfadev1.GateResult_GATE_RESULT_FAIL, "orders are lost"
 	says(show, map[string]string{"gate": "manual, after wave 1: fail: orders are lost"})
 }
+
+// An undo marks its tasks when nothing is in hand any more; until then there is nothing to count.
+func TestRotationShow_AnUndoThatIsAboutToBeginCountsNothing(t *testing.T) {
+	r := &crossfadev1.Rotation{
+		Name: "rotations/r1", State: crossfadev1.Rotation_STATE_UNDOING, WaveSizes: []int64{1, 2},
+		FailureBudget: &crossfadev1.FailureBudget{}, Spec: &crossfadev1.RotationSpec{Tolerance: percentage(10)},
+		Undo: &crossfadev1.UndoStatus{Scope: &crossfadev1.UndoScope{Scope: &crossfadev1.UndoScope_Wave{Wave: 1}}, Reason: "its gate failed"},
+	}
+	_, crossfade := record(t, r)
+	out, err := crossfade("rotation", "show", "r1")
+	if err != nil || !strings.Contains(out, "wave 1: about to begin: its gate failed") || strings.Contains(out, "of 0") || strings.Contains(out, "budget") {
+		t.Errorf("rotation show = %v\n%s\nwant it about to begin, and nothing of no tasks", err, out)
+	}
+}
