@@ -242,3 +242,19 @@ func TestRotationShow_AnUndoThatIsAboutToBeginCountsNothing(t *testing.T) {
 		t.Errorf("rotation show = %v\n%s\nwant it about to begin, and nothing of no tasks", err, out)
 	}
 }
+
+func TestRotate_LabelsAreSent(t *testing.T) {
+	s, crossfade := record(t, &crossfadev1.Rotation{Name: "rotations/r1", State: crossfadev1.Rotation_STATE_PLANNED})
+	flags := []string{"rotate", "--certificate", "certificates/ab", "--plan-only", "--label", "env=prod"}
+	out, err := crossfade(append(flags, "--label", "a=b=c")...)
+	m, ok := s.took().(*crossfadev1.CreateRotationRequest)
+	if got := m.GetRotation().GetLabels(); err != nil || !ok || len(got) != 2 || got["env"] != "prod" || got["a"] != "b=c" {
+		t.Errorf("rotate = %v, sent %v, want two labels:\n%s", err, m, out)
+	}
+	for _, wrong := range []string{"env", "env=test"} {
+		_, err := crossfade(append(flags, "--label", wrong)...)
+		if m := s.took(); exitStatus(err) != exitUsage || m != nil {
+			t.Errorf("rotate --label env=prod --label %s = %v, sent %v; want wrong use and nothing sent", wrong, err, m)
+		}
+	}
+}
