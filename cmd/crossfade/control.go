@@ -201,6 +201,9 @@ func undoText(r *crossfadev1.Rotation) string {
 		what = fmt.Sprintf("%d tasks", len(s.Tasks.GetNames()))
 	}
 	text := fmt.Sprintf("%s: %d of %d undone", what, u.GetDone(), u.GetCovered())
+	if u.GetCovered() == 0 && u.GetEndTime() == nil { // Its tasks are marked when nothing is in hand any more.
+		text = what + ": about to begin"
+	}
 	if u.GetFailed() > 0 {
 		text += fmt.Sprintf(", %d failed", u.GetFailed())
 	}

@@ -46,6 +46,7 @@ type rotateFlags struct {
 	order, gates     []string
 	incident         incidentFlags
 	reason, name     string
+	labels           []string
 	requestID        string
 	planOnly, follow bool
 	plain            bool
@@ -114,6 +115,7 @@ sooner if a second person approves; see "crossfade rotation approve".`,
 	f.incident.bind(c)
 	fl.StringVar(&f.reason, "reason", "", "why, for the record")
 	fl.StringVar(&f.name, "display-name", "", "a name for people")
+	fl.StringArrayVar(&f.labels, "label", nil, "a label `KEY=VALUE` of the rotation, for lists and webhooks; may be repeated")
 	fl.StringVar(&f.requestID, "request-id", "", "`UUID` of this request; the same one again gives the same rotation (default a new one)")
 	fl.BoolVar(&f.planOnly, "plan-only", false, "show the plan and start nothing")
 	fl.BoolVar(&f.follow, "watch", false, "show the progress to the end")
@@ -124,6 +126,10 @@ sooner if a second person approves; see "crossfade rotation approve".`,
 
 // rotate uploads, plans, shows, starts and watches.
 func (a *app) rotate(ctx context.Context, cl *client, f rotateFlags) error {
+	labels, err := readLabels(f.labels)
+	if err != nil {
+		return err
+	}
 	spec, err := a.spec(ctx, cl, f)
 	if err != nil {
 		return err
@@ -133,7 +139,7 @@ func (a *app) rotate(ctx context.Context, cl *client, f rotateFlags) error {
 	}
 	req := &crossfadev1.CreateRotationRequest{
 		RequestId: f.requestID,
-		Rotation:  &crossfadev1.Rotation{DisplayName: f.name, Spec: spec},
+		Rotation:  &crossfadev1.Rotation{DisplayName: f.name, Labels: labels, Spec: spec},
 	}
 	cctx, cancel := bounded(ctx)
 	defer cancel()
@@ -173,6 +179,19 @@ func (a *app) rotate(ctx context.Context, cl *client, f rotateFlags) error {
 		return err
 	}
 	return verdictOf(last)
+}
+
+// readLabels reads --label.
+func readLabels(given []string) (map[string]string, error) {
+	labels := map[string]string{}
+	for _, l := range given {
+		key, value, ok := strings.Cut(l, "=")
+		if _, twice := labels[key]; !ok || twice {
+			return nil, usage("--label %q: want KEY=VALUE, each KEY once", l)
+		}
+		labels[key] = value
+	}
+	return labels, nil
 }
 
 // spec reads the flags into a request, and uploads the certificate.

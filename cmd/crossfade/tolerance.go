@@ -42,7 +42,7 @@ func share(text string) (n int32, percent, ok bool) {
 // none.
 func toleranceText(r *crossfadev1.Rotation) string {
 	t, b := r.GetSpec().GetTolerance(), r.GetFailureBudget()
-	if t == nil || b == nil {
+	if t == nil || b.GetWorkable() == 0 { // Nothing can fail, or an undo has not marked its tasks yet.
 		return ""
 	}
 	n := fmt.Sprint(b.GetTolerated())
@@ -62,7 +62,7 @@ func toleranceText(r *crossfadev1.Rotation) string {
 // budgetText says how much of the tolerance is used up.
 func budgetText(r *crossfadev1.Rotation) string {
 	b := r.GetFailureBudget()
-	if b == nil {
+	if b.GetWorkable() == 0 {
 		return ""
 	}
 	s := fmt.Sprintf("%d failed, %d tolerated", b.GetFailed(), b.GetTolerated())

@@ -228,3 +228,33 @@ func TestRotationShow_SaysTheRulesInWords(t *testing.T) {
 	r.Gate.Result, r.Gate.Reason = crossfadev1.GateResult_GATE_RESULT_FAIL, "orders are lost"
 	says(show, map[string]string{"gate": "manual, after wave 1: fail: orders are lost"})
 }
+
+// An undo marks its tasks when nothing is in hand any more; until then there is nothing to count.
+func TestRotationShow_AnUndoThatIsAboutToBeginCountsNothing(t *testing.T) {
+	r := &crossfadev1.Rotation{
+		Name: "rotations/r1", State: crossfadev1.Rotation_STATE_UNDOING, WaveSizes: []int64{1, 2},
+		FailureBudget: &crossfadev1.FailureBudget{}, Spec: &crossfadev1.RotationSpec{Tolerance: percentage(10)},
+		Undo: &crossfadev1.UndoStatus{Scope: &crossfadev1.UndoScope{Scope: &crossfadev1.UndoScope_Wave{Wave: 1}}, Reason: "its gate failed"},
+	}
+	_, crossfade := record(t, r)
+	out, err := crossfade("rotation", "show", "r1")
+	if err != nil || !strings.Contains(out, "wave 1: about to begin: its gate failed") || strings.Contains(out, "of 0") || strings.Contains(out, "budget") {
+		t.Errorf("rotation show = %v\n%s\nwant it about to begin, and nothing of no tasks", err, out)
+	}
+}
+
+func TestRotate_LabelsAreSent(t *testing.T) {
+	s, crossfade := record(t, &crossfadev1.Rotation{Name: "rotations/r1", State: crossfadev1.Rotation_STATE_PLANNED})
+	flags := []string{"rotate", "--certificate", "certificates/ab", "--plan-only", "--label", "env=prod"}
+	out, err := crossfade(append(flags, "--label", "a=b=c")...)
+	m, ok := s.took().(*crossfadev1.CreateRotationRequest)
+	if got := m.GetRotation().GetLabels(); err != nil || !ok || len(got) != 2 || got["env"] != "prod" || got["a"] != "b=c" {
+		t.Errorf("rotate = %v, sent %v, want two labels:\n%s", err, m, out)
+	}
+	for _, wrong := range []string{"env", "env=test"} {
+		_, err := crossfade(append(flags, "--label", wrong)...)
+		if m := s.took(); exitStatus(err) != exitUsage || m != nil {
+			t.Errorf("rotate --label env=prod --label %s = %v, sent %v; want wrong use and nothing sent", wrong, err, m)
+		}
+	}
+}

@@ -6,6 +6,7 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -27,8 +28,11 @@ type Fields struct {
 	Bools   []string
 	Maps    []string // of strings to strings, as labels are
 	Enums   map[string]protoreflect.EnumType
-	Ints    []string
-	Times   []string // compared with RFC 3339 text or timestamp("…")
+	// None are those of Enums whose zero value says that there is none, as of a task
+	// without a reason. Of all others nothing has it, and asking for it is refused.
+	None  []string
+	Ints  []string
+	Times []string // compared with RFC 3339 text or timestamp("…")
 	// Versions are texts such as "9.2.24011.165", compared number by number.
 	Versions []string
 	// Lists are lists of texts, asked with ':' for one of them. The function makes
@@ -78,6 +82,9 @@ func Parse(text string, fields Fields) (*Filter, error) {
 func (f Fields) unsupported(root *expr.Expr) (why string) {
 	nodes := 0
 	filtering.Walk(func(e, _ *expr.Expr) bool {
+		if why != "" { // To say false spares the children alone, not what stands beside.
+			return false
+		}
 		if c := e.GetConstExpr(); c != nil {
 			switch c.GetConstantKind().(type) {
 			case *expr.Constant_BoolValue, *expr.Constant_StringValue:
@@ -89,6 +96,9 @@ func (f Fields) unsupported(root *expr.Expr) (why string) {
 				why = "compares with a number that is not whole; put texts into quotes"
 			}
 		}
+		if field := f.unset(e.GetIdentExpr().GetName()); field != "" {
+			why = "asks " + field + " for " + e.GetIdentExpr().GetName() + ", which it never is"
+		}
 		if c := e.GetCallExpr(); c != nil {
 			nodes++
 			why = f.unsupportedCall(c)
@@ -99,6 +109,17 @@ func (f Fields) unsupported(root *expr.Expr) (why string) {
 		return why == ""
 	}, root)
 	return why
+}
+
+// unset returns the field whose zero value is named so although it never has it, or "".
+func (f Fields) unset(value string) string {
+	for _, field := range slices.Sorted(maps.Keys(f.Enums)) {
+		zero := f.Enums[field].Descriptor().Values().ByNumber(0)
+		if zero != nil && string(zero.Name()) == value && !slices.Contains(f.None, field) {
+			return field
+		}
+	}
+	return ""
 }
 
 // unsupportedCall is unsupported for one operator or function with its arguments.

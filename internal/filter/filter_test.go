@@ -144,6 +144,7 @@ func TestParse_RefusesWhatItCannotDecide(t *testing.T) {
 		"half a key hash":       `key_hash:"` + sha1a + `"`,
 		"list with equals":      `thumbprint = "` + sha1a + `"`,
 		"bare word":             `contoso`,
+		"a cut thumbprint":      `thumbprint:"` + sha1a[:12] + `…" AND NOT has_new`,
 		"too long":              `name = "` + strings.Repeat("x", filter.MaxBytes) + `"`,
 		"too many":              `federated` + strings.Repeat(` OR federated`, filter.MaxNodes+1),
 	} {

@@ -263,6 +263,7 @@ func TestUnary_BadRequestsNameTheField(t *testing.T) {
 		{"an unknown field within others", create, `{"rotation":{"spec":{"kindd":"x"}}}`, "rotation.spec.kindd"},
 		{"a wrong type", create, `{"rotation":{"spec":{"kind":7}}}`, "rotation.spec.kind"},
 		{"a key that was sent by mistake", "/crossfade.v1.CertificateService/UploadCertificate", `{"content":"-----BEGIN PRIVATE KEY----- MIIEv"}`, "content"},
+		{"all fields, for which JSON has no word", "/crossfade.v1.InventoryService/UpdateTenant", `{"updateMask":"*"}`, "update_mask"},
 		{"no JSON", get, `{"name":`, "request"},
 		{"a list", get, `[]`, "request"},
 		{"a name that is there twice", get, `{"name":"a","name":"b"}`, "request"},

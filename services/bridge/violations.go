@@ -130,6 +130,8 @@ func shape(fd protoreflect.FieldDescriptor) string {
 		one = "a time such as 2016-11-04T01:00:00Z"
 	case fd.Message() != nil && fd.Message().Name() == "Duration":
 		one = `seconds such as "90s"`
+	case fd.Message() != nil && fd.Message().Name() == "FieldMask":
+		one = `fields as JSON names them, with commas between them, such as "labels,displayName"; not *`
 	case one == "":
 		one = "a number"
 	}

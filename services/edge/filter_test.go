@@ -57,6 +57,7 @@ func TestParseFilter_RefusesWithOneShortSentence(t *testing.T) {
 		"unknown field": `colour = "red"`,
 		"wrong type":    `disabled = "yes"`,
 		"unknown value": `state = STATE_ODD`,
+		"zero value":    `state = STATE_UNSPECIFIED OR state = STATE_RUNNING`,
 		"bare word":     `europe`,
 		"half":          `state =`,
 		"numbers":       `1 = 2`,

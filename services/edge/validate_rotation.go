@@ -155,6 +155,6 @@ func (v *violations) selector(path string, t *pb.TargetSelector) {
 	case *pb.TargetSelector_FailedOf:
 		v.name(path+".failed_of", sel.FailedOf, isRotation)
 	default:
-		v.add(path, "REQUIRED", "must be set: all_tenants, tenants, filter, target_set or drifted_of")
+		v.add(path, "REQUIRED", "must be set: all_tenants, tenants, filter, target_set, failed_of or drifted_of")
 	}
 }

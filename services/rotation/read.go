@@ -34,6 +34,7 @@ func rotationFields() edge.FilterFields {
 		Enums: map[string]protoreflect.EnumType{
 			"state": pb.Rotation_STATE_UNSPECIFIED.Type(), "phase": pb.Rotation_PHASE_UNSPECIFIED.Type(),
 		},
+		None: []string{"phase"}, // It is not running yet.
 	}
 }
 
@@ -156,6 +157,7 @@ func taskFields() edge.FilterFields {
 			"outcome": pb.RotationTask_OUTCOME_UNSPECIFIED.Type(), "phase": pb.RotationTask_PHASE_UNSPECIFIED.Type(),
 			"reason": pb.RotationTask_REASON_UNSPECIFIED.Type(),
 		},
+		None: []string{"reason"}, // It is still open.
 	}
 }
 
