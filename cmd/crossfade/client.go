@@ -172,6 +172,9 @@ func details(s *status.Status) []string {
 			out = append(out, strings.TrimSpace(d.ResourceName+" "+d.Description))
 		case *errdetails.ErrorInfo:
 			out = append(out, "reason: "+d.Reason)
+			if id := d.Metadata["error_id"]; id != "" {
+				out = append(out, "the service's log has it as error_id="+id)
+			}
 		case *errdetails.RetryInfo:
 			out = append(out, "try again in "+d.RetryDelay.AsDuration().String())
 		}

@@ -39,3 +39,14 @@ func TestExplain_SaysWhatToDoOnThisCommandLine(t *testing.T) {
 		}
 	}
 }
+
+func TestDetails_NameTheErrorInTheServicesLog(t *testing.T) {
+	info := &errdetails.ErrorInfo{Reason: "INTERNAL", Domain: "crossfade", Metadata: map[string]string{"error_id": "ad783abb8a38"}}
+	s, err := status.New(codes.Internal, "no").WithDetails(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(details(s), "; "); !strings.Contains(got, "error_id=ad783abb8a38") {
+		t.Errorf("details of INTERNAL = %s, want the id in them", got)
+	}
+}

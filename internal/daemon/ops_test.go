@@ -109,8 +109,11 @@ func TestMetrics_CountByWhatCameOfIt(t *testing.T) {
 	m.Step(k, rollover.StepStage, time.Second, rollover.Throttled(rollover.ByHost, 0, errors.New("429")))
 	m.Call("contoso.example", "list", 200, time.Second)
 	m.Waited(true, time.Millisecond)
-	m.Conducting(daemon.Conducting{Leads: true, Urgent: 1, Bulk: 30, Slowed: 4, Open: 2, Pace: 0.5})
 	url := serveOps(t, daemon.Ops{Metrics: r, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }}, "127.0.0.1")
+	if _, text := get(t, url+"/metrics"); !strings.Contains(text, "crossfade_pace_ratio 1\n") {
+		t.Error("a process that never conducted does not tell full speed")
+	}
+	m.Conducting(daemon.Conducting{Leads: true, Urgent: 1, Bulk: 30, Hands: [3]int{16, 32, 4}, Slowed: 4, Open: 2, Pace: 0.5})
 	_, text := get(t, url+"/metrics")
 	for _, want := range []string{
 		`rotation_step_seconds_count{kind="acs-x509",result="done",step="` + string(rollover.StepStage) + `"} 1`,
@@ -119,6 +122,7 @@ func TestMetrics_CountByWhatCameOfIt(t *testing.T) {
 		`rotation_step_seconds_count{kind="acs-x509",result="throttled",step="` + string(rollover.StepStage) + `"} 1`,
 		`target_call_seconds_count{op="list",status="200"} 1`,
 		`crossfade_lane_wait_seconds_count{lane="urgent"} 1`, `crossfade_tasks_out{lane="bulk"} 30`,
+		`crossfade_worker_hands{queue="plans"} 16`, `crossfade_worker_hands{queue="tasks"} 32`, `crossfade_worker_hands{queue="checks"} 4`,
 		`crossfade_hosts_held{why="breaker"} 2`, `crossfade_hosts_held{why="throttled"} 4`, `crossfade_pace_ratio 0.5`,
 		"go_goroutines ", "process_open_fds ",
 	} {

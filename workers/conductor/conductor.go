@@ -266,8 +266,19 @@ func (t *turn) report(now time.Time, l *load) {
 	t.told = now
 	slowed, open := t.hosts.sweep(t.Now())
 	if t.Config.Status != nil {
-		t.Config.Status(Status{Leads: true, Urgent: l.urgent, Bulk: l.bulk, Slowed: slowed, Open: open, Pace: t.Mirror.Pace()})
+		t.Config.Status(Status{Leads: true, Urgent: l.urgent, Bulk: l.bulk, Hands: t.hands(), Slowed: slowed, Open: open, Pace: t.Mirror.Pace()})
 	}
+}
+
+// hands counts what all workers that were heard of can work on at once: plans, tasks and
+// checks. What is not known counts as none; rooms complains of it.
+func (t *turn) hands() (n [3]int) {
+	for i, q := range []jet.Queue{jet.Plans, jet.Tasks, jet.Checks} {
+		if r, err := t.Queue.Room(q); err == nil {
+			n[i] = r.Hands
+		}
+	}
+	return n
 }
 
 // complain logs an error about a rotation once, until it changes. A lost race is

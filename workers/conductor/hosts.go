@@ -15,6 +15,7 @@ import (
 type Status struct {
 	Leads        bool    // this process conducts
 	Urgent, Bulk int     // tasks out, by lane
+	Hands        [3]int  // of all workers that were heard of: for plans, tasks and checks
 	Slowed       int     // hosts worked on at less than full pace, by their own wish
 	Open         int     // hosts with an open breaker
 	Pace         float64 // share of full speed that the service leaves, above 0 and up to 1
