@@ -195,8 +195,10 @@ func (b *Broker) readAll(ctx context.Context, stream string, after uint64, f fun
 func (b *Broker) AppendCheckpoint(ctx context.Context, last uint64, data []byte) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callBudget)
 	defer cancel()
+	// Of the subject, not of the stream: a write that met the end of the disk may leave
+	// a sequence without a message, which nobody who reads can know of.
 	m := &nats.Msg{Subject: auditCheckpoint, Data: data, Header: nats.Header{
-		jetstream.ExpectedStreamHeader: {streamCheckpoints}, jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(last, 10)},
+		jetstream.ExpectedStreamHeader: {streamCheckpoints}, jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(last, 10)},
 	}}
 	var seq uint64
 	err := again(ctx, func(ctx context.Context) (err error) {

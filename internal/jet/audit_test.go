@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -107,5 +110,39 @@ func TestAudit_GoesOnAfterARestart(t *testing.T) {
 	})
 	if err != nil || got != "3c 4d " {
 		t.Errorf("records behind 2 = %q, %v", got, err)
+	}
+}
+
+// A write that met the end of the disk leaves a sequence that no reader sees; here it is
+// a message of another subject.
+func TestAudit_CheckpointsGoOnBehindALostSequence(t *testing.T) {
+	b := open(t, listening(t))
+	last, err := b.AppendCheckpoint(t.Context(), 0, []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), "AUDITC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.Subjects = append(c.Subjects, "a.lost")
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "a.lost", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.AppendCheckpoint(t.Context(), last, []byte("two")); err != nil {
+		t.Errorf("AppendCheckpoint behind a lost sequence = %v, want nil", err)
 	}
 }

@@ -318,6 +318,17 @@ func TestRestore_IntoACluster(t *testing.T) {
 		t.Fatalf("Restore = %v", err)
 	}
 	b = open(t, c)
+	before := epoch(t, b)
+	feed, _ := following(t, b)
+	for _, n := range nodes { // Whoever leads, it is the same store.
+		n.kill()
+		eventually(t, "the streams to have a leader", func() bool { return b.Ready(t.Context()) == nil })
+		if got := epoch(t, b); got != before {
+			t.Errorf("Epoch is %s once another server leads, want %s", got, before)
+		}
+		n.start(t)
+		eventually(t, "the streams to have a leader", func() bool { return b.Ready(t.Context()) == nil })
+	}
 	nodes[0].kill()
 	eventually(t, "the streams to have a leader", func() bool { return b.Ready(t.Context()) == nil })
 	got, err := b.Rotation(t.Context(), "r1")
@@ -338,4 +349,6 @@ func TestRestore_IntoACluster(t *testing.T) {
 			t.Errorf("the copy of the restored %s has %d messages up to %d, want %d up to %d", cut.Stream, cut.Messages, cut.Last, cuts[i].Messages, cuts[i].Last)
 		}
 	}
+	stage(t, b, rollover.TaskID{Rotation: "r1", Ord: 8}, 1)
+	eventually(t, "the feed to go on", feed.look(func() bool { return feed.seqs[rollover.TaskID{Rotation: "r1", Ord: 8}] > 0 }))
 }

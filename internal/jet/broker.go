@@ -206,15 +206,15 @@ func (b *Broker) Ready(ctx context.Context) error {
 func (b *Broker) Epoch(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	var at [2]int64
+	var at [2]string
 	for i, name := range []string{streamRotations, streamState} {
 		s, err := b.js.Stream(ctx, name)
 		if err != nil {
 			return "", fmt.Errorf("asking for stream %s: %w: %w", name, rollover.ErrUnavailable, err)
 		}
-		at[i] = s.CachedInfo().Created.UnixNano()
+		at[i] = making(s.CachedInfo())
 	}
-	return fmt.Sprintf("%x-%x", at[0], at[1]), nil
+	return fmt.Sprintf("%s-%s", at[0], at[1]), nil
 }
 
 // URL returns where other processes reach the embedded server, or "" if it does

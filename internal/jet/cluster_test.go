@@ -288,6 +288,50 @@ func TestCluster_IsAStore(t *testing.T) {
 	}
 }
 
+// The queue and the leases are in memory with one replica, and a stream cannot be moved
+// to files: they are made anew, also under a process that works with them.
+func TestCluster_FromOneReplicaToThree(t *testing.T) {
+	_, url := cluster(t)
+	c := config(t, newCert(t))
+	c.Dir, c.URL, c.Replicas, c.MaxStore = "", url, 1, 1<<30
+	one := open(t, c)
+	worked := make(chan struct{}, 16)
+	consuming(t, one, 1, func(ctx context.Context, d *jet.Delivery) {
+		if d.Done(ctx) == nil {
+			worked <- struct{}{}
+		}
+	})
+	c.Replicas = 3
+	three := open(t, c)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range js.StreamNames(t.Context()).Name() {
+		s, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.CachedInfo().Config; got.Replicas != 3 || got.Storage != jetstream.FileStorage {
+			t.Errorf("stream %s has %d replicas in %s, want 3 in files", name, got.Replicas, got.Storage)
+		}
+	}
+	eventually(t, "the process of before to work on", func() bool {
+		_ = three.NudgeTask(t.Context(), host, rollover.Nudge{Rotation: "r1"})
+		select {
+		case <-worked:
+			return true
+		case <-time.After(100 * time.Millisecond):
+			return false
+		}
+	})
+}
+
 // renamed gives each case of the suite rotations of its own in one store.
 type renamed struct {
 	*jet.Broker

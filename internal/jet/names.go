@@ -46,6 +46,7 @@ const (
 	headerParts  = "Crossfade-Parts" // of a value cut into several messages: how many
 	metaShards   = "crossfade.shards"
 	metaSchema   = "crossfade.schema"
+	metaMade     = "crossfade.made" // of a stream that was restored: which making it is
 	schemaNumber = "1"
 )
 

@@ -34,6 +34,7 @@ const (
 	codeNoStream       = 10059 // "stream not found"
 	codeNoSuchSequence = 10043 // "sequence N not found"
 	codeWrongLast      = 10071 // "wrong last sequence: N": another value stands
+	codeBadConfig      = 10052 // a stream cannot be as it is asked to be, or become so
 	codeStoreFailed    = 10077 // the store's own words; see fullText
 	codeAccountFull    = 10002 // "resource limits exceeded for account"
 	codeLastNotReady   = 10163 // another write of the subject is on its way
@@ -100,6 +101,8 @@ func judge(err error) outcome {
 		return peersText(api.Description)
 	case codeBatchParts, codeNoStream:
 		return unclear
+	case codeBadConfig: // The server counts it as an error of its own, 500.
+		return refused
 	}
 	if api.Code >= 500 {
 		return unclear

@@ -3,10 +3,12 @@ package jet
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -264,6 +266,11 @@ func (b *Broker) putBackOne(ctx context.Context, c Cut, open func(string) (io.Re
 	}
 	config.Replicas, config.AllowDirect = max(1, b.c.Replicas), b.direct(c.Stream)
 	config.Placement = nil // The servers may be others.
+	config.Metadata = maps.Clone(config.Metadata)
+	if config.Metadata == nil {
+		config.Metadata = map[string]string{}
+	}
+	config.Metadata[metaMade] = rand.Text()[:16]
 	file, err := open(c.Stream)
 	if err != nil {
 		return err

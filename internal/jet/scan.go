@@ -25,7 +25,7 @@ type reader struct {
 	idle     time.Duration // after how long without a request the server forgets the consumer; 0: a minute
 	name     string        // of the consumer that was made last
 	seen     uint64        // sequence of the last message given out
-	created  time.Time     // of the stream; another one has other sequences
+	made     string        // which making of the stream it is; another one has other sequences
 	expected uint64        // the consumer's next sequence
 	it       jetstream.MessagesContext
 }
@@ -40,9 +40,9 @@ func (r *reader) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking up stream %s: %w", r.stream, err)
 	}
-	if at := s.CachedInfo().Created; r.created.IsZero() {
-		r.created = at
-	} else if !at.Equal(r.created) {
+	if made := making(s.CachedInfo()); r.made == "" {
+		r.made = made
+	} else if made != r.made {
 		return refuse("stream %s: %v", r.stream, errMadeAnew)
 	}
 	c := jetstream.ConsumerConfig{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -182,6 +183,7 @@ func (b *Broker) consumer(ctx context.Context, q Queue) (jetstream.Consumer, err
 // configuration leaves open stays as it is.
 func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
 	want.Replicas = max(1, b.c.Replicas)
+	made := ""
 	s, err := b.js.Stream(ctx, want.Name)
 	switch {
 	case err == nil:
@@ -189,6 +191,7 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 		// A client that was configured carelessly must not take replicas away.
 		want.Replicas = max(want.Replicas, have.Replicas)
 		want.AllowDirect = have.AllowDirect
+		made = have.Metadata[metaMade]
 		// A newer program may have added subjects that this one does not know.
 		for _, subject := range have.Subjects {
 			if !slices.Contains(want.Subjects, subject) {
@@ -211,6 +214,13 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 		b.names.shards = max(1, b.names.shards)
 		want.Metadata = map[string]string{metaShards: strconv.Itoa(b.names.shards), metaSchema: schemaNumber}
 	}
+	if made != "" {
+		want.Metadata = maps.Clone(want.Metadata)
+		if want.Metadata == nil {
+			want.Metadata = map[string]string{}
+		}
+		want.Metadata[metaMade] = made
+	}
 	if want.Name == streamWork || want.Name == streamLeases {
 		if want.Storage = jetstream.FileStorage; want.Replicas == 1 {
 			want.Storage = jetstream.MemoryStorage
@@ -220,6 +230,17 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 		return fmt.Errorf("making or updating it: %w", err)
 	}
 	return nil
+}
+
+// making identifies the making of a stream: in another one a sequence number is another
+// message. The servers of a cluster do not agree on when a stream was made that was
+// restored (nats-server 2.15.2: the one that took it in says another instant than the
+// others, until it is started again), so that one has a mark.
+func making(s *jetstream.StreamInfo) string {
+	if mark := s.Config.Metadata[metaMade]; mark != "" {
+		return mark
+	}
+	return strconv.FormatInt(s.Created.UnixNano(), 16)
 }
 
 // adopt takes over what the stored subjects were made with, or refuses to work
