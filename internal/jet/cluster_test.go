@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +91,19 @@ func (n *node) kill() {
 		_ = n.cmd.Process.Kill()
 		_ = n.cmd.Wait()
 		n.cmd = nil
+	}
+}
+
+// freeze stops the server as it stands, until it is sent SIGCONT. When it returns none of
+// its threads runs any more.
+func (n *node) freeze(t testing.TB) {
+	t.Helper()
+	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var s syscall.WaitStatus
+	if _, err := syscall.Wait4(n.cmd.Process.Pid, &s, syscall.WUNTRACED, nil); err != nil || !s.Stopped() {
+		t.Fatalf("the server after SIGSTOP: status %#x, %v", s, err)
 	}
 }
 

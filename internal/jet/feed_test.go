@@ -285,9 +285,7 @@ func TestTail_BegunWithoutALeaderBeginsWhenThereIsOne(t *testing.T) {
 	b := open(t, c)
 	planned(t, b, cert, "r1", 3)
 	stage(t, b, rollover.TaskID{Rotation: "r1", Ord: 1}, 1)
-	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	n.freeze(t)
 	l, _ := following(t, b)
 	wait(t, waits.came, "the feed to wait for the server")
 	if err := n.cmd.Process.Signal(syscall.SIGCONT); err != nil {
