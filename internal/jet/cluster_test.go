@@ -131,6 +131,37 @@ func cluster(t testing.TB) ([]*node, string) {
 	return nodes, strings.Join(urls, ",")
 }
 
+// allCurrent waits until each stream has a leader and all of its replicas have what it has.
+func allCurrent(t testing.TB, url string) {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all replicas to be current", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		streams, n := js.ListStreams(ctx), 0
+		for i := range streams.Info() {
+			n++
+			if i.Cluster == nil || i.Cluster.Leader == "" || len(i.Cluster.Replicas) != 2 {
+				return false
+			}
+			for _, r := range i.Cluster.Replicas {
+				if !r.Current || r.Offline {
+					return false
+				}
+			}
+		}
+		return streams.Err() == nil && n > 0
+	})
+}
+
 // Servers of which the leader has not heard are not chosen for a stream: just after the
 // start of a cluster, and here, where one is not started yet. Open waits for them.
 func TestCluster_OpenWaitsForServersThatAreOffline(t *testing.T) {
