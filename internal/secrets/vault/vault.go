@@ -59,6 +59,7 @@ type Store struct {
 
 	mu    sync.Mutex // held while it is signed in
 	token string
+	looks bool      // it has the policy "default", and so may look after itself
 	until time.Time // to be renewed from then on; zero: never
 	life  time.Duration
 	// What was refused last at a log-in, and until when it is not tried again. What stands
@@ -147,8 +148,8 @@ func (s *Store) get(ctx context.Context, at secrets.VaultSecret) (secrets.Secret
 	}
 	for second := false; ; second = true {
 		value, err := s.read(ctx, token, at)
-		if !refused(err) || second && s.c.Token == nil { // A token that was issued a moment ago is good.
-			return value, explain(err)
+		if !refused(err) || second && s.c.Token == nil && !s.mayLook() {
+			return value, explain(err) // A token that was issued a moment ago is good, as far as it can say.
 		}
 		// Vault answers the same whether the path is forbidden or the token has ended, and
 		// only the first is the business of whoever gave us the reference.
@@ -159,6 +160,9 @@ func (s *Store) get(ctx context.Context, at secrets.VaultSecret) (secrets.Secret
 		case good:
 			return secrets.Secret{}, explain(err)
 		}
+		if second && s.c.Token == nil { // Others have used up its "token_num_uses", or it was revoked.
+			return secrets.Secret{}, errors.New("the vault refuses our token, which it issued a moment ago")
+		}
 		other, serr := s.signedIn(ctx, token)
 		switch {
 		case serr != nil:
@@ -168,6 +172,13 @@ func (s *Store) get(ctx context.Context, at secrets.VaultSecret) (secrets.Secret
 		}
 		token = other
 	}
+}
+
+// mayLook reports whether known can tell of a token that has ended.
+func (s *Store) mayLook() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.looks
 }
 
 // known asks Vault whether a token is one. Every token may ask that of itself, unless it
@@ -278,7 +289,7 @@ func (s *Store) logIn(ctx context.Context, now time.Time) error {
 	// lockout"), and each secret of each tenant leads here.
 	same := role.Reveal() == s.refusedRole.Reveal() && secret.Reveal() == s.refusedSecret.Reveal()
 	if left := s.refusedUntil.Sub(now); same && left > 0 && left <= refusedFor {
-		return errors.New("the vault refused our role and secret id a moment ago")
+		return errors.New("the vault refuses our role or secret id: it did so a moment ago")
 	}
 	client, err := s.client.CloneWithHeaders()
 	if err != nil {
@@ -303,6 +314,7 @@ func (s *Store) keep(a *api.SecretAuth, now time.Time) {
 	if a.ClientToken != "" {
 		s.token = a.ClientToken
 	}
+	s.looks = slices.Contains(a.Policies, "default")
 	s.life, s.until = time.Duration(a.LeaseDuration)*time.Second, time.Time{}
 	if s.life > 0 {
 		s.until = now.Add(s.life - s.life/renewPart)
@@ -338,6 +350,11 @@ func explain(err error) error {
 		return fmt.Errorf("the vault answers %d", status)
 	case errors.Is(err, secrets.ErrMissing), errors.Is(err, secrets.ErrForbidden), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return err
+	}
+	// What was asked for stands beside it, and would push the cause out.
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
 	}
 	text := err.Error()
 	if len(text) > maxDescription {

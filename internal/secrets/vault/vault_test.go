@@ -34,9 +34,10 @@ type vaultServer struct {
 	looked  int // after itself, by a token
 	renewed int
 	reads   int
-	unknown int // answered to a token that looks after itself; 0: as usual
-	lease   int // seconds
-	status  int // answered to every read; 0: as usual
+	unknown int  // answered to a token that looks after itself; 0: as usual
+	lease   int  // seconds
+	status  int  // answered to every read; 0: as usual
+	spent   bool // tokens are used up before their first read
 	data    map[string]map[string]any
 }
 
@@ -104,8 +105,12 @@ func (v *vaultServer) login(w http.ResponseWriter, r *http.Request) {
 func (v *vaultServer) grant(w http.ResponseWriter) {
 	v.issued++
 	token := fmt.Sprintf("hvs.token-%d", v.issued)
-	v.tokens[token] = true
-	_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": v.lease, "renewable": true}})
+	v.tokens[token] = !v.spent
+	policies := []string{"crossfade"}
+	if v.unknown == 0 { // Vault names those of the role, and "default" unless it is left out.
+		policies = append(policies, "default")
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": token, "policies": policies, "lease_duration": v.lease, "renewable": true}})
 }
 
 func (v *vaultServer) lookUp(w http.ResponseWriter, r *http.Request) {
@@ -275,6 +280,17 @@ func TestGet_AFailedLogInSaysNothingOfTheSecret(t *testing.T) {
 	}
 }
 
+// A role may limit the uses of its tokens, and many ask at the same time: a token that
+// others have used up is no word on the secret.
+func TestGet_ATokenThatWasUsedUpSaysNothingOfTheSecret(t *testing.T) {
+	v := newVault(t)
+	v.spent = true
+	_, err := v.store(nil).Get(t.Context(), contoso)
+	if err == nil || errors.Is(err, secrets.ErrForbidden) || v.logins != 2 {
+		t.Errorf("Get = %v after %d log-ins, want an error that asking again may mend after 2", err, v.logins)
+	}
+}
+
 // An agent that renews the token in its file between two looks is followed at once.
 func TestGet_TakesTheTokenThatStandsThereNow(t *testing.T) {
 	v := newVault(t)
@@ -387,6 +403,13 @@ func TestGet_TrustsOnlyItsAuthorities(t *testing.T) {
 	s := v.store(func(c *vault.Config) { c.CAFile = "" })
 	if _, err := s.Get(t.Context(), contoso); err == nil || v.logins != 0 {
 		t.Errorf("Get = %v with %d log-ins, want that a stranger's certificate is refused", err, v.logins)
+	}
+	s = v.store(func(c *vault.Config) {
+		c.CAFile, c.RoleID, c.SecretID, c.Token = "", nil, nil, value("hvs.given")
+	})
+	long := secrets.Ref("vault://kv/crossfade/" + strings.Repeat("a", 100) + "#acs_key")
+	if _, err := s.Get(t.Context(), long); err == nil || !strings.HasSuffix(err.Error(), "certificate signed by unknown authority") {
+		t.Errorf("Get of a long path = %v, want the cause to its end", err)
 	}
 }
 
