@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/crossfade-project/crossfade/internal/audit"
+	"github.com/crossfade-project/crossfade/internal/jet"
 )
 
 // command runs a command line and returns what it printed and its exit status.
@@ -146,6 +147,28 @@ func TestConfigCheck_Online(t *testing.T) {
 	path := writeConfig(t, t.TempDir(), "nats: {url: \"nats://127.0.0.1:1\", replicas: 1, ca: \"/none\"}\n")
 	if _, errOut, status := command(t, "config", "check", "--online", "--config", path); status != 2 || !strings.Contains(errOut, "nats.url: error: ") {
 		t.Errorf("config check --online = %d, %q, want 2 and that the broker is not there", status, errOut)
+	}
+}
+
+// Where a process has a store open and no socket, it is said what to do.
+func TestStoreBackup_NeedsTheSocketOfARunningStore(t *testing.T) {
+	dir := t.TempDir()
+	path := writeConfig(t, dir, "data: data\n")
+	b, err := jet.Open(t.Context(), jet.Config{Dir: filepath.Join(dir, "data"), MaxStore: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "copy")
+	if _, errOut, status := command(t, "store", "backup", "--config", path, "--out", out); status != exitRefused || !strings.Contains(errOut, "has no socket in it") {
+		t.Errorf("store backup = %d, %q, want 3 and that there is no socket", status, errOut)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{0, exitRefused} { // The folder is there the second time.
+		if _, errOut, status := command(t, "store", "backup", "--config", path, "--out", out); status != want {
+			t.Errorf("store backup of a stopped store = %d, %q, want %d", status, errOut, want)
+		}
 	}
 }
 

@@ -91,6 +91,8 @@ func (a *app) openStore(ctx context.Context, f storeFlags) (*jet.Broker, error) 
 		switch {
 		case err != nil:
 			return nil, usage("data: %w", err)
+		case used && !jet.HasLocal(c.Data):
+			return nil, fmt.Errorf("opening the store: the process that has %s open has no socket in it, as where its path is too long: stop that process first", c.Data)
 		case used: // Through the socket of the process that has it.
 			jc.URL, jc.Dir, jc.Local = "nats://127.0.0.1:4222", "", jet.LocalSocket(c.Data)
 		case !jet.Stored(c.Data):

@@ -53,18 +53,22 @@ func (b *Broker) Backup(ctx context.Context, create func(stream string) (io.Writ
 			err = errors.Join(err, k.close())
 		}
 	}()
-	for _, name := range b.recordStreams() {
+	names, err := b.storedStreams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
 		w, err := create(name)
 		if err != nil {
 			return nil, err
 		}
 		copies[name] = newCopying(b, name, w)
 	}
-	requests := bucketStream("requests")
+	requests := bucketStream("requests") // As old as the first build, like the two that rest with it.
 	if err := b.rest(ctx, []*copying{copies[streamRotations], copies[requests]}, copies[streamState]); err != nil {
 		return nil, err
 	}
-	for _, name := range b.recordStreams() {
+	for _, name := range names {
 		k := copies[name]
 		if name != streamRotations && name != requests && name != streamState {
 			if err := b.rest(ctx, nil, k); err != nil {
@@ -91,6 +95,22 @@ func (b *Broker) recordStreams() []string {
 		}
 	}
 	return out
+}
+
+// storedStreams lists those of recordStreams that the store has. One that a newer build
+// brought along is in no store of before, until a process of that build has opened it.
+func (b *Broker) storedStreams(ctx context.Context) ([]string, error) {
+	names := b.recordStreams()
+	absent, err := b.absent(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{streamRotations, streamState, bucketStream("requests")} {
+		if slices.Contains(absent, name) {
+			return nil, fmt.Errorf("there is no store: stream %s is not there", name)
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(absent, name) }), nil
 }
 
 // rest reads all of them until an instant was met at which none was behind: busy

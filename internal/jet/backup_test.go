@@ -178,6 +178,44 @@ func TestBackup_HasEveryStreamThatIsARecord(t *testing.T) {
 	}
 }
 
+// A store that an older build left has not all streams. What it has is copied, if it is a
+// store at all, and which it lacks is said, also of those that are in no back-up.
+func TestBackup_OfAStoreThatLacksStreams(t *testing.T) {
+	cert := newCert(t)
+	b := open(t, listening(t))
+	planned(t, b, cert, "r1", 3)
+	nc, err := nats.Connect(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := []string{"B_JOBERRORS", "B_PAGES", "LEASE", "WORK"}
+	for _, name := range gone {
+		if err := js.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	missing, err := b.Missing(t.Context())
+	slices.Sort(missing)
+	if err != nil || !slices.Equal(missing, gone) {
+		t.Errorf("Missing = %v, %v, want %v", missing, err, gone)
+	}
+	_, cuts := copied(t, b)
+	if len(cuts) == 0 || cuts[0].Messages == 0 || slices.ContainsFunc(cuts, func(c jet.Cut) bool { return c.Stream == "B_JOBERRORS" }) {
+		t.Errorf("what was copied is %+v, want all but B_JOBERRORS", cuts)
+	}
+	if err := js.DeleteStream(t.Context(), "STATE"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Backup(t.Context(), shelf{}.create); err == nil || !strings.Contains(err.Error(), "STATE is not there") {
+		t.Errorf("Backup without states = %v, want an error that names STATE", err)
+	}
+}
+
 // Through the socket of the process that has the store open.
 func TestBackup_ThroughTheLocalSocket(t *testing.T) {
 	cert := newCert(t)

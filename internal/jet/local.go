@@ -17,6 +17,13 @@ import (
 // processes of the same user.
 func LocalSocket(dir string) string { return filepath.Join(dir, "local", "broker.sock") }
 
+// HasLocal reports whether that socket is there. It is made once the server runs, and with
+// a path that is too long never.
+func HasLocal(dir string) bool {
+	_, err := os.Lstat(LocalSocket(dir))
+	return err == nil
+}
+
 // InUse reports whether a process has the store in dir open.
 func InUse(dir string) (bool, error) {
 	if _, err := os.Stat(dir); err != nil {

@@ -379,19 +379,31 @@ func (c Cut) head() (io.Reader, error) {
 	return &out, nil
 }
 
-// Missing returns the streams of records that are not there yet, or an error where a
-// restore is not finished.
+// Missing returns the streams that are not there yet, or an error where a restore is not
+// finished.
 func (b *Broker) Missing(ctx context.Context) ([]string, error) {
 	if err := again(ctx, b.notRestoring); err != nil {
 		return nil, err
 	}
+	var names []string
+	for _, c := range append(b.lasting(), b.volatile()...) {
+		names = append(names, c.Name)
+	}
+	return b.absent(ctx, names)
+}
+
+// absent returns those of names of which there is no stream.
+func (b *Broker) absent(ctx context.Context, names []string) ([]string, error) {
 	var out []string
-	for _, name := range b.recordStreams() {
-		_, err := b.js.Stream(ctx, name)
-		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound):
-			out = append(out, name)
-		case err != nil:
+	for _, name := range names {
+		err := again(ctx, func(ctx context.Context) error {
+			_, err := b.js.Stream(ctx, name)
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				out, err = append(out, name), nil // An answer, and not to be asked for again.
+			}
+			return err //nolint:wrapcheck // Below.
+		})
+		if err != nil {
 			return nil, fmt.Errorf("looking up stream %s: %w", name, err)
 		}
 	}

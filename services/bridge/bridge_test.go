@@ -309,6 +309,9 @@ func TestServeHTTP_RefusesWhatIsNotOffered(t *testing.T) {
 			t.Errorf("%s: status %d, %q %q, want %d, %q", c.what, r.StatusCode, p.Code, p.Message, c.http, c.code)
 		}
 	}
+	if p := h.problem(h.do("POST", get, large)); len(p.Details) == 0 || !bytes.Contains(p.Details[0].Debug, []byte("MESSAGE_TOO_LARGE")) {
+		t.Errorf("a large request: details %v, want MESSAGE_TOO_LARGE", p.Details)
+	}
 	if r := h.do("POST", "/grpc.health.v1.Health/Check", ""); r.StatusCode != 200 {
 		t.Errorf("asking for health gives %d", r.StatusCode)
 	}

@@ -130,7 +130,7 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	switch {
 	case errors.As(err, &large):
 		return nil, &edge.Problem{
-			Code: codes.ResourceExhausted, Reason: pb.ErrorReason_ERROR_REASON_INVALID_FIELDS, Message: "the request is larger than 4 MiB", Cause: errTooLarge,
+			Code: codes.ResourceExhausted, Reason: pb.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE, Message: "the request is larger than 4 MiB", Cause: errTooLarge,
 			Details: []protoadapt.MessageV1{&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{
 				{Subject: "request", Description: "at most 4 MiB"},
 			}}},

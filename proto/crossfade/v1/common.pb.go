@@ -86,9 +86,9 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_ROTATIONS ErrorReason = 66
 	// RESOURCE_EXHAUSTED: the caller has more uploads under way than one may.
 	ErrorReason_ERROR_REASON_TOO_MANY_UPLOADS ErrorReason = 67
-	// RESOURCE_EXHAUSTED: a message of an upload has more than 4 MiB. Send less in each.
-	// It stands in logs and in the audit log: gRPC answers by itself, without a
-	// google.rpc.ErrorInfo.
+	// RESOURCE_EXHAUSTED: a message of an upload, or a request over HTTP, has more than
+	// 4 MiB. Send less in each. Of an upload it stands in logs and in the audit log: gRPC
+	// answers by itself, without a google.rpc.ErrorInfo.
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 68
 	// DEADLINE_EXCEEDED: the next message of an upload did not come for too long. Send
 	// it again with the same request_id: what was stored is found.
