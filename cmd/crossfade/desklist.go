@@ -183,7 +183,8 @@ func (a *app) deskRequeueCommand() *cobra.Command {
 		Use: "requeue", Short: "Try again what was mended", Args: cobra.NoArgs,
 		Long: `Requeue has the tasks that match tried again, each in its own rotation, where it
 stood and with all its tries; a rotation that had ended runs again. What planning
-decided cannot be tried again: those are counted, and want a new rotation.`,
+decided, or a cancelled rotation left, wants a new rotation, and what an undo left
+wants another undo: those are counted.`,
 		Example: `  crossfade desk requeue --filter 'reason = REASON_NO_ACCESS' --reason "keys were given" --dry-run
   crossfade desk requeue --filter 'tenant = "tenants/contoso"' --reason "the namespace is back"`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -204,10 +205,10 @@ const mostNames = 1000
 func (a *app) requeue(ctx context.Context, cl *client, f requeueFlags) error {
 	tasks := map[string][]string{} // by rotation
 	var order []string
-	planned := 0
+	others := 0
 	err := cl.eachLetter(ctx, f.deskFlags, func(l *crossfadev1.DeadLetter) error {
 		if !l.GetRetriable() {
-			planned++
+			others++
 			return nil
 		}
 		if tasks[l.GetRotation()] == nil {
@@ -235,8 +236,8 @@ func (a *app) requeue(ctx context.Context, cl *client, f requeueFlags) error {
 		}
 		fmt.Fprintf(a.out, "%s: %d of %d tasks %s\n", rotation, n, len(tasks[rotation]), verb)
 	}
-	if planned > 0 {
-		fmt.Fprintf(a.errOut, "%d were decided by planning and need a new rotation\n", planned)
+	if others > 0 {
+		fmt.Fprintf(a.errOut, "%d cannot be tried again where they are: they want a new rotation or, after an undo, another undo\n", others)
 	}
 	return errors.Join(errs...)
 }

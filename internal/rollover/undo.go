@@ -122,17 +122,18 @@ func (r Rotation) stopUndo(now time.Time) Rotation {
 
 // EndUndo returns r after the last task of its undo has ended. An undo of all
 // makes it UNDONE. After an undo of a part it is what it was: RUNNING or PAUSED
-// with the other tasks, or ended as before. Where a task could not be taken back,
-// one that had ended, or was undone as a whole, is FAILED.
+// with the other tasks, or ended as before. Where a task was not taken back, be it
+// that it failed, is in conflict or was left to its owner, one that had ended, or was
+// undone as a whole, is FAILED: UNDONE would be for good, and it can be undone again.
 func (r Rotation) EndUndo(c Counts, now time.Time) Rotation {
-	u, failed := *r.Undo, c.Undos[r.Undo.N].Failed
+	u, tasks := *r.Undo, c.Undos[r.Undo.N]
 	r = r.stopUndo(now)
 	r.State, r.Detail, r.Exceeded, r.UpdatedAt = u.From, u.Detail, u.Exceeded, now
 	if u.Scope.All {
 		r.State, r.Detail, r.Exceeded = StateUndone, u.Reason, false
 	}
-	if failed > 0 && r.State.Ended() {
-		r.State, r.Detail = StateFailed, fmt.Sprintf("%d of %d tasks could not be undone", failed, c.Undos[u.N].Covered)
+	if left := tasks.Covered - tasks.Undone; left > 0 && r.State.Ended() {
+		r.State, r.Detail = StateFailed, fmt.Sprintf("%d of %d tasks could not be undone", left, tasks.Covered)
 	}
 	if r.State.Ended() {
 		r.EndedAt = now

@@ -278,9 +278,22 @@ func TestRotation_UndoInEachState(t *testing.T) {
 		if done := all.EndUndo(rollover.Counts{}, now); done.State != rollover.StateUndone || !done.State.Ended() {
 			t.Errorf("after the undo of all it is %s, want undone", done.State)
 		}
-		bad := rollover.Counts{Undos: map[int]rollover.UndoCounts{1: {Covered: 3, Failed: 1}}}
-		if done := all.EndUndo(bad, now); done.State != rollover.StateFailed {
-			t.Errorf("after an undo of all with failures it is %s, want failed", done.State)
+		for what, c := range map[string]rollover.UndoCounts{
+			"with a failure":                         {Covered: 3, Undone: 2, Failed: 1},
+			"that left a task to its owner":          {Covered: 3, Undone: 2},
+			"that failed once, and left one besides": {Covered: 3, Undone: 1, Failed: 1},
+		} {
+			done := all.EndUndo(rollover.Counts{Undos: map[int]rollover.UndoCounts{1: c}}, now)
+			if want := fmt.Sprintf("%d of 3 tasks could not be undone", 3-c.Undone); done.State != rollover.StateFailed || done.Detail != want {
+				t.Errorf("after an undo of all %s it is %s (%q), want failed (%q)", what, done.State, done.Detail, want)
+			}
+			if again, err := done.BeginUndo(rollover.UndoScope{All: true}, "again", "", now); err != nil || again.Undo.N != 2 {
+				t.Errorf("another undo after one %s = %+v, %v, want the second", what, again.Undo, err)
+			}
+		}
+		whole := rollover.Counts{Undos: map[int]rollover.UndoCounts{1: {Covered: 3, Undone: 3}}}
+		if done := all.EndUndo(whole, now); done.State != rollover.StateUndone {
+			t.Errorf("after an undo of all that took all back it is %s, want undone", done.State)
 		}
 	}
 }

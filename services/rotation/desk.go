@@ -54,9 +54,10 @@ type letter struct {
 	task rollover.Task
 }
 
-// retriable reports whether the task was begun: what planning decided is planned
-// anew or not at all.
-func (l letter) retriable() bool { return l.task.Rev > 0 && l.task.Item.Outcome == rollover.Open }
+// retriable reports whether RetryRotationTasks takes the task by its name now.
+func (l letter) retriable() bool {
+	return l.view.Rotation.MayRetry() == nil && l.task.NotRetryable(true) == ""
+}
 
 func (l letter) value(field string) any {
 	switch field {

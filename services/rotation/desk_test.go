@@ -147,3 +147,54 @@ func TestListDeadLetters_APageOfALargeRotationIsCheap(t *testing.T) {
 		t.Errorf("what planning decided is told as %v, want it not retriable, with an instant and a hint", l)
 	}
 }
+
+// A letter says of itself what RetryRotationTasks says of it, whatever its rotation
+// is, and whatever took the task there.
+func TestListDeadLetters_RetriableIsWhatRetryTakes(t *testing.T) {
+	for name, c := range map[string]struct {
+		state rollover.RotationState
+		undo  bool // the tasks were undone, and not taken back
+		want  int
+	}{
+		"failed":                 {rollover.StateFailed, false, 4},
+		"running":                {rollover.StateRunning, false, 4},
+		"cancelled":              {rollover.StateCancelled, false, 0},
+		"undone":                 {rollover.StateUndone, false, 0},
+		"failed to undo":         {rollover.StateFailed, true, 0},
+		"running after a part's": {rollover.StateRunning, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t, nil)
+			r := h.ended(t)
+			id, _ := edge.ParseRotation(r.GetName())
+			for ord := range 4 {
+				k, err := h.store.Task(t.Context(), rollover.TaskID{Rotation: id, Ord: ord})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.undo {
+					k.Undo = 1
+				}
+				if _, err := h.store.SaveTask(t.Context(), k); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.write(t, r.GetName(), func(r *rollover.Rotation) { r.State = c.state })
+			resp, err := h.desks[0].ListDeadLetters(t.Context(), &pb.ListDeadLettersRequest{})
+			if err != nil || len(resp.GetDeadLetters()) != 4 {
+				t.Fatalf("ListDeadLetters = %v, %v, want four", resp, err)
+			}
+			if got := len(h.letters(t, 0, &pb.ListDeadLettersRequest{Filter: "retriable"})); got != c.want {
+				t.Errorf("%d are retriable, want %d", got, c.want)
+			}
+			for _, l := range resp.GetDeadLetters() {
+				_, err := h.client().RetryRotationTasks(t.Context(), &pb.RetryRotationTasksRequest{
+					Parent: r.GetName(), Names: []string{l.GetTask().GetName()}, Reason: "mended",
+				})
+				if taken := err == nil; taken != l.GetRetriable() {
+					t.Errorf("%s is retriable: %t, and RetryRotationTasks = %v", l.GetTask().GetName(), l.GetRetriable(), err)
+				}
+			}
+		})
+	}
+}

@@ -35,8 +35,9 @@ type DeadLetter struct {
 	SinceTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
 	// A newer rotation has succeeded on the same target, so that nothing is left to do.
 	Superseded bool `protobuf:"varint,5,opt,name=superseded,proto3" json:"superseded,omitempty"`
-	// Whether RetryRotationTasks takes it. It does not take what planning decided; a
-	// new rotation is needed for that.
+	// Whether RetryRotationTasks takes it now. It does not take what planning decided
+	// or a cancelled rotation left, which needs a new rotation, nor what an undo left,
+	// which needs another undo.
 	Retriable     bool `protobuf:"varint,6,opt,name=retriable,proto3" json:"retriable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
