@@ -143,6 +143,12 @@ func neededText(r *crossfadev1.Rotation) string {
 	if n == 0 || r.GetState() != crossfadev1.Rotation_STATE_PLANNED {
 		return ""
 	}
-	return fmt.Sprintf("%d other than %s to start: crossfade rotation approve %s --digest %s --act start --reason …",
-		n, r.GetCreator(), strings.TrimPrefix(r.GetName(), "rotations/"), r.GetPlanDigest())
+	given := map[string]bool{} // Who gave their word for this plan; until when it holds stands beside it.
+	for _, p := range r.GetApprovals() {
+		if p.GetAct() == crossfadev1.ApprovalAct_APPROVAL_ACT_START && p.GetPlanDigest() == r.GetPlanDigest() {
+			given[p.GetApprover()] = true
+		}
+	}
+	return fmt.Sprintf("%d other than %s to start, given: %d; crossfade rotation approve %s --digest %s --act start --reason …",
+		n, r.GetCreator(), len(given), strings.TrimPrefix(r.GetName(), "rotations/"), r.GetPlanDigest())
 }

@@ -24,7 +24,7 @@ func TestApprovals_AreShown(t *testing.T) {
 	if got := approvalsText(r); got != want {
 		t.Errorf("approvalsText = %q, want %q", got, want)
 	}
-	want = "2 other than cert:ann to start: crossfade rotation approve r1 --digest abc --act start --reason …"
+	want = "2 other than cert:ann to start, given: 1; crossfade rotation approve r1 --digest abc --act start --reason …"
 	if got := neededText(r); got != want {
 		t.Errorf("neededText = %q, want %q", got, want)
 	}

@@ -120,7 +120,9 @@ func (a *app) explain(err error) {
 	}
 	fmt.Fprintln(a.errOut, "crossfade:", s.Message())
 	for _, line := range details(s) {
-		fmt.Fprintln(a.errOut, "  "+line)
+		if line != s.Message() { // One field that is wrong is the message.
+			fmt.Fprintln(a.errOut, "  "+line)
+		}
 	}
 	if next := a.next(s); next != "" {
 		fmt.Fprintln(a.errOut, "  "+next)

@@ -67,7 +67,7 @@ func (a *app) retry(ctx context.Context, cl *client, name string, f retryFlags) 
 		a.object("retry", map[string]any{"retried": res.GetRetried(), "rotation": asJSON(res.GetRotation())})
 		return nil
 	}
-	fmt.Fprintf(a.out, "%d tasks are tried again\n", res.GetRetried())
+	fmt.Fprintf(a.out, "tried again: %s\n", amount(res.GetRetried(), "task"))
 	a.showRotation(res.GetRotation())
 	return nil
 }
@@ -149,10 +149,10 @@ func (a *app) undo(ctx context.Context, cl *client, name string, f undoFlags) er
 		return nil
 	}
 	if f.dryRun {
-		fmt.Fprintf(a.out, "%d tasks would be undone; nothing was changed\n", res.GetCovered())
+		fmt.Fprintf(a.out, "would be undone: %s; nothing was changed\n", amount(res.GetCovered(), "task"))
 		return nil
 	}
-	fmt.Fprintf(a.out, "%d tasks are being undone; to see it: crossfade rotation watch %s\n", res.GetCovered(), name)
+	fmt.Fprintf(a.out, "being undone: %s; to see it: crossfade rotation watch %s\n", amount(res.GetCovered(), "task"), name)
 	a.showRotation(res.GetRotation())
 	return nil
 }
@@ -194,11 +194,11 @@ func undoText(r *crossfadev1.Rotation) string {
 	what := "all"
 	switch s := u.GetScope().GetScope().(type) {
 	case *crossfadev1.UndoScope_Tenants:
-		what = fmt.Sprintf("%d tenants", len(s.Tenants.GetNames()))
+		what = amount(len(s.Tenants.GetNames()), "tenant")
 	case *crossfadev1.UndoScope_Wave:
 		what = fmt.Sprintf("wave %d", s.Wave)
 	case *crossfadev1.UndoScope_Tasks:
-		what = fmt.Sprintf("%d tasks", len(s.Tasks.GetNames()))
+		what = amount(len(s.Tasks.GetNames()), "task")
 	}
 	text := fmt.Sprintf("%s: %d of %d undone", what, u.GetDone(), u.GetCovered())
 	if u.GetCovered() == 0 && u.GetEndTime() == nil { // Its tasks are marked when nothing is in hand any more.

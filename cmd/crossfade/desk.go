@@ -95,7 +95,7 @@ func (a *app) saveHandovers(r *report, cert *crossfadev1.Certificate, dir, only 
 	if a.json {
 		a.object("handover", map[string]any{"dir": dir, "tenants": n})
 	} else {
-		fmt.Fprintf(a.out, "texts for %d tenants in %s\n", n, dir)
+		fmt.Fprintf(a.out, "texts for %s in %s\n", amount(n, "tenant"), dir)
 	}
 	return nil
 }
@@ -104,7 +104,7 @@ func handoverLetter(r *crossfadev1.Rotation, cert *crossfadev1.Certificate, t te
 	l := handover.Letter{
 		Tenant: t.id, Rotation: strings.TrimPrefix(r.GetName(), "rotations/"), Now: now,
 		StageDeadline: goTime(r.GetSpec().GetSchedule().GetStageDeadline()), Retires: r.GetSpec().GetReplacesSameSubject() || len(r.GetSpec().GetReplaces()) > 0,
-		RetireNotBefore: goTime(r.GetSpec().GetRetireNotBefore()),
+		RetireNotBefore: goTime(retireFrom(r)),
 		New: rollover.Credential{
 			SHA256: strings.TrimPrefix(cert.GetName(), "certificates/"), SHA1: cert.GetSha1Thumbprint(), Subject: cert.GetSubject(),
 			NotBefore: goTime(cert.GetNotBeforeTime()), NotAfter: goTime(cert.GetNotAfterTime()),

@@ -88,8 +88,8 @@ func (a *app) deskGroups(ctx context.Context, cl *client, f deskFlags) error {
 			a.message("dead_letter_group", g)
 			continue
 		}
-		fmt.Fprintf(a.out, "%6d  %s, %s: %d tenants, such as %s\n        %s\n", g.GetCount(), enumText(g.GetOutcome().String(), "OUTCOME_"),
-			enumText(g.GetReason().String(), "REASON_"), g.GetTenantCount(), strings.TrimPrefix(g.GetSampleTasks()[0], "rotations/"), g.GetHint())
+		fmt.Fprintf(a.out, "%6d  %s, %s: %s, such as %s\n        %s\n", g.GetCount(), enumText(g.GetOutcome().String(), "OUTCOME_"),
+			enumText(g.GetReason().String(), "REASON_"), amount(g.GetTenantCount(), "tenant"), strings.TrimPrefix(g.GetSampleTasks()[0], "rotations/"), g.GetHint())
 	}
 	if res.GetTruncated() {
 		fmt.Fprintln(a.errOut, "there are more; only the newest were counted")
@@ -234,7 +234,7 @@ func (a *app) requeue(ctx context.Context, cl *client, f requeueFlags) error {
 			a.object("requeue", map[string]any{"rotation": rotation, "tasks": n, "dry_run": f.dryRun})
 			continue
 		}
-		fmt.Fprintf(a.out, "%s: %d of %d tasks %s\n", rotation, n, len(tasks[rotation]), verb)
+		fmt.Fprintf(a.out, "%s: %d of %s %s\n", rotation, n, amount(len(tasks[rotation]), "task"), verb)
 	}
 	if others > 0 {
 		fmt.Fprintf(a.errOut, "%d cannot be tried again where they are: they want a new rotation or, after an undo, another undo\n", others)

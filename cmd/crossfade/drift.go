@@ -84,8 +84,8 @@ func checkVerdict(r *crossfadev1.Rotation) error {
 	case k.GetState() != crossfadev1.CheckStatus_STATE_DONE:
 		return &exitError{code: exitFailures, err: fmt.Errorf("the check of %s did not come to its end: %s", r.GetName(), k.GetDetail())}
 	case k.GetDrifted()+k.GetUnreadable() > 0:
-		return &exitError{code: exitFailures, err: fmt.Errorf("%s: %d targets drifted, %d could not be read; see \"crossfade rotation drifts %s\"",
-			r.GetName(), k.GetDrifted(), k.GetUnreadable(), r.GetName())}
+		return &exitError{code: exitFailures, err: fmt.Errorf("%s: %s drifted, %d could not be read; see \"crossfade rotation drifts %s\"",
+			r.GetName(), amount(k.GetDrifted(), "target"), k.GetUnreadable(), r.GetName())}
 	default:
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/crossfade-project/crossfade/internal/certs"
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -149,9 +150,17 @@ func incidentOf(r *crossfadev1.Rotation) *rollover.Incident {
 }
 
 // retireText is when the old credentials may go at the earliest.
-func retireText(r *crossfadev1.Rotation) string {
-	if c := r.GetContainment(); c.GetRetireNotBefore() != nil {
-		return instant(c.GetRetireNotBefore())
+func retireText(r *crossfadev1.Rotation) string { return instant(retireFrom(r)) }
+
+// retireFrom is that instant, as it holds now. A service of before it was told by
+// itself tells what was asked for.
+func retireFrom(r *crossfadev1.Rotation) *timestamppb.Timestamp {
+	switch {
+	case r.GetRetireNotBefore() != nil:
+		return r.GetRetireNotBefore()
+	case r.GetContainment().GetRetireNotBefore() != nil:
+		return r.GetContainment().GetRetireNotBefore()
+	default:
+		return r.GetSpec().GetRetireNotBefore()
 	}
-	return instant(r.GetSpec().GetRetireNotBefore())
 }

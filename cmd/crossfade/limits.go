@@ -64,10 +64,10 @@ func throttleText(r *crossfadev1.Rotation) string {
 	}
 	var parts []string
 	if n := t.GetThrottled(); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d tasks wait for hosts that want fewer calls", n))
+		parts = append(parts, "waiting for hosts that want fewer calls: "+amount(n, "task"))
 	}
 	if n := t.GetUnreachable(); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d tasks wait for hosts, or stores of secrets, that do not answer", n))
+		parts = append(parts, "waiting for hosts, or stores of secrets, that do not answer: "+amount(n, "task"))
 	}
 	if p := t.GetPacePercent(); p < 100 {
 		parts = append(parts, fmt.Sprintf("all goes at %d %% of full speed", p))

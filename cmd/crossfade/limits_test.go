@@ -27,7 +27,7 @@ func TestLane_IsReadAndShown(t *testing.T) {
 		t.Errorf("lane is shown as %q, want %q", got, want)
 	}
 	r.Throttle = &crossfadev1.Throttle{Throttled: 3, Unreachable: 1, PacePercent: 25}
-	want := "3 tasks wait for hosts that want fewer calls, 1 tasks wait for hosts, or stores of secrets, that do not answer, all goes at 25 % of full speed"
+	want := "waiting for hosts that want fewer calls: 3 tasks, waiting for hosts, or stores of secrets, that do not answer: 1 task, all goes at 25 % of full speed"
 	if got := throttleText(r); got != want {
 		t.Errorf("throttle is shown as %q, want %q", got, want)
 	}

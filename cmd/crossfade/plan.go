@@ -62,7 +62,7 @@ func (a *app) showPlan(ctx context.Context, cl *client, r *crossfadev1.Rotation)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "plan of %s: %d tasks, %d tenants\n", r.GetName(), r.GetCounts().GetTotal(), r.GetTenantCount())
+	fmt.Fprintf(a.out, "plan of %s: %s, %s\n", r.GetName(), amount(r.GetCounts().GetTotal(), "task"), amount(r.GetTenantCount(), "tenant"))
 	fmt.Fprintf(a.out, "  new certificate   %s\n", strings.TrimPrefix(r.GetSpec().GetCertificate(), "certificates/"))
 	a.section("will be added on", add)
 	a.section("stands already on", present)
@@ -143,6 +143,6 @@ func (a *app) retirements(r *crossfadev1.Rotation, retire map[string]int) {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		fmt.Fprintf(a.out, "    %s  from %d targets\n", name, retire[name])
+		fmt.Fprintf(a.out, "    %s  from %s\n", name, amount(retire[name], "target"))
 	}
 }

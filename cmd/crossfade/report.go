@@ -261,7 +261,7 @@ func (a *app) saveReport(r *report, dir string) error {
 	if a.json {
 		a.object("report", map[string]any{"dir": dir, "tenants": len(r.byTenant), "tasks": len(r.tasks)})
 	} else {
-		fmt.Fprintf(a.out, "report of %d tenants in %s\n", len(r.byTenant), dir)
+		fmt.Fprintf(a.out, "report of %s in %s\n", amount(len(r.byTenant), "tenant"), dir)
 	}
 	return nil
 }

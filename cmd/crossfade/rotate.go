@@ -302,7 +302,7 @@ func (a *app) planned(ctx context.Context, cl *client, r *crossfadev1.Rotation) 
 		return r, nil
 	}
 	if !a.json {
-		fmt.Fprintf(a.out, "planning %s over %d tenants …\n", r.GetName(), r.GetTenantCount())
+		fmt.Fprintf(a.out, "planning %s over %s …\n", r.GetName(), amount(r.GetTenantCount(), "tenant"))
 	}
 	return cl.follow(ctx, watching{
 		name:  r.GetName(),

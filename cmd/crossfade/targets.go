@@ -261,7 +261,7 @@ func (a *app) showTargets(s *crossfadev1.TargetSet) {
 		a.message("target_set", s)
 		return
 	}
-	what := fmt.Sprintf("%d rows, %d tenants", s.GetRowCount(), s.GetTenantCount())
+	what := amount(s.GetRowCount(), "row") + ", " + amount(s.GetTenantCount(), "tenant")
 	if s.GetState() != crossfadev1.TargetSet_STATE_READY {
 		what = fmt.Sprintf("not complete: %d of %d rows", s.GetRowCount(), s.GetExpectedRows())
 	}

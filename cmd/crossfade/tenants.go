@@ -78,7 +78,7 @@ func (a *app) readTenants(path, format string) ([]tenants.Tenant, error) {
 			fmt.Fprintf(a.errOut, "%s: %s\n", path, p.Error())
 		}
 	}
-	return nil, usage("%s: %d problems; nothing was imported", path, len(problems))
+	return nil, usage("%s: %s; nothing was imported", path, amount(len(problems), "problem"))
 }
 
 // tenantMessage is a tenant as it goes over the wire.

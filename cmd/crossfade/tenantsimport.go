@@ -62,7 +62,7 @@ func (a *app) importTenants(ctx context.Context, cl *client, ts []tenants.Tenant
 			"check": f.check, "job": job.GetName(),
 		})
 	} else {
-		fmt.Fprintf(a.out, "%d tenants: %d new, %d changed, %d unchanged, %d refused\n%s\n", len(ts),
+		fmt.Fprintf(a.out, "%s: %d new, %d changed, %d unchanged, %d refused\n%s\n", amount(len(ts), "tenant"),
 			job.GetCreatedCount(), job.GetUpdatedCount(), job.GetUnchangedCount(), job.GetFailedCount(), job.GetName())
 	}
 	switch {
@@ -71,7 +71,7 @@ func (a *app) importTenants(ctx context.Context, cl *client, ts []tenants.Tenant
 	case job.GetState() == crossfadev1.InventoryJob_STATE_FAILED:
 		return &exitError{code: exitFailures, err: fmt.Errorf("the import failed: %s", job.GetDetail())}
 	case job.GetFailedCount() > 0:
-		return &exitError{code: exitFailures, err: fmt.Errorf("%d tenants were refused", job.GetFailedCount())}
+		return &exitError{code: exitFailures, err: fmt.Errorf("%s refused", amount(job.GetFailedCount(), "tenant"))}
 	}
 	return nil
 }

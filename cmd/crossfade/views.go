@@ -220,13 +220,21 @@ func enumText(name, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(name, prefix))
 }
 
+// amount is so many of what one is called, such as "1 task" and "2 tasks".
+func amount[N int | int32 | int64](n N, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
 // countsText names what there is, and leaves out what there is not.
 func countsText(c *crossfadev1.TaskCounts) string {
 	if c.GetTotal() == 0 {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d tasks", c.GetTotal())
+	b.WriteString(amount(c.GetTotal(), "task"))
 	for _, part := range []struct {
 		name string
 		n    int64

@@ -166,7 +166,10 @@ type ApprovalsError struct {
 
 // Error says how many are missing.
 func (e *ApprovalsError) Error() string {
-	return fmt.Sprintf("this needs the approval of %d others, and %d have approved it", e.Need, len(e.Have))
+	if e.Need == 1 {
+		return "this needs the approval of another person"
+	}
+	return fmt.Sprintf("this needs the approval of %d others; it has that of %d", e.Need, len(e.Have))
 }
 
 // Approved returns an [ApprovalsError] unless at least need others have approved the act

@@ -77,7 +77,7 @@ func Validate(m proto.Message) []*Violation {
 		v.name("parent", m.GetParent(), isTenantOrAll)
 		v.page(m)
 	case *pb.UploadCertificateRequest:
-		v.count("content", len(m.GetContent()), 1, MaxCertificate)
+		v.bytes("content", len(m.GetContent()), MaxCertificate)
 	case *pb.GetCertificateRequest:
 		v.name("name", m.GetName(), isCertificate)
 	case *pb.ListCertificatesRequest:
@@ -214,6 +214,15 @@ func (v *violations) text(path, s string, limit int) {
 		v.add(path, "LENGTH", fmt.Sprintf("must have at most %d characters", limit))
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }):
 		v.add(path, "FORMAT", "must not have control characters")
+	}
+}
+
+func (v *violations) bytes(path string, n, most int) {
+	switch {
+	case n == 0:
+		v.add(path, "REQUIRED", "must be set")
+	case n > most:
+		v.add(path, "LENGTH", fmt.Sprintf("has %d bytes, at most %d are allowed", n, most))
 	}
 }
 

@@ -148,6 +148,14 @@ func TestRetireRotation_EarlierIsAnothersWord(t *testing.T) {
 		return err
 	}
 	early := h.cert.NotBefore.Add(time.Hour)
+	told := func(want time.Time) {
+		t.Helper()
+		got := h.get(t, r.GetName())
+		if !got.GetRetireNotBefore().AsTime().Equal(want) || !got.GetSpec().GetRetireNotBefore().AsTime().Equal(late) {
+			t.Errorf("it tells %s, and %s was asked for; want %s and %s", got.GetRetireNotBefore().AsTime(), got.GetSpec().GetRetireNotBefore().AsTime(), want, late)
+		}
+	}
+	told(late)
 	refused(t, retire("ann", early), codes.FailedPrecondition, "APPROVALS_NEEDED")
 	if err := h.approve(t, "bob", r, func(q *pb.ApproveRotationRequest) {
 		q.Act, q.RetireNotBefore = pb.ApprovalAct_APPROVAL_ACT_RETIRE_EARLY, timestamppb.New(early)
@@ -160,6 +168,7 @@ func TestRetireRotation_EarlierIsAnothersWord(t *testing.T) {
 	if err := retire("ann", early); err != nil {
 		t.Fatalf("RetireRotation at the instant that was approved = %v", err)
 	}
+	told(early)
 	id := r.GetName()[len("rotations/"):]
 	stored, err := h.store.Rotation(t.Context(), id)
 	if err != nil || !stored.RetireNotBefore().Equal(early) || stored.Phase == rollover.PhaseRetire {

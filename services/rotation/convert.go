@@ -122,6 +122,9 @@ func rotationProto(r rollover.Rotation, c rollover.Counts) *pb.Rotation {
 	}
 	p.Gate = gateProto(r)
 	p.Approvals = approvalsProto(r)
+	if r.Spec.Retires() {
+		p.RetireNotBefore = instant(r.RetireNotBefore())
+	}
 	if r.Digest != "" {
 		p.Counts = countsProto(c)
 		p.FailureBudget = budgetProto(r, c)

@@ -139,6 +139,7 @@ func outline(p *pb.Rotation) *pb.Rotation {
 			RetireNotBefore: spec.GetRetireNotBefore(),
 		},
 		CreateTime: p.GetCreateTime(), PlanTime: p.GetPlanTime(), StartTime: p.GetStartTime(), EndTime: p.GetEndTime(),
+		RetireNotBefore: p.GetRetireNotBefore(),
 	}
 }
 

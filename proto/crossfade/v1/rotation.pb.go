@@ -748,6 +748,10 @@ type Rotation struct {
 	// Output only. While PLANNED: by how many others the start must be approved, other
 	// than who created the rotation and who starts it.
 	ApprovalsNeeded int32 `protobuf:"varint,37,opt,name=approvals_needed,json=approvalsNeeded,proto3" json:"approvals_needed,omitempty"`
+	// Output only. Before when, and five minutes longer, nothing is removed, as it
+	// holds now: spec.retire_not_before, unless others approved that it goes earlier or
+	// that an incident is contained. Absent: nothing is removed.
+	RetireNotBefore *timestamppb.Timestamp `protobuf:"bytes,38,opt,name=retire_not_before,json=retireNotBefore,proto3" json:"retire_not_before,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -990,6 +994,13 @@ func (x *Rotation) GetApprovalsNeeded() int32 {
 		return x.ApprovalsNeeded
 	}
 	return 0
+}
+
+func (x *Rotation) GetRetireNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetireNotBefore
+	}
+	return nil
 }
 
 // RotationSpec is what is asked for.
@@ -5084,7 +5095,7 @@ var File_crossfade_v1_rotation_proto protoreflect.FileDescriptor
 
 const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x0e\n" +
+	"\x1bcrossfade/v1/rotation.proto\x12\fcrossfade.v1\x1a\x19crossfade/v1/common.proto\x1a\x18crossfade/v1/drift.proto\x1a\x1bcrossfade/v1/incident.proto\x1a\x19crossfade/v1/limits.proto\x1a\x1bcrossfade/v1/schedule.proto\x1a\x17crossfade/v1/wave.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x0e\n" +
 	"\bRotation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12:\n" +
@@ -5121,7 +5132,8 @@ const file_crossfade_v1_rotation_proto_rawDesc = "" +
 	"\vcontainment\x18\x1d \x01(\v2\x19.crossfade.v1.ContainmentR\vcontainment\x12\x18\n" +
 	"\apartial\x18# \x01(\bR\apartial\x124\n" +
 	"\tapprovals\x18$ \x03(\v2\x16.crossfade.v1.ApprovalR\tapprovals\x12)\n" +
-	"\x10approvals_needed\x18% \x01(\x05R\x0fapprovalsNeeded\x1a9\n" +
+	"\x10approvals_needed\x18% \x01(\x05R\x0fapprovalsNeeded\x12F\n" +
+	"\x11retire_not_before\x18& \x01(\v2\x1a.google.protobuf.TimestampR\x0fretireNotBefore\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
@@ -5640,112 +5652,113 @@ var file_crossfade_v1_rotation_proto_depIdxs = []int32{
 	69,  // 18: crossfade.v1.Rotation.gate:type_name -> crossfade.v1.GateStatus
 	70,  // 19: crossfade.v1.Rotation.containment:type_name -> crossfade.v1.Containment
 	71,  // 20: crossfade.v1.Rotation.approvals:type_name -> crossfade.v1.Approval
-	16,  // 21: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
-	64,  // 22: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
-	2,   // 23: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
-	14,  // 24: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
-	11,  // 25: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
-	72,  // 26: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
-	73,  // 27: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
-	74,  // 28: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
-	75,  // 29: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
-	76,  // 30: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
-	14,  // 31: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
-	77,  // 32: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
-	3,   // 33: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
-	12,  // 34: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
-	76,  // 35: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
-	78,  // 36: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
-	79,  // 37: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
-	64,  // 38: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
-	4,   // 39: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
-	17,  // 40: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
-	20,  // 41: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
-	5,   // 42: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
-	6,   // 43: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
-	7,   // 44: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
-	21,  // 45: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
-	64,  // 46: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
-	22,  // 47: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
-	8,   // 48: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
-	64,  // 49: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
-	64,  // 50: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	9,   // 51: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 52: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 53: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 54: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
-	19,  // 55: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
-	19,  // 56: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
-	64,  // 57: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
-	38,  // 58: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
-	9,   // 59: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	39,  // 60: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
-	40,  // 61: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	64,  // 62: crossfade.v1.WatchRotationsResponse.event_time:type_name -> google.protobuf.Timestamp
-	37,  // 63: crossfade.v1.WatchRotationsResponse.snapshot:type_name -> crossfade.v1.RotationsSnapshot
-	9,   // 64: crossfade.v1.WatchRotationsResponse.rotation:type_name -> crossfade.v1.Rotation
-	40,  // 65: crossfade.v1.WatchRotationsResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
-	9,   // 66: crossfade.v1.RotationsSnapshot.rotations:type_name -> crossfade.v1.Rotation
-	9,   // 67: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
-	19,  // 68: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
-	9,   // 69: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 70: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 71: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 72: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	64,  // 73: crossfade.v1.RetireRotationRequest.retire_not_before:type_name -> google.protobuf.Timestamp
-	9,   // 74: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 75: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 76: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
-	17,  // 77: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
-	56,  // 78: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
-	55,  // 79: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
-	64,  // 80: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
-	64,  // 81: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
-	55,  // 82: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
-	9,   // 83: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 84: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
-	9,   // 85: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
-	23,  // 86: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
-	25,  // 87: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
-	27,  // 88: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
-	29,  // 89: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
-	31,  // 90: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
-	33,  // 91: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
-	35,  // 92: crossfade.v1.RotationService.WatchRotations:input_type -> crossfade.v1.WatchRotationsRequest
-	41,  // 93: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
-	43,  // 94: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
-	45,  // 95: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
-	47,  // 96: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
-	49,  // 97: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
-	80,  // 98: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
-	51,  // 99: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
-	81,  // 100: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
-	53,  // 101: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
-	58,  // 102: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
-	82,  // 103: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
-	24,  // 104: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
-	26,  // 105: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
-	28,  // 106: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
-	30,  // 107: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
-	32,  // 108: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
-	34,  // 109: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
-	36,  // 110: crossfade.v1.RotationService.WatchRotations:output_type -> crossfade.v1.WatchRotationsResponse
-	42,  // 111: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
-	44,  // 112: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
-	46,  // 113: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
-	48,  // 114: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
-	50,  // 115: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
-	60,  // 116: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
-	52,  // 117: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
-	83,  // 118: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
-	54,  // 119: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
-	59,  // 120: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
-	61,  // 121: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
-	104, // [104:122] is the sub-list for method output_type
-	86,  // [86:104] is the sub-list for method input_type
-	86,  // [86:86] is the sub-list for extension type_name
-	86,  // [86:86] is the sub-list for extension extendee
-	0,   // [0:86] is the sub-list for field type_name
+	64,  // 21: crossfade.v1.Rotation.retire_not_before:type_name -> google.protobuf.Timestamp
+	16,  // 22: crossfade.v1.RotationSpec.target:type_name -> crossfade.v1.TargetSelector
+	64,  // 23: crossfade.v1.RotationSpec.retire_not_before:type_name -> google.protobuf.Timestamp
+	2,   // 24: crossfade.v1.RotationSpec.retire_policy:type_name -> crossfade.v1.RotationSpec.RetirePolicy
+	14,  // 25: crossfade.v1.RotationSpec.tolerance:type_name -> crossfade.v1.Tolerance
+	11,  // 26: crossfade.v1.RotationSpec.strategy:type_name -> crossfade.v1.Strategy
+	72,  // 27: crossfade.v1.RotationSpec.lane:type_name -> crossfade.v1.Lane
+	73,  // 28: crossfade.v1.RotationSpec.limits:type_name -> crossfade.v1.Limits
+	74,  // 29: crossfade.v1.RotationSpec.schedule:type_name -> crossfade.v1.Schedule
+	75,  // 30: crossfade.v1.RotationSpec.drift:type_name -> crossfade.v1.DriftPolicy
+	76,  // 31: crossfade.v1.RotationSpec.undo_window:type_name -> google.protobuf.Duration
+	14,  // 32: crossfade.v1.RotationSpec.tenant_tolerance:type_name -> crossfade.v1.Tolerance
+	77,  // 33: crossfade.v1.RotationSpec.incident:type_name -> crossfade.v1.Incident
+	3,   // 34: crossfade.v1.Strategy.start:type_name -> crossfade.v1.Strategy.Start
+	12,  // 35: crossfade.v1.Strategy.waves:type_name -> crossfade.v1.WaveSize
+	76,  // 36: crossfade.v1.Strategy.bake_time:type_name -> google.protobuf.Duration
+	78,  // 37: crossfade.v1.Strategy.order:type_name -> crossfade.v1.OrderKey
+	79,  // 38: crossfade.v1.Strategy.gates:type_name -> crossfade.v1.Gate
+	64,  // 39: crossfade.v1.WaveStatus.bake_until:type_name -> google.protobuf.Timestamp
+	4,   // 40: crossfade.v1.Tolerance.mode:type_name -> crossfade.v1.Tolerance.Mode
+	17,  // 41: crossfade.v1.TargetSelector.tenants:type_name -> crossfade.v1.TenantNames
+	20,  // 42: crossfade.v1.RotationTask.endpoints:type_name -> crossfade.v1.TaskEndpoint
+	5,   // 43: crossfade.v1.RotationTask.phase:type_name -> crossfade.v1.RotationTask.Phase
+	6,   // 44: crossfade.v1.RotationTask.outcome:type_name -> crossfade.v1.RotationTask.Outcome
+	7,   // 45: crossfade.v1.RotationTask.reason:type_name -> crossfade.v1.RotationTask.Reason
+	21,  // 46: crossfade.v1.RotationTask.will_retire:type_name -> crossfade.v1.CredentialName
+	64,  // 47: crossfade.v1.RotationTask.next_attempt_time:type_name -> google.protobuf.Timestamp
+	22,  // 48: crossfade.v1.RotationTask.evidence:type_name -> crossfade.v1.Evidence
+	8,   // 49: crossfade.v1.RotationTask.advice:type_name -> crossfade.v1.RotationTask.Advice
+	64,  // 50: crossfade.v1.RotationTask.update_time:type_name -> google.protobuf.Timestamp
+	64,  // 51: crossfade.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	9,   // 52: crossfade.v1.CreateRotationRequest.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 53: crossfade.v1.CreateRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 54: crossfade.v1.GetRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 55: crossfade.v1.ListRotationsResponse.rotations:type_name -> crossfade.v1.Rotation
+	19,  // 56: crossfade.v1.ListRotationTasksResponse.tasks:type_name -> crossfade.v1.RotationTask
+	19,  // 57: crossfade.v1.GetRotationTaskResponse.task:type_name -> crossfade.v1.RotationTask
+	64,  // 58: crossfade.v1.WatchRotationResponse.event_time:type_name -> google.protobuf.Timestamp
+	38,  // 59: crossfade.v1.WatchRotationResponse.snapshot:type_name -> crossfade.v1.RotationSnapshot
+	9,   // 60: crossfade.v1.WatchRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	39,  // 61: crossfade.v1.WatchRotationResponse.tasks:type_name -> crossfade.v1.TaskChanges
+	40,  // 62: crossfade.v1.WatchRotationResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	64,  // 63: crossfade.v1.WatchRotationsResponse.event_time:type_name -> google.protobuf.Timestamp
+	37,  // 64: crossfade.v1.WatchRotationsResponse.snapshot:type_name -> crossfade.v1.RotationsSnapshot
+	9,   // 65: crossfade.v1.WatchRotationsResponse.rotation:type_name -> crossfade.v1.Rotation
+	40,  // 66: crossfade.v1.WatchRotationsResponse.checkpoint:type_name -> crossfade.v1.Checkpoint
+	9,   // 67: crossfade.v1.RotationsSnapshot.rotations:type_name -> crossfade.v1.Rotation
+	9,   // 68: crossfade.v1.RotationSnapshot.rotation:type_name -> crossfade.v1.Rotation
+	19,  // 69: crossfade.v1.TaskChanges.tasks:type_name -> crossfade.v1.RotationTask
+	9,   // 70: crossfade.v1.StartRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 71: crossfade.v1.PauseRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 72: crossfade.v1.ResumeRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 73: crossfade.v1.CancelRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	64,  // 74: crossfade.v1.RetireRotationRequest.retire_not_before:type_name -> google.protobuf.Timestamp
+	9,   // 75: crossfade.v1.RetireRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 76: crossfade.v1.CheckRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 77: crossfade.v1.RetryRotationTasksResponse.rotation:type_name -> crossfade.v1.Rotation
+	17,  // 78: crossfade.v1.UndoScope.tenants:type_name -> crossfade.v1.TenantNames
+	56,  // 79: crossfade.v1.UndoScope.tasks:type_name -> crossfade.v1.TaskNames
+	55,  // 80: crossfade.v1.UndoStatus.scope:type_name -> crossfade.v1.UndoScope
+	64,  // 81: crossfade.v1.UndoStatus.request_time:type_name -> google.protobuf.Timestamp
+	64,  // 82: crossfade.v1.UndoStatus.end_time:type_name -> google.protobuf.Timestamp
+	55,  // 83: crossfade.v1.UndoRotationRequest.scope:type_name -> crossfade.v1.UndoScope
+	9,   // 84: crossfade.v1.UndoRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 85: crossfade.v1.ApproveRotationResponse.rotation:type_name -> crossfade.v1.Rotation
+	9,   // 86: crossfade.v1.DecideWaveResponse.rotation:type_name -> crossfade.v1.Rotation
+	23,  // 87: crossfade.v1.RotationService.CreateRotation:input_type -> crossfade.v1.CreateRotationRequest
+	25,  // 88: crossfade.v1.RotationService.GetRotation:input_type -> crossfade.v1.GetRotationRequest
+	27,  // 89: crossfade.v1.RotationService.ListRotations:input_type -> crossfade.v1.ListRotationsRequest
+	29,  // 90: crossfade.v1.RotationService.ListRotationTasks:input_type -> crossfade.v1.ListRotationTasksRequest
+	31,  // 91: crossfade.v1.RotationService.GetRotationTask:input_type -> crossfade.v1.GetRotationTaskRequest
+	33,  // 92: crossfade.v1.RotationService.WatchRotation:input_type -> crossfade.v1.WatchRotationRequest
+	35,  // 93: crossfade.v1.RotationService.WatchRotations:input_type -> crossfade.v1.WatchRotationsRequest
+	41,  // 94: crossfade.v1.RotationService.StartRotation:input_type -> crossfade.v1.StartRotationRequest
+	43,  // 95: crossfade.v1.RotationService.PauseRotation:input_type -> crossfade.v1.PauseRotationRequest
+	45,  // 96: crossfade.v1.RotationService.ResumeRotation:input_type -> crossfade.v1.ResumeRotationRequest
+	47,  // 97: crossfade.v1.RotationService.CancelRotation:input_type -> crossfade.v1.CancelRotationRequest
+	49,  // 98: crossfade.v1.RotationService.RetireRotation:input_type -> crossfade.v1.RetireRotationRequest
+	80,  // 99: crossfade.v1.RotationService.ApproveRotation:input_type -> crossfade.v1.ApproveRotationRequest
+	51,  // 100: crossfade.v1.RotationService.CheckRotation:input_type -> crossfade.v1.CheckRotationRequest
+	81,  // 101: crossfade.v1.RotationService.ListDrifts:input_type -> crossfade.v1.ListDriftsRequest
+	53,  // 102: crossfade.v1.RotationService.RetryRotationTasks:input_type -> crossfade.v1.RetryRotationTasksRequest
+	58,  // 103: crossfade.v1.RotationService.UndoRotation:input_type -> crossfade.v1.UndoRotationRequest
+	82,  // 104: crossfade.v1.RotationService.DecideWave:input_type -> crossfade.v1.DecideWaveRequest
+	24,  // 105: crossfade.v1.RotationService.CreateRotation:output_type -> crossfade.v1.CreateRotationResponse
+	26,  // 106: crossfade.v1.RotationService.GetRotation:output_type -> crossfade.v1.GetRotationResponse
+	28,  // 107: crossfade.v1.RotationService.ListRotations:output_type -> crossfade.v1.ListRotationsResponse
+	30,  // 108: crossfade.v1.RotationService.ListRotationTasks:output_type -> crossfade.v1.ListRotationTasksResponse
+	32,  // 109: crossfade.v1.RotationService.GetRotationTask:output_type -> crossfade.v1.GetRotationTaskResponse
+	34,  // 110: crossfade.v1.RotationService.WatchRotation:output_type -> crossfade.v1.WatchRotationResponse
+	36,  // 111: crossfade.v1.RotationService.WatchRotations:output_type -> crossfade.v1.WatchRotationsResponse
+	42,  // 112: crossfade.v1.RotationService.StartRotation:output_type -> crossfade.v1.StartRotationResponse
+	44,  // 113: crossfade.v1.RotationService.PauseRotation:output_type -> crossfade.v1.PauseRotationResponse
+	46,  // 114: crossfade.v1.RotationService.ResumeRotation:output_type -> crossfade.v1.ResumeRotationResponse
+	48,  // 115: crossfade.v1.RotationService.CancelRotation:output_type -> crossfade.v1.CancelRotationResponse
+	50,  // 116: crossfade.v1.RotationService.RetireRotation:output_type -> crossfade.v1.RetireRotationResponse
+	60,  // 117: crossfade.v1.RotationService.ApproveRotation:output_type -> crossfade.v1.ApproveRotationResponse
+	52,  // 118: crossfade.v1.RotationService.CheckRotation:output_type -> crossfade.v1.CheckRotationResponse
+	83,  // 119: crossfade.v1.RotationService.ListDrifts:output_type -> crossfade.v1.ListDriftsResponse
+	54,  // 120: crossfade.v1.RotationService.RetryRotationTasks:output_type -> crossfade.v1.RetryRotationTasksResponse
+	59,  // 121: crossfade.v1.RotationService.UndoRotation:output_type -> crossfade.v1.UndoRotationResponse
+	61,  // 122: crossfade.v1.RotationService.DecideWave:output_type -> crossfade.v1.DecideWaveResponse
+	105, // [105:123] is the sub-list for method output_type
+	87,  // [87:105] is the sub-list for method input_type
+	87,  // [87:87] is the sub-list for extension type_name
+	87,  // [87:87] is the sub-list for extension extendee
+	0,   // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_crossfade_v1_rotation_proto_init() }
