@@ -370,29 +370,6 @@ func (m *Mirror) Tasks(ctx context.Context, id string, from, to int) ([]rollover
 	return out, nil
 }
 
-// Releasable returns up to limit tasks of r that may be sent to a worker now. See
-// [rollover.Board.Releasable].
-func (m *Mirror) Releasable(r rollover.Rotation, limit int, now time.Time) []int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.rotations[r.ID]
-	if e == nil || e.board == nil {
-		return nil
-	}
-	return e.board.Releasable(r, limit, now)
-}
-
-// Troubled returns the tasks of a rotation that were held up. See
-// [rollover.Board.Troubled].
-func (m *Mirror) Troubled(id string) []int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.rotations[id]; e != nil && e.board != nil {
-		return e.board.Troubled()
-	}
-	return nil
-}
-
 // Row returns the latest known state of a task.
 func (m *Mirror) Row(id rollover.TaskID) rollover.Row {
 	m.mu.Lock()

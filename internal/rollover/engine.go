@@ -74,6 +74,12 @@ func (e *Engine) AdvanceLost(ctx context.Context, id TaskID) (Task, error) {
 	return e.advance(ctx, hand{e: e, id: id, lost: true})
 }
 
+// Take is Advance for the task of a nudge, or AdvanceLost where another had the nudge
+// before. A task that was opened again after it was released is left as it is.
+func (e *Engine) Take(ctx context.Context, n Nudge, lost bool) (Task, error) {
+	return e.advance(ctx, hand{e: e, id: TaskID{n.Rotation, n.Ord}, lost: lost, opened: n.Opened})
+}
+
 func (e *Engine) advance(ctx context.Context, h hand) (Task, error) {
 	for range maxRounds {
 		done, err := h.move(ctx)

@@ -31,13 +31,17 @@ type FindingChange struct {
 	Tenant   int
 }
 
-// Nudge asks a worker to look at something, and says nothing else: a task by
-// its position in the plan, or a tenant by its position in the selection. Lost,
-// it is sent again; sent twice, the second finds nothing to do.
+// Nudge asks a worker to look at something: a task by its position in the plan, or a
+// tenant by its position in the selection. Lost, it is sent again; sent twice, the
+// second finds nothing to do.
 type Nudge struct {
 	Rotation string `json:"r"`
 	Ord      int    `json:"o"`
 	// Urgent nudges go to hands that others never take. It is a copy of the
 	// rotation's lane, for workers that have not read the rotation yet.
 	Urgent bool `json:"u,omitempty"`
+	// Opened is one more than [Progress.Opened] was of the task when it was released;
+	// 0: not said, as by older builds. A nudge of before the task was opened again is
+	// void: whether the task may be worked on is to be decided anew.
+	Opened int `json:"n,omitempty"`
 }

@@ -21,6 +21,8 @@ type hand struct {
 	known bool // k was read and nobody is known to have moved it since
 	ahead bool // k has come further than what is stored
 	lost  bool // whoever had it before was lost, and what came of that try is not written down yet
+
+	opened int // see [Nudge]; 0: whenever it was released
 }
 
 // keepTimeout bounds the save of what was done when ctx has ended.
@@ -34,6 +36,9 @@ func (h *hand) move(ctx context.Context) (done bool, err error) {
 			return false, fmt.Errorf("reading task %s: %w", h.id, err)
 		}
 		h.known, h.ahead = true, false
+	}
+	if h.opened > 0 && h.k.Opened() >= h.opened && !h.ahead {
+		return true, nil // It was opened again since: its turn may be another by now.
 	}
 	if h.lost && h.k.mayHaveTried(h.e.c.Now()) {
 		h.k.Tries, h.k.Detail = 1, "a worker was lost during a try"

@@ -39,6 +39,10 @@ func (k Task) Retry(request string, now time.Time) Task {
 	return k
 }
 
+// Opened returns how often the task was opened again after a failure or by an undo.
+// It never falls.
+func (p Progress) Opened() int { return p.Retried + p.Undo }
+
 // reopen takes back the end of k.
 func (k *Task) reopen(now time.Time) {
 	if k.Outcome == Failed && k.Undo == 0 {

@@ -103,6 +103,49 @@ func TestAdvance_RetriedConflictObeysThePlan(t *testing.T) {
 	w.allRotated(t, w.finish(t))
 }
 
+// A nudge of before a task was opened again is void: what may be at risk was decided
+// anew since. So it is where its worker was lost.
+func TestTake_ANudgeOfBeforeARetryIsVoid(t *testing.T) {
+	for _, undo := range []bool{false, true} {
+		w := newWorld(t)
+		id := rollover.TaskID{Rotation: rotationID, Ord: 0}
+		k, err := w.store.Task(t.Context(), id)
+		check(t, err)
+		k.Outcome, k.Reason = rollover.Failed, rollover.TriesUsedUp
+		k, err = w.store.SaveTask(t.Context(), k)
+		check(t, err)
+		if undo {
+			w.change(t, func(r rollover.Rotation) (rollover.Rotation, error) {
+				return r.BeginUndo(rollover.UndoScope{All: true}, "", "", w.now)
+			})
+			w.ledger.Undone = true
+			k = k.GoBack(1, w.now)
+		} else {
+			k = k.Retry("", w.now)
+		}
+		k, err = w.store.SaveTask(t.Context(), k)
+		check(t, err)
+		take := func(opened int, lost bool) rollover.Task {
+			t.Helper()
+			got, err := w.engine().Take(t.Context(), rollover.Nudge{Rotation: rotationID, Opened: opened}, lost)
+			check(t, err)
+			return got
+		}
+		for _, lost := range []bool{false, true} {
+			if got := take(k.Opened(), lost); got.Rev != k.Rev || len(w.cloud.Journal()) != 0 {
+				t.Errorf("a void nudge, lost: %t, undo: %t, led to %s/%s with %d writes", lost, undo, got.Phase, got.Outcome, len(w.cloud.Journal()))
+			}
+		}
+		if got := take(k.Opened()+1, false); got.Rev == k.Rev {
+			t.Errorf("the nudge of after it, undo: %t, led to nothing", undo)
+		}
+		if got := take(0, false); got.Rev < k.Rev {
+			t.Errorf("the nudge of an older build led to version %d, want %d or a later one", got.Rev, k.Rev)
+		}
+		w.ledger.Check(t, rotationID)
+	}
+}
+
 // However failures come, are accepted, are retried and waves are opened: no more
 // are left out of account than those that were accepted and have failed still.
 func TestBudget_RetryNeverLoosensIt(t *testing.T) {

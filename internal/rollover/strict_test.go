@@ -22,7 +22,7 @@ type fleet struct {
 	truth      []rollover.Progress
 	log        []rollover.TaskChange
 	conductors []*conductor
-	sent       map[int]bool           // to workers, who may be at work on it at any time from then on
+	sent       map[int]int            // to workers, who may be at work on it at any time from then on; as of which opening
 	fails      map[int]rollover.Phase // tasks that will fail, and in which phase
 
 	workable   int
@@ -46,7 +46,7 @@ type conductor struct {
 func newFleet(rt *rapid.T) *fleet {
 	n := rapid.IntRange(1, 32).Draw(rt, "tasks")
 	f := &fleet{
-		plan: rollovertest.Plan(n), sent: map[int]bool{}, fails: map[int]rollover.Phase{},
+		plan: rollovertest.Plan(n), sent: map[int]int{}, fails: map[int]rollover.Phase{},
 		ofTenant: map[string]int{}, failed: map[string]int{}, tenantBase: map[string]int{},
 	}
 	f.rotation = rollover.Rotation{State: rollover.StateRunning, Phase: rollover.PhaseStage, Spec: drawRules(rt, n)}
@@ -151,7 +151,7 @@ func (f *fleet) turn(c *conductor, limit int) bool {
 	}
 	ords := c.board.Releasable(r, limit, time.Time{})
 	for _, ord := range ords {
-		f.sent[ord] = true
+		f.sent[ord] = max(f.sent[ord], c.board.Row(ord).Opened())
 	}
 	return len(ords) > 0
 }
@@ -159,7 +159,7 @@ func (f *fleet) turn(c *conductor, limit int) bool {
 // work does one step of a task that was sent.
 func (f *fleet) work(ord int) {
 	p := &f.truth[ord]
-	if p.Outcome != rollover.Open || p.Phase == rollover.Activated {
+	if p.Outcome != rollover.Open || p.Phase == rollover.Activated || p.Opened() > f.sent[ord] {
 		delete(f.sent, ord)
 		return
 	}

@@ -42,7 +42,7 @@ func (t *turn) remind(ctx context.Context, l late, running, planning []mirror.Vi
 		return err == nil && t.due(v, t.Mirror.Row(id))
 	}, among(running), func(id rollover.TaskID, s sent) error {
 		repeatedTasks++
-		return t.Queue.NudgeTask(spans.Part(ctx, s.trace, id.Ord), s.host, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent})
+		return t.Queue.NudgeTask(spans.Part(ctx, s.trace, id.Ord), s.host, rollover.Nudge{Rotation: id.Rotation, Ord: id.Ord, Urgent: s.urgent, Opened: s.opened})
 	})
 	t.once(ctx, "", "late nudges are not sent again; trying on", err)
 	err = t.plans.remind(l.plans, func(id rollover.TaskID) bool {

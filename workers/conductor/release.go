@@ -26,10 +26,11 @@ type Queue interface {
 // sent is a nudge that is out.
 type sent struct {
 	at   time.Time // real time, since it is about the queue and not about the plan
-	seq  uint64    // version of the task's state when it was sent
+	seq  uint64    // version of the task's state when that was decided
 	busy bool      // the slot was taken: nothing is out, but wait a little
 
 	host, tenant string // of a task
+	opened       int    // see [rollover.Nudge]
 	urgent       bool   // its rotation's lane
 	trace        string // its rotation's
 }
@@ -96,7 +97,7 @@ func (o outbox[K]) note(k K, s sent, err error) error {
 }
 
 // settled reports whether the task moved since its nudge was sent, and now
-// waits or has ended.
+// waits or has ended, or was opened again, by which its nudge is void.
 func (t *turn) settled(id rollover.TaskID, s sent) bool {
 	row := t.Mirror.Row(id)
 	if row.Seq == s.seq {
@@ -106,7 +107,7 @@ func (t *turn) settled(id rollover.TaskID, s sent) bool {
 	if err != nil {
 		return true
 	}
-	if t.due(v, row) {
+	if t.due(v, row) && (s.opened == 0 || row.Opened() < s.opened) {
 		return false
 	}
 	t.hosts.told(s.host, row.Progress, t.Now())
@@ -132,7 +133,7 @@ func (t *turn) adopt(ctx context.Context) bool {
 	}
 	for host, n := range out {
 		id := rollover.TaskID{Rotation: n.Rotation, Ord: n.Ord}
-		s := sent{at: time.Now(), seq: t.Mirror.Row(id).Seq, host: host, urgent: n.Urgent}
+		s := sent{at: time.Now(), seq: t.Mirror.Row(id).Seq, host: host, urgent: n.Urgent, opened: n.Opened}
 		if it, err := t.item(ctx, id); err == nil { // Else it names nothing, and a worker drops it.
 			s.tenant = it.Tenant
 		}
@@ -258,7 +259,7 @@ func (t *turn) release(ctx context.Context, r rollover.Rotation, l *load, room i
 		t.scans[r.ID] = scan{at: time.Now(), moves: t.moves, rev: r.Rev}
 	}
 	for _, c := range chosen {
-		nudge := rollover.Nudge{Rotation: c.id.Rotation, Ord: c.id.Ord, Urgent: c.urgent}
+		nudge := rollover.Nudge{Rotation: c.id.Rotation, Ord: c.id.Ord, Urgent: c.urgent, Opened: c.opened}
 		err := t.Queue.NudgeTask(spans.Part(ctx, c.trace, c.id.Ord), c.host, nudge)
 		if err := t.tasks.note(c.id, c.sent, err); err != nil {
 			return n, false, fmt.Errorf("nudging task %s: %w", c.id, err)
@@ -323,11 +324,11 @@ func (t *turn) choose(ctx context.Context, r rollover.Rotation, l *load, room in
 
 // able returns up to most of the tasks that are due and that neither their host
 // nor their tenant's limit holds up, at most one a host.
-func (t *turn) able(ctx context.Context, r rollover.Rotation, l *load, due []int, most int) ([]chosen, error) {
+func (t *turn) able(ctx context.Context, r rollover.Rotation, l *load, due []mirror.Due, most int) ([]chosen, error) {
 	var out []chosen
 	taken := map[string]bool{}
-	for _, ord := range due {
-		id := rollover.TaskID{Rotation: r.ID, Ord: ord}
+	for _, d := range due {
+		id := rollover.TaskID{Rotation: r.ID, Ord: d.Ord}
 		if t.tasks.out(id) {
 			continue
 		}
@@ -343,7 +344,7 @@ func (t *turn) able(ctx context.Context, r rollover.Rotation, l *load, due []int
 		}
 		taken[host] = true
 		out = append(out, chosen{id, sent{
-			seq: t.Mirror.Row(id).Seq, host: host, tenant: it.Tenant, urgent: r.Spec.Lane == rollover.Urgent, trace: r.Trace,
+			seq: d.Seq, host: host, tenant: it.Tenant, opened: d.Opened + 1, urgent: r.Spec.Lane == rollover.Urgent, trace: r.Trace,
 		}})
 		if len(out) == most {
 			break

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/mirror"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
@@ -158,8 +160,27 @@ func TestConductor_RetryAfterAToleranceStop(t *testing.T) {
 	h.ledger.Check(t, "r1")
 }
 
+// openings is a queue that notes with how many openings tasks are sent.
+type openings struct {
+	*jet.Broker
+	mu   sync.Mutex
+	seen map[int]map[int]bool // by position in the plan
+}
+
+func (q *openings) NudgeTask(ctx context.Context, host string, n rollover.Nudge) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.seen[n.Ord] == nil {
+		q.seen[n.Ord] = map[int]bool{}
+	}
+	q.seen[n.Ord][n.Opened] = true
+	return q.Broker.NudgeTask(ctx, host, n)
+}
+
 func TestConductor_RetryTakesAFailedRotationBack(t *testing.T) {
 	h := newHouse(t, 12)
+	q := &openings{Broker: h.broker, seen: map[int]map[int]bool{}}
+	h.queue = q
 	var broken atomic.Bool
 	broken.Store(true)
 	h.driver = refusing{h.cloud, func(t rollover.Target) bool { return broken.Load() && t == h.hosts[5] }}
@@ -173,6 +194,20 @@ func TestConductor_RetryTakesAFailedRotationBack(t *testing.T) {
 		t.Errorf("%d retired, %d broken, want 12 and 0", v.Counts.Retired, v.Counts.Broken)
 	}
 	h.ledger.Check(t, "r1")
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	twice := 0
+	for ord, seen := range q.seen {
+		if seen[0] || !seen[1] || seen[3] {
+			t.Errorf("task %d was sent with the openings %v, want each to be said, and its first", ord, seen)
+		}
+		if seen[2] {
+			twice++
+		}
+	}
+	if twice != 1 {
+		t.Errorf("%d tasks were sent as opened again, want the one that failed", twice)
+	}
 }
 
 // retry opens every failed task again, as the service does.

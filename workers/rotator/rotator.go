@@ -17,8 +17,7 @@ import (
 // Config is what a Rotator is made of. All fields but the last three are required.
 type Config struct {
 	Engine interface {
-		Advance(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
-		AdvanceLost(ctx context.Context, id rollover.TaskID) (rollover.Task, error)
+		Take(ctx context.Context, n rollover.Nudge, lost bool) (rollover.Task, error)
 	}
 	Queue interface {
 		Consume(ctx context.Context, q jet.Queue, slots int, handle func(context.Context, *jet.Delivery)) error
@@ -60,7 +59,7 @@ func (r *Rotator) handle(ctx context.Context, d *jet.Delivery) {
 		r.c.TakenOver()
 	}
 	ctx, end := r.c.Tracer.Take(ctx, "task", spans.Rotation(id.Rotation), spans.Ord(id.Ord), spans.Tries(d.Delivered))
-	k, err := r.advance(ctx, id, d.Delivered > 1)
+	k, err := r.take(ctx, d.Nudge, d.Delivered > 1)
 	if err == nil {
 		spans.Note(ctx, spans.Tenant(k.Item.Tenant), spans.Kind(k.Item.Target.Kind), spans.Host(k.Item.Target.Host), spans.Outcome(outcomeText(k)))
 	}
@@ -96,17 +95,14 @@ func outcomeText(k rollover.Task) string {
 	return string(k.Phase)
 }
 
-// advance calls the engine, telling it where another had the nudge before, and turns a panic of a driver into an error: one
+// take calls the engine, telling it where another had the nudge before, and turns a panic of a driver into an error: one
 // poisonous answer must not take the other slots down.
-func (r *Rotator) advance(ctx context.Context, id rollover.TaskID, lost bool) (k rollover.Task, err error) {
+func (r *Rotator) take(ctx context.Context, n rollover.Nudge, lost bool) (k rollover.Task, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.c.Log.ErrorContext(ctx, "driver panicked", "rotation", id.Rotation, "task", id.Ord, "stack", string(debug.Stack()))
-			err = fmt.Errorf("advancing task %s: panic", id)
+			r.c.Log.ErrorContext(ctx, "driver panicked", "rotation", n.Rotation, "task", n.Ord, "stack", string(debug.Stack()))
+			err = fmt.Errorf("advancing task %d of rotation %s: panic", n.Ord, n.Rotation)
 		}
 	}()
-	if lost {
-		return r.c.Engine.AdvanceLost(ctx, id)
-	}
-	return r.c.Engine.Advance(ctx, id)
+	return r.c.Engine.Take(ctx, n, lost)
 }
