@@ -128,12 +128,18 @@ func (b *Broker) Consume(ctx context.Context, q Queue, slots int, handle func(ct
 	return context.Cause(ctx)
 }
 
+// unheard is how long the client library may take after the end of a batch until it
+// has said that it listens no more: it ends the batch first, and tells nobody of the
+// second. nats.go 1.55.0, jetstream/pull.go.
+const unheard = 100 * time.Millisecond
+
 // giveBack gives back what came and will not be begun. Before that the server has to
 // know that nobody listens to our last request any more, or it would hand these out to
 // us again, where they would lie for AckWait.
 func (w *worker) giveBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
+	_ = pause(ctx, unheard) // ctx ends later.
 	_ = w.b.nc.FlushWithContext(ctx) // Without it they come again after AckWait at the latest.
 	for _, m := range w.unbegun {
 		_ = m.Nak() // Lost, it comes again after AckWait.
