@@ -139,7 +139,7 @@ const unheard = 100 * time.Millisecond
 func (w *worker) giveBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
-	_ = pause(ctx, unheard) // ctx ends later.
+	_ = pause(ctx, unheard)          // ctx ends later.
 	_ = w.b.nc.FlushWithContext(ctx) // Without it they come again after AckWait at the latest.
 	for _, m := range w.unbegun {
 		_ = m.Nak() // Lost, it comes again after AckWait.

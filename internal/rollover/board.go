@@ -1,7 +1,9 @@
 package rollover
 
 import (
+	"cmp"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -193,24 +195,51 @@ func (c *Counts) add(r Row, n int) {
 	}
 }
 
-// due returns up to limit open tasks before position to, in plan order, that
-// want a step now under the orders.
-func (b *Board) due(o Orders, to, limit int, now time.Time) []int {
+// dueBefore returns up to limit open tasks before position to, in plan order, that
+// want a step now under the orders; of those whose turn is last, as many as there is
+// spare room for.
+func (b *Board) dueBefore(o Orders, to, spare, limit int, now time.Time) []int {
 	for b.low < len(b.rows) && b.rows[b.low].Outcome != Open {
 		b.low++
 	}
-	var out []int
-	k := Task{Orders: o}
+	var out, last []int
 	for i := b.low; i < to && len(out) < limit; i++ {
-		if b.rows[i].Outcome != Open {
-			continue
-		}
-		k.Progress = b.rows[i].Progress
-		if s := Next(k, now); s != StepWait && s != StepNothing {
+		switch row := b.rows[i]; {
+		case row.Outcome != Open:
+		case row.last(o.Retire):
+			last = append(last, i)
+		case row.due(o, now):
 			out = append(out, i)
 		}
 	}
+	for _, i := range b.inTurn(last) {
+		if spare == 0 || len(out) == limit {
+			break
+		}
+		spare--
+		if b.rows[i].due(o, now) {
+			out = append(out, i)
+		}
+	}
+	slices.Sort(out)
 	return out
+}
+
+// due reports whether the task wants a step now.
+func (r Row) due(o Orders, now time.Time) bool {
+	s := Next(Task{Progress: r.Progress, Orders: o}, now)
+	return s != StepWait && s != StepNothing
+}
+
+// last reports whether the turn of the task is after that of all others, in the order
+// in which such tasks were opened. To retire it has the turn that it has in the plan:
+// what is at risk then was so all the time.
+func (r Row) last(retiring bool) bool { return r.Named > 0 && !retiring && r.atRisk(false) }
+
+// inTurn sorts rows whose turn is last.
+func (b *Board) inTurn(last []int) []int {
+	slices.SortStableFunc(last, func(i, j int) int { return cmp.Compare(b.rows[i].NamedAt, b.rows[j].NamedAt) })
+	return last
 }
 
 // Phase returns what a running rotation is busy with, going by its open tasks.

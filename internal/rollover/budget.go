@@ -93,14 +93,19 @@ func (r Rotation) Exceed(b Budget, now time.Time) (Rotation, error) {
 // order of the plan: those that are due and lie before the horizon.
 //
 // The horizon is the end of the wave in progress, or before it the position before
-// which as many tasks are at risk as the budgets of rotation and wave have room. It follows from the plan and the states alone. A task that moves past
-// its risk moves the horizon on; one that fails takes its room with it and leaves
-// the horizon where it is. So whatever is released by a conductor that crashes,
-// lags behind or is not alone, lies before the horizon of the true states, and
-// there no more can fail than the budget and one.
+// which as many tasks are at risk as the budgets of rotation and wave have room. It
+// follows from the plan and the states alone. A task that moves past its risk moves
+// the horizon on; one that fails takes its room with it and leaves the horizon where
+// it is. So whatever is released by a conductor that crashes, lags behind or is not
+// alone, lies before the horizon of the true states, and there no more can fail than
+// the budget and one.
+//
+// A failed task that is opened again has the room that its failure gives back. One
+// that was in conflict, or handed over, took none: others may have its room by now.
+// Its turn is after theirs, when room is left besides all that are at risk.
 func (b *Board) Releasable(r Rotation, limit int, now time.Time) []int {
 	if r.State == StateCancelling || r.State == StateCancelled {
-		return b.due(r.Orders(r.Spec.New), len(b.rows), limit, now) // Looks write nothing.
+		return b.dueBefore(r.Orders(r.Spec.New), len(b.rows), len(b.rows), limit, now) // Looks write nothing.
 	}
 	budget := r.Budget(b.c)
 	if budget.Exceeded() {
@@ -116,29 +121,31 @@ func (b *Board) Releasable(r Rotation, limit int, now time.Time) []int {
 	if r.Spec.TenantTolerance.Mode != "" {
 		return b.releasableByTenant(r, bounds{room, end}, limit, now)
 	}
-	return b.due(r.Orders(r.Spec.New), b.horizon(room, end, r.Phase == PhaseRetire), limit, now)
+	to, spare := b.horizon(room, end, r.Phase == PhaseRetire)
+	return b.dueBefore(r.Orders(r.Spec.New), to, spare, limit, now)
 }
 
 // horizon returns the position before which room tasks are at risk, at most that
-// behind end tasks that are to be worked on.
-func (b *Board) horizon(room, end int, retiring bool) int {
+// behind end tasks that are to be worked on, and for how many there is room besides
+// those. Tasks whose turn is after theirs are not among them.
+func (b *Board) horizon(room, end int, retiring bool) (to, spare int) {
 	for i, row := range b.rows {
 		if row.Seq == 0 && row.Outcome != Open {
 			continue // Planning decided.
 		}
 		if end == 0 {
-			return i
+			return i, room
 		}
 		end--
-		if !row.atRisk(retiring) {
+		if !row.atRisk(retiring) || row.last(retiring) {
 			continue
 		}
 		if room == 0 {
-			return i
+			return i, 0
 		}
 		room--
 	}
-	return len(b.rows)
+	return len(b.rows), room
 }
 
 // atRisk reports whether the task can still fail in the part of the rotation that

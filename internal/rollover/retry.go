@@ -34,14 +34,16 @@ func (k Task) NotRetryable(named bool) string {
 // on is looked at anew: a target that changed since the plan is a conflict again,
 // and no old evidence lets anything be retired.
 func (k Task) Retry(request string, now time.Time) Task {
+	if k.Outcome != Open && k.Outcome != Failed {
+		k.Named, k.NamedAt = k.Named+1, now.UnixMilli()
+	}
 	k.reopen(now)
 	k.RetryID = request
 	return k
 }
 
-// Opened returns how often the task was opened again after a failure or by an undo.
-// It never falls.
-func (p Progress) Opened() int { return p.Retried + p.Undo }
+// Opened returns how often the task was opened again. It never falls.
+func (p Progress) Opened() int { return p.Retried + int(p.Named) + p.Undo }
 
 // reopen takes back the end of k.
 func (k *Task) reopen(now time.Time) {

@@ -135,6 +135,7 @@ type Progress struct {
 	Added   bool      `json:"added,omitempty"`   // the new credential is ours: added in this rotation
 	Doubted bool      `json:"doubted,omitempty"` // the last reading was not as expected, and was not believed
 	Looks   uint8     `json:"looks,omitempty"`   // of a cancelled task: 1: a look failed; 2: one did not see what was to be done
+	Named   uint16    `json:"named,omitempty"`   // how often it was opened again after an end that was no failure
 	Removed []string  `json:"removed,omitempty"` // SHA-256 of what was removed
 	Tries   int       `json:"tries,omitempty"`   // failed tries of the step at hand; reset by progress
 	NextAt  time.Time `json:"next_at,omitzero"`  // not before this instant again; zero: at once
@@ -147,6 +148,7 @@ type Progress struct {
 	Archive     *Archive  `json:"archive,omitempty"`  // what Retire removes, as it stood; written before that
 	Undo        int       `json:"undo,omitempty"`     // number of the undo that it goes back by; 0: it goes forward
 	Retried     int       `json:"retried,omitempty"`  // how often it failed and was opened again
+	NamedAt     int64     `json:"named_at,omitempty"` // when Named last rose, in ms since 1970: a time.Time is thrice as large
 	RetryID     string    `json:"retry_id,omitempty"` // request id of the last retry
 	UpdatedAt   time.Time `json:"updated_at,omitzero"`
 }

@@ -126,8 +126,8 @@ func (b *Board) releasableByTenant(r Rotation, bounds bounds, limit int, now tim
 		rooms[i], exceeded[i] = t.Room(), t.Exceeded()
 	}
 	room, end, retiring := bounds.room, bounds.end, r.Phase == PhaseRetire
-	k := Task{Orders: r.Orders(r.Spec.New)}
-	var out []int
+	orders := r.Orders(r.Spec.New)
+	var out, last []int
 	for i, row := range b.rows {
 		if row.Seq == 0 && row.Outcome != Open {
 			continue // Planning decided.
@@ -140,9 +140,13 @@ func (b *Board) releasableByTenant(r Rotation, bounds bounds, limit int, now tim
 		if row.Outcome != Open || (row.atRisk(retiring) && exceeded[n]) {
 			continue
 		}
+		if row.last(retiring) {
+			last = append(last, i)
+			continue
+		}
 		if row.atRisk(retiring) {
 			if room == 0 {
-				break
+				return out
 			}
 			room--
 			if rooms[n] == 0 {
@@ -150,11 +154,25 @@ func (b *Board) releasableByTenant(r Rotation, bounds bounds, limit int, now tim
 			}
 			rooms[n]--
 		}
-		k.Progress = row.Progress
-		if s := Next(k, now); s != StepWait && s != StepNothing {
+		if row.due(orders, now) {
 			out = append(out, i)
 		}
 	}
+	for _, i := range b.inTurn(last) {
+		n := b.tenant[i]
+		if room == 0 || len(out) >= limit {
+			break
+		}
+		room--
+		if rooms[n] == 0 {
+			continue
+		}
+		rooms[n]--
+		if b.rows[i].due(orders, now) {
+			out = append(out, i)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

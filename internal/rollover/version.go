@@ -40,7 +40,7 @@ func (p Progress) Version() int {
 	if p.V > RecordVersion {
 		return p.V
 	}
-	if p.Undo != 0 || p.Retried != 0 || p.RetryID != "" {
+	if p.Undo != 0 || p.Retried != 0 || p.Named != 0 || p.NamedAt != 0 || p.RetryID != "" {
 		return LatestVersion
 	}
 	return RecordVersion
