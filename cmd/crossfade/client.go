@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -39,6 +40,7 @@ type client struct {
 	certificates crossfadev1.CertificateServiceClient
 	targetSets   crossfadev1.TargetSetServiceClient
 	token        tokenFile // that calls are made with; without a path: none
+	errOut       io.Writer // where it is said that a watch is waited for
 }
 
 // dial returns a client. Nothing is sent before the first call.
@@ -61,7 +63,7 @@ func (a *app) dial() (*client, error) {
 	return &client{
 		conn: conn, rotations: crossfadev1.NewRotationServiceClient(conn), desk: crossfadev1.NewDeskServiceClient(conn),
 		inventory: crossfadev1.NewInventoryServiceClient(conn), certificates: crossfadev1.NewCertificateServiceClient(conn),
-		targetSets: crossfadev1.NewTargetSetServiceClient(conn), token: tokenFile{path: a.proof.tokenFile},
+		targetSets: crossfadev1.NewTargetSetServiceClient(conn), token: tokenFile{path: a.proof.tokenFile}, errOut: a.errOut,
 	}, nil
 }
 

@@ -102,6 +102,9 @@ func checkText(k *crossfadev1.CheckStatus) string {
 		fmt.Fprintf(&b, "check %d %s, %d of %d targets checked, %d drifted, %d unreadable", k.GetNumber(),
 			enumText(k.GetState().String(), "STATE_"), k.GetChecked(), k.GetTargets(), k.GetDrifted(), k.GetUnreadable())
 		for _, c := range k.GetCounts() {
+			if c.GetKind() == crossfadev1.Drift_KIND_UNREADABLE {
+				continue // Told above.
+			}
 			fmt.Fprintf(&b, ", %d %s", c.GetCount(), enumText(c.GetKind().String(), "KIND_"))
 		}
 		fmt.Fprintf(&b, "; begun %s", instant(k.GetStartTime()))

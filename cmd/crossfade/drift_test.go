@@ -31,7 +31,7 @@ func TestCheckText_SaysWhereItStands(t *testing.T) {
 		"next at 2016-11-05T01:00:00Z": {NextTime: at},
 		"check 2 done, 7 of 7 targets checked, 1 drifted, 1 unreadable, 1 new_missing; begun 2016-11-05T01:00:00Z, ended 2016-11-05T01:00:00Z; next at 2016-11-05T01:00:00Z": {
 			State: crossfadev1.CheckStatus_STATE_DONE, Number: 2, Targets: 7, Checked: 7, Drifted: 1, Unreadable: 1,
-			Counts:    []*crossfadev1.DriftCount{{Kind: crossfadev1.Drift_KIND_NEW_MISSING, Count: 1}},
+			Counts:    []*crossfadev1.DriftCount{{Kind: crossfadev1.Drift_KIND_NEW_MISSING, Count: 1}, {Kind: crossfadev1.Drift_KIND_UNREADABLE, Count: 1}},
 			StartTime: at, EndTime: at, NextTime: at,
 		},
 	} {

@@ -49,6 +49,10 @@ func (r *retries) next(ctx context.Context, heard bool, err error) error {
 	if r.cuts >= maxCuts {
 		return fmt.Errorf("watching %s: cut off %d times in a row: %w", r.what, r.cuts, err)
 	}
+	// A cut is made good in a moment; what is refused from the start, or thrice, may last.
+	if r.cuts == 1 && !r.ever || r.cuts == 3 {
+		fmt.Fprintf(r.c.errOut, "watching %s: %s; trying again\n", r.what, status.Convert(err).Message())
+	}
 	if err := pause(ctx, wait(r.cuts, err)); err != nil {
 		return err
 	}

@@ -122,6 +122,22 @@ func TestWait_AsLongAsTheServiceAsksFor(t *testing.T) {
 	}
 }
 
+// A watch that is refused for now says what it waits for, once.
+func TestWatch_SaysWhatItWaitsFor(t *testing.T) {
+	w := &watched{}
+	w.one = func(_ *crossfadev1.WatchRotationRequest, _ string, s grpc.ServerStreamingServer[crossfadev1.WatchRotationResponse]) error {
+		if w.opened.Load() <= 2 {
+			return status.Error(codes.ResourceExhausted, "you have 64 watches open")
+		}
+		r := &crossfadev1.Rotation{Name: watchedName, State: crossfadev1.Rotation_STATE_SUCCEEDED}
+		return s.Send(&crossfadev1.WatchRotationResponse{Event: &crossfadev1.WatchRotationResponse_Rotation{Rotation: r}})
+	}
+	_, errOut, exit := command(t, "rotation", "watch", watchedName, "--address", w.serve(t))
+	if want := "watching " + watchedName + ": you have 64 watches open; trying again\n"; exit != 0 || errOut != want {
+		t.Errorf("ended with %d and said %q, want %q", exit, errOut, want)
+	}
+}
+
 // All rotations are watched again after a cut, until nothing more may be seen.
 func TestWatchAll_TellsEachAndGoesOnAfterACut(t *testing.T) {
 	w := &watched{}
