@@ -39,6 +39,7 @@ type Undo struct {
 	Accepted  int           `json:"accepted,omitempty"` // failures of the undo that a person took note of
 	At        time.Time     `json:"at"`                 // when it was asked for
 	EndedAt   time.Time     `json:"ended_at,omitzero"`  // zero: it is under way
+	Left      bool          `json:"left,omitempty"`     // the rotation failed by what it could not take back
 }
 
 // UndoCounts are the tasks of one undo.
@@ -90,10 +91,14 @@ func (r Rotation) BeginUndo(scope UndoScope, reason, request string, now time.Ti
 	if r.Undo != nil {
 		n = r.Undo.N + 1
 	}
-	r.Undo = &Undo{
+	next := &Undo{
 		N: n, Scope: scope, Reason: reason, RequestID: request, At: now,
 		From: r.State, Detail: r.Detail, Exceeded: r.Exceeded,
 	}
+	if u := r.Undo; u != nil && u.Left && r.State == StateFailed && r.EndedAt.Equal(u.EndedAt) {
+		next.From, next.Detail, next.Exceeded = u.From, u.Detail, u.Exceeded // It failed by nothing else.
+	}
+	r.Undo = next
 	r.State, r.Detail, r.Exceeded, r.EndedAt, r.UpdatedAt = StateUndoing, reason, false, time.Time{}, now
 	return r, nil
 }
@@ -122,22 +127,29 @@ func (r Rotation) stopUndo(now time.Time) Rotation {
 
 // EndUndo returns r after the last task of its undo has ended. An undo of all
 // makes it UNDONE. After an undo of a part it is what it was: RUNNING or PAUSED
-// with the other tasks, or ended as before. Where a task was not taken back, be it
-// that it failed, is in conflict or was left to its owner, one that had ended, or was
-// undone as a whole, is FAILED: UNDONE would be for good, and it can be undone again.
+// with the other tasks, or ended as before. Where a task was not taken back, by this
+// undo or one before it, be it that it failed, is in conflict or was left to its owner,
+// one that had ended, or was undone as a whole, is FAILED: UNDONE would be for good, and
+// it can be undone again.
 func (r Rotation) EndUndo(c Counts, now time.Time) Rotation {
-	u, tasks := *r.Undo, c.Undos[r.Undo.N]
+	u := *r.Undo
 	r = r.stopUndo(now)
 	r.State, r.Detail, r.Exceeded, r.UpdatedAt = u.From, u.Detail, u.Exceeded, now
 	if u.Scope.All {
 		r.State, r.Detail, r.Exceeded = StateUndone, u.Reason, false
 	}
-	if left := tasks.Covered - tasks.Undone; left > 0 && r.State.Ended() {
-		r.State, r.Detail = StateFailed, fmt.Sprintf("%d of %d tasks could not be undone", left, tasks.Covered)
+	if !r.State.Ended() {
+		return r
 	}
-	if r.State.Ended() {
-		r.EndedAt = now
+	covered, undone := 0, 0
+	for _, n := range c.Undos {
+		covered, undone = covered+n.Covered, undone+n.Undone
 	}
+	if left := covered - undone; left > 0 {
+		r.State, r.Detail = StateFailed, fmt.Sprintf("%d of %d tasks could not be undone", left, covered)
+		r.Undo.Left = true
+	}
+	r.EndedAt = now
 	return r
 }
 

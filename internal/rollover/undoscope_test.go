@@ -3,6 +3,7 @@ package rollover_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
@@ -42,4 +43,42 @@ func TestUndoScope_CoversAPartOrAll(t *testing.T) {
 			t.Errorf("%s: Covers = %v, %v, want %v", c.name, ords, err, c.want)
 		}
 	}
+}
+
+// A rotation that failed by nothing but an undo is what it was once another undo has
+// taken the rest back, and not before.
+func TestRotation_AnotherUndoMendsWhatOneLeft(t *testing.T) {
+	at := func(h int) time.Time { return rollovertest.Epoch.Add(time.Duration(h) * time.Hour) }
+	r := rollover.Rotation{State: rollover.StateSucceeded, Detail: "well", Phase: rollover.PhaseRetire}
+	undo := func(h int, scope rollover.UndoScope, undos map[int]rollover.UndoCounts) {
+		t.Helper()
+		var err error
+		if r, err = r.BeginUndo(scope, "why", "", at(h)); err != nil {
+			t.Fatal(err)
+		}
+		r = r.EndUndo(rollover.Counts{Undos: undos}, at(h+1))
+	}
+	is := func(state rollover.RotationState, detail string) {
+		t.Helper()
+		if r.State != state || r.Detail != detail {
+			t.Errorf("it is %s (%q), want %s (%q)", r.State, r.Detail, state, detail)
+		}
+	}
+	a, b := rollover.UndoScope{Tenants: []string{"a"}}, rollover.UndoScope{Tenants: []string{"b"}}
+	undo(0, a, map[int]rollover.UndoCounts{1: {Covered: 3, Undone: 1, Failed: 2}})
+	is(rollover.StateFailed, "2 of 3 tasks could not be undone")
+	undo(2, b, map[int]rollover.UndoCounts{1: {Covered: 3, Undone: 1, Failed: 2}, 2: {Covered: 4, Undone: 4}})
+	is(rollover.StateFailed, "2 of 7 tasks could not be undone")
+	undo(4, a, map[int]rollover.UndoCounts{1: {Covered: 1, Undone: 1}, 2: {Covered: 4, Undone: 4}, 3: {Covered: 2, Undone: 2}})
+	is(rollover.StateSucceeded, "well")
+
+	r = rollover.Rotation{State: rollover.StateFailed, Detail: "1 task failed"}
+	undo(0, a, map[int]rollover.UndoCounts{1: {Covered: 1, Undone: 1}})
+	is(rollover.StateFailed, "1 task failed")
+
+	r = rollover.Rotation{State: rollover.StateSucceeded}
+	undo(0, a, map[int]rollover.UndoCounts{1: {Covered: 1, Failed: 1}})
+	r.Detail, r.EndedAt = "it failed anew", at(3) // After a retry of others.
+	undo(4, a, map[int]rollover.UndoCounts{2: {Covered: 1, Undone: 1}})
+	is(rollover.StateFailed, "it failed anew")
 }
