@@ -145,7 +145,7 @@ func TestHelp_EveryCommandHasWords(t *testing.T) {
 
 func TestRun_WrongUseIsTwo(t *testing.T) {
 	for _, args := range [][]string{
-		{"rotate"}, {"work"}, {"rotation", "start", "r1"}, {"rotation", "pause", "r1"}, // a required flag is missing
+		{"rotate"}, {"work"}, {"rotation", "start", "r1"}, {"rotation", "pause", "r1"}, {"rotation", "cancel", "r1"}, // a required flag is missing
 		{"rotation", "retry", "r1"}, {"rotation", "undo", "r1", "--all"},
 		{"rotation", "undo", "r1", "--reason", "x"}, {"rotation", "undo", "r1", "--reason", "x", "--all", "--wave", "2"},
 		{"rotation", "undo", "r1", "--reason", "x", "--task", "many"}, {"rotation", "retry", "r1", "--reason", "x", "--task", "r2/tasks/1"},

@@ -237,7 +237,7 @@ func (a *app) rotationStartCommand() *cobra.Command {
 
 func (a *app) rotationCancelCommand() *cobra.Command {
 	var reason string
-	c := a.verb("cancel", "Stop a rotation; targets keep what they have", "", func(ctx context.Context, cl *client, name string) error {
+	c := a.verb("cancel", "Stop a rotation; targets keep what they have", `  crossfade rotation cancel 0198… --reason "the wrong certificate"`, func(ctx context.Context, cl *client, name string) error {
 		ctx, cancel := bounded(ctx)
 		defer cancel()
 		res, err := cl.rotations.CancelRotation(ctx, &crossfadev1.CancelRotationRequest{Name: name, Reason: reason})
@@ -248,6 +248,7 @@ func (a *app) rotationCancelCommand() *cobra.Command {
 		return nil
 	})
 	c.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	_ = c.MarkFlagRequired("reason") // The flag exists: it was made above.
 	return c
 }
 
