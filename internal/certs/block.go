@@ -211,7 +211,7 @@ func (b *Blocks) Block(ctx context.Context, e Block, requestID string) (Block, e
 				return old, false, fmt.Errorf("counting blocks: %w", err)
 			}
 			if len(all) >= maxBlocks {
-				return old, false, fmt.Errorf("the block list has %d entries: %w", len(all), rollover.ErrFull)
+				return old, false, &rollover.FullError{Of: "blocks", Why: fmt.Sprintf("the block list has %d entries with those that were removed, and may have no more", len(all))}
 			}
 		}
 		e.Removal = nil

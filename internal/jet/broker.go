@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -150,6 +151,9 @@ func (b *Broker) connect(context.Context) error {
 		nats.ReconnectJitter(100*time.Millisecond, 200*time.Millisecond), nats.ReconnectBufSize(-1),
 		nats.Timeout(attemptTimeout), nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.DrainTimeout(5 * time.Second),
+		// Credentials may be revoked a moment before the new ones are in their place,
+		// and without this the second refusal would be the last try.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if b.ctx.Err() == nil {
@@ -157,9 +161,7 @@ func (b *Broker) connect(context.Context) error {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { b.c.Log.Info("broker reconnected", "url", nc.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			b.c.Log.Warn("broker says", "err", err)
-		}),
+		nats.ErrorHandler(said(b.c.Log)),
 	}
 	switch {
 	case b.srv != nil:
@@ -182,6 +184,22 @@ func (b *Broker) connect(context.Context) error {
 	}
 	b.nc = nc
 	return nil
+}
+
+// said logs what the broker says. A refusal of our log-in comes with each try,
+// several times a second, and is told once in half a minute. The client calls it
+// from one goroutine.
+func said(log *slog.Logger) nats.ErrHandler {
+	var told time.Time
+	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrAuthorization) {
+			if time.Since(told) < 30*time.Second {
+				return
+			}
+			told = time.Now()
+		}
+		log.Warn("broker says", "err", err)
+	}
 }
 
 // Ready returns nil if the broker answers now and the two streams that hold

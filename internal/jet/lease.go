@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
@@ -61,9 +63,13 @@ func (b *Broker) Lease(ctx context.Context, key, owner string, ttl time.Duration
 	tctx, cancel := context.WithTimeout(ctx, min(2*attemptTimeout, l.trust()))
 	defer cancel()
 	err = l.renew(tctx)
-	if errors.Is(err, rollover.ErrUnavailable) && tctx.Err() == nil {
-		if err = b.ensureVolatile(tctx); err == nil {
-			err = l.renew(tctx)
+	// The leases of a server that was started again are gone. It answers nobody then, so
+	// that the time of tctx may be used up by now.
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, rollover.ErrUnavailable) && tctx.Err() == nil {
+		ectx, cancel := context.WithTimeout(ctx, callBudget)
+		defer cancel()
+		if err = b.ensureVolatile(ectx); err == nil {
+			err = l.renew(ectx)
 		}
 	}
 	if errors.Is(err, rollover.ErrConflict) {

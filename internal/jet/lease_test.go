@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -280,4 +282,37 @@ func TestBucket_RetiredAndPurged(t *testing.T) {
 	if _, _, err := k.Get(t.Context(), "a"); !errors.Is(err, rollover.ErrNotFound) {
 		t.Errorf("Get after Purge = %v, want ErrNotFound", err)
 	}
+}
+
+// With one replica the leases live in memory. Where no worker runs nobody else makes
+// them anew, and nobody would lead again.
+func TestLease_IsThereAgainAfterTheServerWas(t *testing.T) {
+	dir, port := t.TempDir(), ports(t, 1)[0]
+	run := func() *server.Server {
+		t.Helper()
+		s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		if !s.ReadyForConnections(20 * time.Second) {
+			t.Fatal("the server is not ready")
+		}
+		return s
+	}
+	stop := func(s *server.Server) { s.Shutdown(); s.WaitForShutdown() }
+	s := run()
+	c := config(t, newCert(t))
+	c.Dir, c.URL, c.MaxStore, c.Replicas = "", fmt.Sprintf("nats://127.0.0.1:%d", port), 64<<20, 1
+	b := open(t, c)
+	if _, err := b.Lease(t.Context(), "conductor", "first", 2*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	stop(s)
+	s = run()
+	t.Cleanup(func() { stop(s) })
+	eventually(t, "a lease after the start", func() bool {
+		l, err := b.Lease(t.Context(), "conductor", "second", 2*time.Second)
+		return err == nil && l.Held()
+	})
 }

@@ -35,6 +35,19 @@ var (
 	ErrFull = errors.New("storage limit reached")
 )
 
+// FullError is an ErrFull of a bound on how many there may be, of which the caller can
+// make room alone.
+type FullError struct {
+	Of  string // what there are too many of, such as target_sets
+	Why string // a sentence for people
+}
+
+// Error returns the sentence.
+func (e *FullError) Error() string { return e.Why }
+
+// Unwrap returns ErrFull.
+func (e *FullError) Unwrap() error { return ErrFull }
+
 // StepError is what a driver says about a failed step. An error without a
 // StepError in its chain means: try again.
 type StepError struct {

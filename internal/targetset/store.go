@@ -95,7 +95,7 @@ func (s *Store) Create(ctx context.Context, set Set, requestID string) (Set, err
 		return Set{}, fmt.Errorf("counting target sets: %w", err)
 	}
 	if _, there := all[set.ID]; !there && len(all) >= maxSets {
-		return Set{}, fmt.Errorf("there are %d target sets, no more fit: %w", len(all), rollover.ErrFull)
+		return Set{}, &rollover.FullError{Of: "target_sets", Why: fmt.Sprintf("there are %d target sets, and may be no more; delete those that are not needed", len(all))}
 	}
 	h := headRecord{
 		V: recordVersion, ID: set.ID, DisplayName: set.DisplayName, Expected: set.Expected,

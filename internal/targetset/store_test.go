@@ -193,3 +193,17 @@ func TestStore_RecordsStillDecode(t *testing.T) {
 		t.Errorf("Rows of the golden record = %v, %v", rows, err)
 	}
 }
+
+func TestStore_SaysThatThereMayBeNoMoreSets(t *testing.T) {
+	s := targetset.NewStore(tenantstest.NewBucket(), tenantstest.NewBucket())
+	for i := range 1000 {
+		if _, err := s.Create(t.Context(), targetset.Set{ID: fmt.Sprintf("s%d", i), Expected: 1}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Create(t.Context(), targetset.Set{ID: "more", Expected: 1}, "")
+	var full *rollover.FullError
+	if !errors.As(err, &full) || full.Of != "target_sets" || !errors.Is(err, rollover.ErrFull) {
+		t.Errorf("Create of the 1001st set = %v, want a FullError of target_sets", err)
+	}
+}

@@ -244,6 +244,7 @@ func (s *Server) hangUp() {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
+	s.bound(w, r)
 	if err := s.origins.admit(w.Header(), r); err != nil {
 		s.refuse(w, r, http.StatusForbidden, err)
 		return
@@ -272,6 +273,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.unary(w, r, m)
+}
+
+// bound gives the body of a request its time, also one that is not looked at: before
+// an answer goes out, net/http reads what is left of it, and without a deadline a
+// sender who stops would never be answered.
+func (s *Server) bound(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return // A deadline would end the stream of a GET, which has no body.
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.c.BodyTimeout)) // As far as the connection can.
+	if r.Method != http.MethodPost {
+		w.Header().Set("Connection", "close") // Nobody reads it, and nobody waits for it.
+	}
 }
 
 // verbs returns with which HTTP methods m may be called. An EventSource can only GET; a

@@ -120,12 +120,10 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		return nil, unimplemented("want the body as it is, without content-encoding")
 	}
-	rc := http.NewResponseController(w)
-	// The deadline goes again, or it would end a stream of this request too.
-	if err := rc.SetReadDeadline(time.Now().Add(s.c.BodyTimeout)); err == nil {
-		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil { // It is here whole. The deadline goes, or it would end a stream of this request too.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):

@@ -49,7 +49,7 @@ func ParseOrder[T any](text, def string, key func(T) string, value func(T, strin
 		err = fmt.Errorf("more than %d fields", maxOrder)
 	}
 	if err != nil {
-		return nil, Invalid(Violated("order_by", "FORMAT", "want fields among "+strings.Join(paths, ", ")+", each with desc behind it or not, and commas between them"))
+		return nil, Invalid(Violated("order_by", "FORMAT", fmt.Sprintf("want fields among %s, each once and with desc behind it or not, and commas between them; at most %d", strings.Join(paths, ", "), maxOrder)))
 	}
 	return &Order[T]{by.Fields, key, value}, nil
 }

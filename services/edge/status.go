@@ -63,7 +63,13 @@ func unmet(kind string) func(error) protoadapt.MessageV1 {
 	}
 }
 
-func full(error) protoadapt.MessageV1 { return quota("storage", "a bound of the store is reached") }
+func full(err error) protoadapt.MessageV1 {
+	var f *rollover.FullError
+	if errors.As(err, &f) {
+		return quota(f.Of, f.Why)
+	}
+	return quota("storage", "a bound of the store is reached")
+}
 
 // ProblemOf returns what the caller is told of err: the Problem in its chain, or
 // the one that the table makes. An error that is in neither is a mistake of
@@ -81,7 +87,11 @@ func ProblemOf(err error) *Problem {
 			continue
 		}
 		p := &Problem{Code: l.code, Reason: l.reason, Message: l.text, Retry: l.retry, Cause: err}
-		if l.text == "" {
+		var f *rollover.FullError
+		switch {
+		case errors.As(err, &f):
+			p.Message = f.Why
+		case l.text == "":
 			p.Message, p.Cause = err.Error(), nil
 		}
 		if l.detail != nil {

@@ -112,3 +112,26 @@ func TestProblemOf_UnavailableTellsNothingOfTheBroker(t *testing.T) {
 		t.Errorf("ProblemOf(ErrUnavailable) = %q after %s, want a fixed text and a delay", p.Message, p.Retry)
 	}
 }
+
+// Whoever is told that there may be no more must learn of what: the way out is not an
+// operator's, as of a full disk.
+func TestProblemOf_ABoundIsNamed(t *testing.T) {
+	err := fmt.Errorf("storing: %w", &rollover.FullError{Of: "target_sets", Why: "there are 1000 target sets"})
+	p := edge.ProblemOf(err)
+	if p.Reason != pb.ErrorReason_ERROR_REASON_STORAGE_FULL || p.Message != "there are 1000 target sets" {
+		t.Errorf("ProblemOf(%v) = %v, %q, want STORAGE_FULL and the bound", err, p.Reason, p.Message)
+	}
+	q, ok := p.Details[0].(*errdetails.QuotaFailure)
+	if !ok || q.GetViolations()[0].GetSubject() != "target_sets" {
+		t.Errorf("its details are %v, want a QuotaFailure of target_sets", p.Details)
+	}
+}
+
+func TestParseOrder_SaysWhatIsAllowed(t *testing.T) {
+	none := func(string, string) any { return "" }
+	_, err := edge.ParseOrder("a, b, c, d, e", "a", func(s string) string { return s }, none, "a", "b", "c", "d", "e")
+	want := "order_by: want fields among a, b, c, d, e, each once and with desc behind it or not, and commas between them; at most 4"
+	if p := edge.ProblemOf(err); p.Message != want {
+		t.Errorf("ParseOrder of five fields = %q, want %q", p.Message, want)
+	}
+}
