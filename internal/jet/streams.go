@@ -182,9 +182,11 @@ func (b *Broker) consumer(ctx context.Context, q Queue) (jetstream.Consumer, err
 // ensureStream makes want, or updates what is there to it. What the
 // configuration leaves open stays as it is.
 func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
+	asked := want
 	want.Replicas = max(1, b.c.Replicas)
 	made := ""
 	s, err := b.js.Stream(ctx, want.Name)
+	missing := errors.Is(err, jetstream.ErrStreamNotFound)
 	switch {
 	case err == nil:
 		have := s.CachedInfo().Config
@@ -206,7 +208,7 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 				return err
 			}
 		}
-	case !errors.Is(err, jetstream.ErrStreamNotFound):
+	case !missing:
 		return fmt.Errorf("looking it up: %w", err)
 	}
 	want.AllowDirect = want.AllowDirect || b.direct(want.Name)
@@ -226,8 +228,20 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 			want.Storage = jetstream.MemoryStorage
 		}
 	}
-	if _, err := b.js.CreateOrUpdateStream(ctx, want); err != nil {
-		return fmt.Errorf("making or updating it: %w", err)
+	if missing {
+		// Another process may have made it since it was looked for. An update would then
+		// take away what that one set and this one leaves open: replicas, direct gets.
+		_, err := b.js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return b.ensureStream(ctx, asked)
+		}
+		if err != nil {
+			return fmt.Errorf("making it: %w", err)
+		}
+		return nil
+	}
+	if _, err := b.js.UpdateStream(ctx, want); err != nil {
+		return fmt.Errorf("updating it: %w", err)
 	}
 	return nil
 }
