@@ -101,3 +101,39 @@ func answers(t *testing.T, b *jet.Broker) {
 		t.Errorf("making and reading a rotation took %v, want less than %v", took, soon)
 	}
 }
+
+// A process that begins where all streams are as it wants them updates none: of updates
+// that many send at once a cluster answers one only.
+func TestOpen_StreamsThatFitAreLeftAlone(t *testing.T) {
+	c := config(t)
+	c.Listen = "127.0.0.1:0"
+	b := open(t, c)
+	nc, err := nats.Connect(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	updates, err := nc.SubscribeSync("$JS.API.STREAM.UPDATE.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	joined(t, b, c)
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := updates.Pending(); err != nil || n != 0 {
+		m, _ := updates.NextMsg(soon)
+		t.Errorf("a second process sent %d updates (%v), the first %s %s, want none", n, err, m.Subject, m.Data)
+	}
+	c.MaxStore = 128 << 20
+	joined(t, b, c)
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := updates.Pending(); err != nil || n == 0 {
+		t.Errorf("a process with another max_store sent %d updates (%v), want some", n, err)
+	}
+}
