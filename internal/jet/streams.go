@@ -16,7 +16,8 @@ import (
 )
 
 // minLevel is the JetStream API level of the nats-server 2.15 that this was
-// written and tested against; atomic batches are synced once from there on.
+// written and tested against, and of 2.14, which cannot be told apart by it; atomic
+// batches are synced once from 2.15 on.
 const minLevel = 4
 
 // Bounds of the work queue. It holds nudges in flight only.
