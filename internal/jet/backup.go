@@ -68,6 +68,9 @@ func (b *Broker) Backup(ctx context.Context, create func(stream string) (io.Writ
 	if err := b.rest(ctx, []*copying{copies[streamRotations], copies[requests]}, copies[streamState]); err != nil {
 		return nil, err
 	}
+	if err := copies[streamRotations].has.missing(); err != nil {
+		return nil, err
+	}
 	for _, name := range names {
 		k := copies[name]
 		if name != streamRotations && name != requests && name != streamState {
@@ -149,6 +152,7 @@ type copying struct {
 	s2   *s2.Writer
 	to   *archive.Writer
 	cut  Cut
+	has  belongings // of the stream of rotations
 }
 
 func newCopying(b *Broker, stream string, w io.WriteCloser) *copying {
@@ -210,6 +214,9 @@ func (k *copying) write(e event) error {
 	}
 	if k.cut.First == 0 {
 		k.cut.First = e.seq
+	}
+	if k.r.stream == streamRotations {
+		k.has.note(e)
 	}
 	k.cut.Messages++
 	k.cut.Last = e.seq

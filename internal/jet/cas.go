@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -237,6 +238,11 @@ const statusNone = "404"
 // is to be known of it in headers.
 func (b *Broker) directly(ctx context.Context, stream string, ask []byte) (*stored, error) {
 	resp, err := b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream, ask)
+	if errors.Is(err, nats.ErrNoResponders) {
+		// Another process that began in the same moment has updated the stream from what it
+		// was before us: it takes no direct gets until this process begins again.
+		return b.fromLeader(ctx, stream, ask)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the stream: %w", err)
 	}

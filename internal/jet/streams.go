@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -15,7 +16,8 @@ import (
 )
 
 // minLevel is the JetStream API level of the nats-server 2.15 that this was
-// written and tested against; atomic batches are synced once from there on.
+// written and tested against, and of 2.14, which cannot be told apart by it; atomic
+// batches are synced once from 2.15 on.
 const minLevel = 4
 
 // Bounds of the work queue. It holds nudges in flight only.
@@ -179,15 +181,22 @@ func (b *Broker) consumer(ctx context.Context, q Queue) (jetstream.Consumer, err
 	return c, nil
 }
 
+// makeTimeout is how long the making of a stream may take before it is looked up whether
+// it is there. Of two who make one at once, a cluster answers one only.
+const makeTimeout = 500 * time.Millisecond
+
 // ensureStream makes want, or updates what is there to it. What the
 // configuration leaves open stays as it is.
 func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
+	asked := want
 	want.Replicas = max(1, b.c.Replicas)
 	made := ""
+	var have *jetstream.StreamConfig
 	s, err := b.js.Stream(ctx, want.Name)
+	missing := errors.Is(err, jetstream.ErrStreamNotFound)
 	switch {
 	case err == nil:
-		have := s.CachedInfo().Config
+		have = &s.CachedInfo().Config
 		// A client that was configured carelessly must not take replicas away.
 		want.Replicas = max(want.Replicas, have.Replicas)
 		want.AllowDirect = have.AllowDirect
@@ -206,7 +215,7 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 				return err
 			}
 		}
-	case !errors.Is(err, jetstream.ErrStreamNotFound):
+	case !missing:
 		return fmt.Errorf("looking it up: %w", err)
 	}
 	want.AllowDirect = want.AllowDirect || b.direct(want.Name)
@@ -226,10 +235,53 @@ func (b *Broker) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 			want.Storage = jetstream.MemoryStorage
 		}
 	}
-	if _, err := b.js.CreateOrUpdateStream(ctx, want); err != nil {
-		return fmt.Errorf("making or updating it: %w", err)
+	if missing {
+		// Another process may have made it since it was looked for. An update would then
+		// take away what that one set and this one leaves open: replicas, direct gets.
+		cctx, cancel := context.WithTimeout(ctx, makeTimeout)
+		defer cancel()
+		_, err := b.js.CreateStream(cctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return b.ensureStream(ctx, asked)
+		}
+		if err != nil {
+			return fmt.Errorf("making it: %w", err)
+		}
+		return nil
+	}
+	if fits(*have, want) {
+		return nil
+	}
+	if _, err := b.js.UpdateStream(ctx, want); err != nil {
+		return fmt.Errorf("updating it: %w", err)
 	}
 	return nil
+}
+
+// fits reports whether a stream that the server has is as want says, so that it needs no
+// update. An update of many processes at once is one that a cluster does not answer to
+// all. What want leaves at zero is as it is by the server's default.
+func fits(have, want jetstream.StreamConfig) bool {
+	h, w := reflect.ValueOf(have), reflect.ValueOf(want)
+	for i := range w.NumField() {
+		h, w := h.Field(i), w.Field(i)
+		switch name := reflect.TypeFor[jetstream.StreamConfig]().Field(i).Name; {
+		case name == "Subjects", name == "Metadata": // Below.
+		case name == "Duplicates" && w.IsZero(): // The server's own is not zero.
+		case w.Kind() == reflect.Int, w.Kind() == reflect.Int32, w.Kind() == reflect.Int64:
+			if h.Int() != w.Int() && (w.Int() != 0 || h.Int() > 0) {
+				return false
+			}
+		case !reflect.DeepEqual(h.Interface(), w.Interface()):
+			return false
+		}
+	}
+	for k, v := range want.Metadata {
+		if have.Metadata[k] != v {
+			return false
+		}
+	}
+	return slices.Equal(slices.Sorted(slices.Values(have.Subjects)), slices.Sorted(slices.Values(want.Subjects)))
 }
 
 // making identifies the making of a stream: in another one a sequence number is another
