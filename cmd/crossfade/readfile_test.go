@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -27,6 +28,9 @@ func TestReadFile_IsBounded(t *testing.T) {
 	}
 	if got, err := (&scheduleFlags{freezes: []string{path}}).schedule(); exitStatus(err) != exitUsage {
 		t.Errorf("a large calendar gives %v, %v, want wrong use", got, err)
+	}
+	if _, err := readTargets(path, "csv"); err == nil || !strings.Contains(err.Error(), "larger than 64 MiB") {
+		t.Errorf("readTargets of a large file = %v, want that it says how large it may be", err)
 	}
 	for _, format := range []string{"csv", "json", "txt"} {
 		if got, err := readTargets(path, format); exitStatus(err) != exitUsage {

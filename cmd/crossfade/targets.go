@@ -120,6 +120,8 @@ func readTargets(path, format string) ([]string, error) {
 		rows, err = lineTargets(in)
 	}
 	switch {
+	case errors.Is(err, outbound.ErrTooLarge):
+		return nil, usage("%s: larger than 64 MiB; split the list", path)
 	case err != nil:
 		return nil, usage("%s: %w", path, err)
 	case len(rows) == 0:

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -133,13 +135,22 @@ func (a *app) showTenant(ctx context.Context, cl *client, id string) error {
 	return nil
 }
 
+// pairs are labels as they are set, in order.
+func pairs(labels map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, k+"="+labels[k])
+	}
+	return strings.Join(out, " ")
+}
+
 func (a *app) printTenant(t *crossfadev1.Tenant) {
 	if a.json {
 		a.message("tenant", t)
 		return
 	}
-	fmt.Fprintf(a.out, "tenant         %s\ndisplay name   %s\norganization   %s\nidentity       %s\nlabels         %v\ndisabled       %v\n",
-		strings.TrimPrefix(t.GetName(), "tenants/"), t.GetDisplayName(), t.GetOrganization(), t.GetIdentity(), t.GetLabels(), t.GetDisabled())
+	fmt.Fprintf(a.out, "tenant         %s\ndisplay name   %s\norganization   %s\nidentity       %s\nlabels         %s\ndisabled       %v\n",
+		strings.TrimPrefix(t.GetName(), "tenants/"), t.GetDisplayName(), t.GetOrganization(), t.GetIdentity(), pairs(t.GetLabels()), t.GetDisabled())
 	for _, n := range t.GetNamespaces() {
 		fmt.Fprintf(a.out, "namespace      %s as %s, key at %s\n", n.GetHost(), n.GetAccount(), n.GetSecret())
 	}
