@@ -94,9 +94,9 @@ func (r Reason) Hint() string {
 	case NewMissing:
 		return "The new certificate was removed by someone else; the old one was kept. Find out why, then rotate again."
 	case TriesUsedUp:
-		return "The other side kept failing; rotate again when it is healthy."
+		return "The other side kept failing; when it is healthy try again, or undo again what was being undone."
 	case Refused:
-		return "The other side refused the request for good; read the detail and mend the cause."
+		return "It was refused for good; read the detail and mend the cause."
 	case InventoryUnreadable:
 		return "The organisation's endpoints could not be listed; mend its login or address, then rotate again."
 	case VerificationFailed:
