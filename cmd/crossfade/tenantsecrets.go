@@ -264,11 +264,11 @@ func (a *app) showSecrets(n int, uses []secretUse, answers map[secrets.Ref]answe
 			"found": sum[secretFound], "missing": sum[secretMissing], "forbidden": sum[secretForbidden], "unreachable": sum[secretUnreachable],
 		})
 	} else {
-		fmt.Fprintf(a.out, "%d tenants name %d secrets, %d different ones: %d found, %d missing, %d forbidden, %d unreachable\n",
-			n, len(uses), len(answers), sum[secretFound], sum[secretMissing], sum[secretForbidden], sum[secretUnreachable])
+		fmt.Fprintf(a.out, "%s, %s, %d different: %d found, %d missing, %d forbidden, %d unreachable\n",
+			amount(n, "tenant"), amount(len(uses), "secret"), len(answers), sum[secretFound], sum[secretMissing], sum[secretForbidden], sum[secretUnreachable])
 	}
 	if bad > 0 {
-		return &exitError{code: exitFailures, err: fmt.Errorf("%d secrets of %d tenants were not found", bad, len(troubled))}
+		return &exitError{code: exitFailures, err: fmt.Errorf("not found: %s of %s", amount(bad, "secret"), amount(len(troubled), "tenant"))}
 	}
 	return nil
 }

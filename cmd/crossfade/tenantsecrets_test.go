@@ -118,13 +118,13 @@ func TestTenantsSecrets_SaysWhatIsThereAndShowsNone(t *testing.T) {
 		"found        contoso  namespaces[0].secret (contoso-sb.accesscontrol.windows.net)  vault://kv/shared#key\n",
 		"missing      fabrikam  login.secret  file:not-there  no such file: secret is missing\n",
 		"forbidden    northwind  namespaces[0].secret (northwind-sb.accesscontrol.windows.net)  vault://kv/others/northwind#key  the vault refuses it with 403",
-		"3 tenants name 6 secrets, 4 different ones: 4 found, 1 missing, 1 forbidden, 0 unreachable\n",
+		"3 tenants, 6 secrets, 4 different: 4 found, 1 missing, 1 forbidden, 0 unreachable\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("tenants secrets = %q, want %q in it", out, want)
 		}
 	}
-	if status != exitFailures || !strings.Contains(errOut, "2 secrets of 2 tenants were not found") || strings.Contains(out, "litware") {
+	if status != exitFailures || !strings.Contains(errOut, "not found: 2 secrets of 2 tenants") || strings.Contains(out, "litware") {
 		t.Errorf("tenants secrets = %d, %q, %q, want 1, the sum, and nothing of disabled tenants", status, out, errOut)
 	}
 	if v.reads["shared"] != 1 || v.reads["others/northwind"] != 1 {

@@ -18,7 +18,7 @@ func NewWebhooks(reg prometheus.Registerer, hooks, results []string) *Webhooks {
 			Name: "crossfade_webhook_tries_total", Help: "Tries to tell a webhook an event, by what came of them; of the process that tells.",
 		}, []string{"webhook", "result"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "crossfade_webhook_events_waiting", Help: "Events that no webhook has taken yet; of the process that tells.",
+			Name: "crossfade_webhook_events_waiting", Help: "Rotations with an event that has not arrived; of the process that tells.",
 		}),
 	}
 	for _, h := range hooks {
@@ -33,5 +33,5 @@ func NewWebhooks(reg prometheus.Registerer, hooks, results []string) *Webhooks {
 // Count takes in what came of a try.
 func (m *Webhooks) Count(hook, result string) { m.tries.WithLabelValues(hook, result).Inc() }
 
-// Waiting takes in how many events wait.
+// Waiting takes in of how many rotations an event waits.
 func (m *Webhooks) Waiting(n int) { m.waiting.Set(float64(n)) }

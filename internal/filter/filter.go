@@ -193,6 +193,9 @@ func literal(e *expr.Expr) (string, bool) {
 	return s.StringValue, true
 }
 
+// within is how the type check says that a mistake is inside of an operator.
+const within = "check call expr: "
+
 // shorten returns the innermost message of the parser's error, which is ten
 // lines long as it comes.
 func shorten(err error) string {
@@ -205,6 +208,11 @@ func shorten(err error) string {
 		}
 	}
 	text = strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(text, "?"))), " ")
+	// Each operator around the mistake puts this before it, so that of a filter of some
+	// length nothing else would be left within the bound.
+	for strings.HasPrefix(text, within) {
+		text = text[len(within):]
+	}
 	if len(text) > 200 {
 		text = strings.ToValidUTF8(text[:200], "") + "…"
 	}

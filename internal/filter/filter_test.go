@@ -156,6 +156,19 @@ func TestParse_RefusesWhatItCannotDecide(t *testing.T) {
 	}
 }
 
+func TestParse_SaysWhatIsWrongWithinManyOperators(t *testing.T) {
+	for name, text := range map[string]string{
+		"first": `colour = "red"` + strings.Repeat(` OR federated`, 9),
+		"last":  strings.Repeat(`federated OR `, 9) + `colour = "red"`,
+	} {
+		_, err := filter.Parse(text, filter.PlannedFields())
+		var wrong *filter.Error
+		if !errors.As(err, &wrong) || !strings.HasPrefix(wrong.Why, "undeclared identifier 'colour'; the fields are ") {
+			t.Errorf("%s: Parse(%s) = %v, want the field that there is not", name, text, err)
+		}
+	}
+}
+
 func TestParse_TwentyComparisonsAndOperators(t *testing.T) {
 	for nodes, fine := range map[int]bool{19: true, 21: false} { // n comparisons have n-1 operators between them.
 		parts := make([]string, (nodes+1)/2)
