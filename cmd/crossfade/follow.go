@@ -117,6 +117,11 @@ func ended(r *crossfadev1.Rotation) bool {
 // verdictOf turns the end of a rotation into the command's end.
 func verdictOf(r *crossfadev1.Rotation) error {
 	if r.GetState() == crossfadev1.Rotation_STATE_FAILED {
+		// An undo that failed may have left tasks to their owners alone.
+		if c := r.GetCounts(); r.GetUndo() != nil && c.GetFailed() == 0 && c.GetConflict() == 0 && c.GetHandedOver() > 0 {
+			return &exitError{code: exitFailures, err: fmt.Errorf("%s: the undo left tasks to their owners; see \"crossfade rotation tasks %s --filter 'outcome = OUTCOME_HANDED_OVER'\"",
+				r.GetName(), r.GetName())}
+		}
 		return &exitError{code: exitFailures, err: fmt.Errorf("%s ended with failures: %d failed, %d in conflict; see \"crossfade rotation tasks %s --filter 'outcome = OUTCOME_FAILED OR outcome = OUTCOME_CONFLICT'\"",
 			r.GetName(), r.GetCounts().GetFailed(), r.GetCounts().GetConflict(), r.GetName())}
 	}

@@ -278,9 +278,13 @@ func (o *outlook) finish(v variant) (time.Time, bool) {
 // outOfSight is the longest that is counted with.
 const outOfSight = 10 * 365 * 24 * time.Hour
 
-// baked returns when wave i begins, the one before it being done at done.
+// baked returns when wave i begins, the one before it being done at done. What was
+// held for longer than it had to bake has not begun yet.
 func (o *outlook) baked(done time.Time, i int) time.Time {
 	if i == o.wave+1 && !o.r.BakeUntil.IsZero() {
+		if o.now.After(o.r.BakeUntil) {
+			return o.now
+		}
 		return o.r.BakeUntil
 	}
 	return done.Add(o.r.Spec.Strategy.Bake)

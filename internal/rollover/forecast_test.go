@@ -229,3 +229,25 @@ func ExampleEstimate() {
 	fmt.Println(s.EstimateFrom(rollovertest.Epoch, 9000, 0, rollover.AnyTime()))
 	// Output: 9000 tasks take at least 9.1s of work (989.0 tasks/s) in 3 waves with 2h0m0s between them; from 2016-11-01T01:00:00Z to the deadline 2016-11-01T02:00:00Z there are 1h0m0s, of which the schedule leaves 1h0m0s; the end is not before 2016-11-01T03:00:09Z
 }
+
+// A rotation that is paused when its wave has baked begins the next one when it is
+// resumed. Its forecast moves on with the clock, or a deadline would be missed
+// before it is at risk.
+func TestPredict_AWaveThatWasHeldBeginsNow(t *testing.T) {
+	plan := make([]rollover.Item, 3)
+	for i := range plan {
+		plan[i] = rollover.Item{Ord: i}
+	}
+	b := rollover.NewBoard(plan)
+	b.Apply(0, rollover.Progress{Phase: rollover.Activated, UpdatedAt: rollovertest.Epoch.Add(time.Second)}, 1)
+	r := rollovertest.NewRotation("r1", rollover.Credential{}, rollovertest.Epoch)
+	r.Digest, r.Tasks, r.State, r.Phase, r.StartedAt = "d", 3, rollover.StatePaused, rollover.PhaseStage, rollovertest.Epoch
+	r.Spec.Strategy = rollover.Strategy{Start: rollover.SlowStart, Waves: []rollover.WaveSize{{Size: 1}}, Bake: 20 * time.Minute}
+	r.Spec.MaxInFlight = 1
+	r.BakeUntil = rollovertest.Epoch.Add(20 * time.Minute)
+	now := r.BakeUntil.Add(45 * time.Minute)
+	f, ok := rollover.Predict(r, b.Counts(), b.Trail(), rollover.AnyTime(), now)
+	if !ok || f.Earliest.Before(now) || f.Likely.Before(now) {
+		t.Errorf("at %s the forecast is %+v, %t", now, f, ok)
+	}
+}

@@ -2,10 +2,12 @@ package rotation_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/crossfade-project/crossfade/internal/rollover"
@@ -172,6 +174,9 @@ func TestUndoRotation_Refusals(t *testing.T) {
 		err = undo(all())
 		if got := refused(t, err, codes.FailedPrecondition, "STATE_NOT_ALLOWED").GetMetadata()["not_undoable_count"]; got != "1" {
 			t.Errorf("not_undoable_count = %q, want 1", got)
+		}
+		if got := status.Convert(err).Message(); !strings.Contains(got, "1 task of the scope cannot be undone") {
+			t.Errorf("an undo of what cannot be undone says %q", got)
 		}
 	}
 	part := &pb.UndoScope{Scope: &pb.UndoScope_Tasks{Tasks: &pb.TaskNames{Names: []string{r.GetName() + "/tasks/000005"}}}}

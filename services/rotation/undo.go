@@ -130,8 +130,12 @@ func (s *Service) undoable(ctx context.Context, req *pb.UndoRotationRequest) (mi
 		return v, 0, edge.About(req.GetName(), edge.Refused(pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED, "the scope has no task that could be undone",
 			&edge.Unmet{Type: "SCOPE", Subject: req.GetName(), Description: "the scope has no task that the plan left to be worked on, or all are undone"}))
 	case over > 0:
+		what := "1 task"
+		if over > 1 {
+			what = fmt.Sprintf("%d tasks", over)
+		}
 		err := edge.Refused(pb.ErrorReason_ERROR_REASON_STATE_NOT_ALLOWED,
-			fmt.Sprintf("%d tasks of the scope cannot be undone; the first, %s: %s", over, unmet[0].GetSubject(), unmet[0].GetDescription()), unmet...)
+			fmt.Sprintf("%s of the scope cannot be undone; the first, %s: %s", what, unmet[0].GetSubject(), unmet[0].GetDescription()), unmet...)
 		return v, 0, edge.About(req.GetName(), edge.With(err, "not_undoable_count", strconv.Itoa(over)))
 	default:
 		return v, len(ks), nil
