@@ -33,8 +33,8 @@ var (
 	// ErrInvalid says that a token or certificate proves nothing, and will not later.
 	ErrInvalid = errors.New("the proof of identity is not valid")
 	// ErrUnavailable says that it cannot be judged now: the issuer's keys cannot be
-	// had. Asking again may help.
-	ErrUnavailable = errors.New("the issuer's keys cannot be had now")
+	// had, or a revocation list has ended. Asking again may help.
+	ErrUnavailable = errors.New("a proof of identity cannot be judged now")
 )
 
 // The bounds of what is taken from a proof.
