@@ -46,7 +46,7 @@ const endpointsPerTenant = 5
 
 func benchProfiles() map[string]benchSizes {
 	return map[string]benchSizes{
-		"quick": {targets: 500, compared: 500, planTenants: 50, status: 500, watchers: []int{1, 20}, restart: 500,
+		"quick": {targets: 500, compared: 500, planTenants: 50, status: 500, watchers: []int{1, 100}, restart: 500,
 			urgent: 2000, fair: [3]int{20, 10, 100}, storm: 500, stormFor: 3 * time.Second},
 		"full": {targets: 100_000, compared: 20_000, planTenants: 10_000, status: 10_000, watchers: []int{1, 100, 1000}, restart: 20_000,
 			urgent: 100_000, fair: [3]int{50, 100, 5000}, storm: 20_000, stormFor: 30 * time.Second},

@@ -72,6 +72,7 @@ func (f *benchFleet) write(slots int) error {
 		Network: daemon.Network{CAFile: "ca.pem", Dial: f.cloud.Dial()},
 		Entra:   daemon.Entra{Authority: "https://login.microsoftonline.com/", DisableInstanceDiscovery: true},
 		Workers: daemon.Workers{TaskSlots: slots, PlanSlots: 64},
+		Limits:  daemon.Limits{Watches: 1100, CallsPerSecond: 2000}, // All watchers are one caller, and begin at once.
 		Log:     daemon.Log{Format: "json"},
 	}
 	config, err := yaml.MarshalWithOptions(c, yaml.OmitZero())

@@ -27,7 +27,7 @@ func TestBench_MeasuresEveryRow(t *testing.T) {
 	for _, want := range []string{
 		"stage+verify, 20 ms, 100 targets", "stage+verify, 20 ms, 100 targets: memory at most",
 		"stage+verify, 20 ms, 100 targets: NATS disk", "stage+verify, no latency, 100 targets: ours / bare",
-		"plan, 20 ms, 20 tenants with 100 endpoints", "status, 20 watchers: p99", "status, 20 watchers: work, of that without",
+		"plan, 20 ms, 20 tenants with 100 endpoints", "status, 100 watchers: p99", "status, 100 watchers: work, of that without",
 		"kill -9, 100 tasks: working again", "urgent beside 100 targets in bulk: first write after the start",
 		"fair, 20 tenants of 10 beside one of 100: Jain's index", "429 on 5 % of 100 hosts for 3s: the others' time, of that without",
 	} {
