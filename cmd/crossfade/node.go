@@ -170,7 +170,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	n.sets = targetset.NewStore(buckets["targetsets"], buckets["targetrows"])
 	n.told, n.jobs, n.jobErrors, n.pages = buckets["webhooks"], buckets["jobs"], buckets["joberrors"], buckets["pages"]
 	n.audit = audit.NewLog(n.broker, c.clock.Now, n.metrics.Told)
-	n.mirror = mirror.New(n.broker)
+	n.mirror = mirror.New(n.broker, c.log)
 	guard := kit.NewGuard(c.clock.Now)
 	n.drivers, err = drivers.Open(c.drivers, kit.Kit{
 		HTTP: n.http, Now: c.clock.Now, Log: c.log, Access: n.access, Renew: n.renew,

@@ -112,7 +112,7 @@ func (a *app) serve(ctx context.Context, f serveFlags, api bool) error {
 		ports.close()
 		return err
 	}
-	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings), daemon.NewIncidents(n.incidents), daemon.NewDiscoveries(n.discoveries), daemon.NewQueues(n.broker.Gauges, n.mirror.Folded))
+	nc.registry.MustRegister(daemon.NewTasks(n.standings), daemon.NewDrifts(n.standings), daemon.NewIncidents(n.incidents), daemon.NewDiscoveries(n.discoveries), daemon.NewQueues(n.broker.Gauges, n.mirror))
 	for _, w := range c.Warnings() {
 		nc.log.Warn(w)
 	}

@@ -25,15 +25,16 @@ const (
 //	crossfade_queue_in_hand{queue}          nudges with workers
 //	crossfade_queue_redelivered{queue}      of those, how many another worker had before
 //	crossfade_mirror_behind_changes         changes of states that this process has not taken in
+//	crossfade_rotations_unread              rotations whose plan this process cannot read
 //
-// folded returns the version of the state that this process took in last. All but the
-// last are the same in every process, so take the greatest and not the sum.
-func NewQueues(read func(context.Context) (jet.Gauges, error), folded func() uint64) prometheus.Collector {
+// m tells the last two, which are of this process alone. The others are the same in
+// every process, so take the greatest and not the sum.
+func NewQueues(read func(context.Context) (jet.Gauges, error), m Copy) prometheus.Collector {
 	gauge := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &queueGauges{
-		read: read, folded: folded,
+		read: read, m: m,
 		up:          gauge("crossfade_broker_up", "1 if the broker answers this process."),
 		bytes:       gauge("crossfade_stream_bytes", "What a stream holds, in bytes.", "stream"),
 		most:        gauge("crossfade_stream_max_bytes", "What a stream may hold, in bytes; it is not there where nothing bounds it.", "stream"),
@@ -42,14 +43,23 @@ func NewQueues(read func(context.Context) (jet.Gauges, error), folded func() uin
 		inHand:      gauge("crossfade_queue_in_hand", "Nudges that workers have in hand, by queue.", "queue"),
 		redelivered: gauge("crossfade_queue_redelivered", "Nudges in hand that another worker had before, by queue.", "queue"),
 		behind:      gauge("crossfade_mirror_behind_changes", "Changes of states that this process has not taken in yet."),
+		unread:      gauge("crossfade_rotations_unread", "Rotations that are not listed because this process cannot read their plans."),
 	}
 }
 
-type queueGauges struct {
-	read   func(context.Context) (jet.Gauges, error)
-	folded func() uint64
+// Copy is a process' own copy of what is stored.
+type Copy interface {
+	// Folded returns the version of the state that was taken in last.
+	Folded() uint64
+	// Unread returns how many rotations could not be taken in.
+	Unread() int
+}
 
-	up, bytes, most, messages, waiting, inHand, redelivered, behind *prometheus.Desc
+type queueGauges struct {
+	read func(context.Context) (jet.Gauges, error)
+	m    Copy
+
+	up, bytes, most, messages, waiting, inHand, redelivered, behind, unread *prometheus.Desc
 
 	mu   sync.Mutex
 	at   time.Time
@@ -59,7 +69,7 @@ type queueGauges struct {
 
 // Describe sends what there is to measure.
 func (g *queueGauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.up, g.bytes, g.most, g.messages, g.waiting, g.inHand, g.redelivered, g.behind} {
+	for _, d := range []*prometheus.Desc{g.up, g.bytes, g.most, g.messages, g.waiting, g.inHand, g.redelivered, g.behind, g.unread} {
 		ch <- d
 	}
 }
@@ -82,12 +92,13 @@ func (g *queueGauges) Collect(ch chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	folded := g.folded() // Before the broker is asked: behind is never more than it was.
+	folded := g.m.Folded() // Before the broker is asked: behind is never more than it was.
 	now, err := g.ask()
 	send(g.up, oneIf(err == nil))
 	if err != nil {
 		return
 	}
+	send(g.unread, float64(g.m.Unread()))
 	for name, s := range now.Streams {
 		send(g.bytes, float64(s.Bytes), name)
 		send(g.messages, float64(s.Messages), name)

@@ -16,6 +16,15 @@ import (
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
 
+// copied is a copy that took in as much.
+type copied struct {
+	folded uint64
+	unread int
+}
+
+func (c copied) Folded() uint64 { return c.folded }
+func (c copied) Unread() int    { return c.unread }
+
 func TestQueues_SayWhatTheBrokerHolds(t *testing.T) {
 	asked := 0
 	c := daemon.NewQueues(func(context.Context) (jet.Gauges, error) {
@@ -27,7 +36,7 @@ func TestQueues_SayWhatTheBrokerHolds(t *testing.T) {
 			},
 			Queues: map[string]jet.QueueGauge{"tasks": {Waiting: 5, InHand: 3, Redelivered: 1}},
 		}, nil
-	}, func() uint64 { return 44 })
+	}, copied{44, 2})
 	const want = `# HELP crossfade_broker_up 1 if the broker answers this process.
 # TYPE crossfade_broker_up gauge
 crossfade_broker_up 1
@@ -43,6 +52,9 @@ crossfade_queue_redelivered{queue="tasks"} 1
 # HELP crossfade_queue_waiting Nudges that no worker has, by queue.
 # TYPE crossfade_queue_waiting gauge
 crossfade_queue_waiting{queue="tasks"} 5
+# HELP crossfade_rotations_unread Rotations that are not listed because this process cannot read their plans.
+# TYPE crossfade_rotations_unread gauge
+crossfade_rotations_unread 2
 # HELP crossfade_stream_bytes What a stream holds, in bytes.
 # TYPE crossfade_stream_bytes gauge
 crossfade_stream_bytes{stream="STATE"} 70
@@ -71,7 +83,7 @@ func TestQueues_SayThatTheBrokerIsAway(t *testing.T) {
 			t.Error("the question has no deadline")
 		}
 		return jet.Gauges{}, errors.New("away")
-	}, func() uint64 { return 44 })
+	}, copied{44, 2})
 	const want = "# HELP crossfade_broker_up 1 if the broker answers this process.\n# TYPE crossfade_broker_up gauge\ncrossfade_broker_up 0\n"
 	if err := testutil.CollectAndCompare(c, strings.NewReader(want)); err != nil {
 		t.Error(err)

@@ -1,12 +1,15 @@
 package jet_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/crossfade-project/crossfade/internal/jet"
+	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
 )
 
@@ -49,6 +52,18 @@ func TestBackup_OfAStoreThatLostRecordsIsRefused(t *testing.T) {
 			}
 			if _, err := b.Backup(t.Context(), shelf{}.create); err == nil || !strings.Contains(err.Error(), "the store has lost records: rotation r1") {
 				t.Errorf("Backup = %v, want that records are lost", err)
+			}
+			if lost == "sel.>" {
+				return
+			}
+			// Who reads the plan anew is not told that the rotation was deleted.
+			other, err := jet.Dial(t.Context(), jet.Config{URL: b.URL()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer shut(t, other)
+			if _, err := other.Plan(t.Context(), r.ID, 0, 3); !errors.Is(err, rollover.ErrNotFound) || errors.Is(err, rollover.ErrGone) {
+				t.Errorf("Plan = %v, want that a part is missing", err)
 			}
 		})
 	}

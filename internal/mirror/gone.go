@@ -53,6 +53,7 @@ func (m *Mirror) forget(id string) {
 	delete(m.findings, id)
 	delete(m.checks, id)
 	delete(m.indexes, id)
+	delete(m.unread, id)
 }
 
 // end tells the reader that there is nothing more to come. The caller holds mu.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ type View struct {
 // Mirror folds the feed. Make it with [New], and call Run.
 type Mirror struct {
 	store Store
+	log   *slog.Logger
 	ready chan struct{} // closed when the mirror has caught up for the first time
 
 	stirred chan struct{} // receives when a crowd may have news
@@ -56,7 +58,7 @@ type Mirror struct {
 	changed   chan struct{}
 	folded    atomic.Uint64
 	version   atomic.Uint64
-	unread    map[string]error // plans that could not be read, by rotation
+	unread    map[string]unread // rotations whose plan could not be read
 }
 
 // entry is one rotation. board is nil until the plan is frozen and read.
@@ -68,12 +70,13 @@ type entry struct {
 	crowd    *crowd               // nil: nobody watches who was told everything
 }
 
-// New returns an empty mirror.
-func New(s Store) *Mirror {
+// New returns an empty mirror. It logs which rotations cannot be read, and when they can
+// be again.
+func New(s Store, log *slog.Logger) *Mirror {
 	return &Mirror{
-		store: s, ready: make(chan struct{}), rotations: map[string]*entry{},
+		store: s, log: log, ready: make(chan struct{}), rotations: map[string]*entry{},
 		findings: map[string]*findings{}, checks: map[string]*checks{}, indexes: map[string]targetIndex{}, seed: maphash.MakeSeed(), watches: map[*Watch]struct{}{}, changed: make(chan struct{}, 1),
-		stirred: make(chan struct{}, 1), gone: map[string]time.Time{}, unread: map[string]error{},
+		stirred: make(chan struct{}, 1), gone: map[string]time.Time{}, unread: map[string]unread{},
 	}
 }
 
@@ -88,17 +91,12 @@ func (m *Mirror) Run(ctx context.Context) error {
 	m.epoch = epoch
 	m.mu.Unlock()
 	bctx, cancel := context.WithCancel(ctx)
-	var beating sync.WaitGroup
-	beating.Go(func() { m.beat(bctx) })
-	defer beating.Wait()
+	var beside sync.WaitGroup
+	beside.Go(func() { m.beat(bctx) })
+	beside.Go(func() { m.readAgain(bctx) })
+	defer beside.Wait()
 	defer cancel()
-	err = m.store.Tail(ctx, func(c rollover.Change) { m.fold(ctx, c) })
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, failure := range m.unread {
-		return failure
-	}
-	return err
+	return m.store.Tail(ctx, func(c rollover.Change) { m.fold(ctx, c) })
 }
 
 // readEpoch asks until the store answers.
@@ -162,32 +160,48 @@ func (m *Mirror) fold(ctx context.Context, c rollover.Change) {
 func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 	m.mu.Lock()
 	e := m.entry(r.ID)
-	needsPlan := r.Digest != "" && e.board == nil
+	needsPlan, tries := r.Digest != "" && e.board == nil, planTries
+	if len(m.unread) > 0 {
+		tries = 1 // It is tried again beside, so that one damaged store holds nothing up.
+	}
 	m.mu.Unlock()
 	var board *rollover.Board
 	if needsPlan {
 		var err error
-		if board, err = m.patientBoard(ctx, r); lost(err) {
+		if board, err = m.patientBoard(ctx, r, tries); lost(err) {
 			m.mu.Lock()
 			m.forget(r.ID)
 			m.mu.Unlock()
 			return
 		}
-		if err != nil { // The next change of the rotation tries again.
-			m.mu.Lock()
-			m.unread[r.ID] = fmt.Errorf("reading the plan of %s: %w", r.ID, err)
-			m.mu.Unlock()
+		if err != nil {
+			m.cannotRead(ctx, r, err)
 			return
 		}
 	}
+	m.take(r, board)
+}
+
+// take takes in a record and, unless it is nil, its plan.
+func (m *Mirror) take(r rollover.Rotation, board *rollover.Board) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, gone := m.gone[r.ID]; gone {
+		return
+	}
+	if u, ok := m.unread[r.ID]; ok && board != nil && u.rotation.Rev > r.Rev {
+		r = u.rotation // It was told while the plan was read.
+	}
+	if board != nil {
+		m.canRead(r.ID)
+	}
+	e := m.entry(r.ID)
 	if r.Rev <= e.rotation.Rev {
 		return
 	}
 	e.rotation = r
-	if board != nil {
-		delete(m.unread, r.ID)
+	first := board != nil && e.board == nil
+	if first {
 		e.board = board
 		for ord, row := range e.early {
 			e.apply(ord, row.Progress, row.Seq)
@@ -198,7 +212,7 @@ func (m *Mirror) foldRotation(ctx context.Context, r rollover.Rotation) {
 		delete(m.findings, r.ID)
 	}
 	for w := range m.watches {
-		w.rotationChanged(r.ID, board != nil, e)
+		w.rotationChanged(r.ID, first, e)
 	}
 	m.stir()
 }
@@ -210,13 +224,13 @@ const planTries = 12
 // patientBoard reads the plan of r, whose record was told. A store that has just
 // changed its leader may be away, or answer for a moment from before the plan was
 // made; what comes after it in the feed has to wait.
-func (m *Mirror) patientBoard(ctx context.Context, r rollover.Rotation) (*rollover.Board, error) {
-	for tries := 1; ; tries++ {
+func (m *Mirror) patientBoard(ctx context.Context, r rollover.Rotation, tries int) (*rollover.Board, error) {
+	for n := 1; ; n++ {
 		board, err := m.readBoard(ctx, r)
-		if err == nil || lost(err) || ctx.Err() != nil || tries == planTries {
+		if err == nil || lost(err) || ctx.Err() != nil || n == tries {
 			return board, err
 		}
-		t := time.NewTimer(rollover.Backoff(min(tries, maxBackoff), 0.5))
+		t := time.NewTimer(rollover.Backoff(min(n, maxBackoff), 0.5))
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -313,6 +327,9 @@ func (m *Mirror) Pace() float64 {
 // discovery is none. The caller holds mu.
 func (m *Mirror) known(id string) (*entry, error) {
 	e := m.rotations[id]
+	if u, ok := m.unread[id]; ok && (e == nil || e.rotation.ID == "") {
+		return nil, u.error()
+	}
 	if e == nil || e.rotation.ID == "" || e.rotation.Discovers() {
 		return nil, fmt.Errorf("rotation %s: %w", id, rollover.ErrNotFound)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -44,7 +45,7 @@ func open(t *testing.T, n int) (store, *mirror.Mirror, rollover.Rotation) {
 // follow runs a mirror of s until the test ends.
 func follow(t *testing.T, s store) *mirror.Mirror {
 	t.Helper()
-	m := mirror.New(s)
+	m := mirror.New(s, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
@@ -343,7 +344,7 @@ func TestRun_APlanThatIsNotThereYetIsReadAgain(t *testing.T) {
 	s, _, r := open(t, 3)
 	b := behind{s, &atomic.Int32{}}
 	b.left.Store(2)
-	m := mirror.New(b)
+	m := mirror.New(b, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()

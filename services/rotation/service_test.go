@@ -185,7 +185,7 @@ func tenant(id string) tenants.Tenant {
 // follow runs a mirror of the store until the test ends.
 func follow(t *testing.T, s mirror.Store) *mirror.Mirror {
 	t.Helper()
-	m := mirror.New(s)
+	m := mirror.New(s, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -18,7 +18,7 @@ import (
 
 // lead starts a conductor that leads checks too.
 func (h *house) lead(name string) (stop func()) {
-	m := mirror.New(h.broker)
+	m := mirror.New(h.broker, slog.New(slog.DiscardHandler))
 	h.run("mirror of "+name, m.Run)
 	c := conductor.New(conductor.Config{
 		Store: h.broker, Mirror: m, Queue: h.broker, Checks: h.broker, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),

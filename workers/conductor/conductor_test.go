@@ -55,7 +55,7 @@ func newHouse(t *testing.T, targets int) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.broker, h.queue, h.mirror = b, b, mirror.New(b)
+	h.broker, h.queue, h.mirror = b, b, mirror.New(b, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() {
 		if err := b.Close(context.Background()); err != nil {
 			t.Errorf("closing the broker: %v", err)
@@ -97,7 +97,7 @@ func (h *house) run(name string, f func(context.Context) error) (stop func()) {
 
 // conduct starts a conductor.
 func (h *house) conduct(name string) (stop func()) {
-	m := mirror.New(h.broker) // Each process has a mirror of its own.
+	m := mirror.New(h.broker, slog.New(slog.DiscardHandler)) // Each process has a mirror of its own.
 	h.run("mirror of "+name, m.Run)
 	c := conductor.New(conductor.Config{
 		Store: h.broker, Mirror: m, Queue: h.queue, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),

@@ -31,7 +31,7 @@ func (h *house) conductAsking(name string, srv *httptest.Server, timeout time.Du
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	m := mirror.New(h.broker)
+	m := mirror.New(h.broker, slog.New(slog.DiscardHandler))
 	h.run("mirror of "+name, m.Run)
 	c := conductor.New(conductor.Config{
 		Store: h.broker, Mirror: m, Queue: h.queue, Gates: set, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),

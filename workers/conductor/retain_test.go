@@ -61,7 +61,7 @@ func (h *house) finished(id string, n int) {
 
 // retain starts a conductor that deletes.
 func (h *house) retain(name string, p rollover.Retention, deleted func(int)) (stop func()) {
-	m := mirror.New(h.broker)
+	m := mirror.New(h.broker, slog.New(slog.DiscardHandler))
 	h.run("mirror of "+name, m.Run)
 	c := conductor.New(conductor.Config{
 		Store: h.broker, Mirror: m, Queue: h.queue, Now: h.clock.Now, Log: slog.New(slog.DiscardHandler),
@@ -200,7 +200,7 @@ func TestRetention_HalfADeletionIsFinishedByTheSuccessor(t *testing.T) {
 		u, err := h.broker.Usage(t.Context())
 		return err == nil && u["ROT"].Bytes == 0
 	})
-	late := mirror.New(h.broker) // One that comes later hears nothing of it.
+	late := mirror.New(h.broker, slog.New(slog.DiscardHandler)) // One that comes later hears nothing of it.
 	h.run("late mirror", late.Run)
 	<-late.Ready()
 	if n, g := len(late.Rotations()), late.Gone(); n != 0 || len(g) != 0 {
