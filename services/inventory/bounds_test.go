@@ -100,7 +100,7 @@ func TestImportInventory_AtMostEightAtOnce(t *testing.T) {
 		<-begun
 	}
 	_, err := send(t.Context(), t, c, &pb.ImportHeader{}).done()
-	refused(t, err, codes.ResourceExhausted, "TOO_MANY_CALLS")
+	refused(t, err, codes.ResourceExhausted, "TOO_MANY_UPLOADS")
 	if _, err := send(named(t.Context(), "other"), t, c, &pb.ImportHeader{}).done(); err != nil {
 		t.Errorf("an import of another caller = %v", err)
 	}

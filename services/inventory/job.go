@@ -174,7 +174,7 @@ func (s *Service) makeRoom(ctx context.Context, begun job) error {
 		}
 	}
 	if running >= jobsRunning {
-		return edge.Exhausted(pb.ErrorReason_ERROR_REASON_TOO_MANY_CALLS, "imports",
+		return edge.Exhausted(pb.ErrorReason_ERROR_REASON_TOO_MANY_UPLOADS, "imports",
 			fmt.Sprintf("you may have %d imports under way; end or cancel one", jobsRunning), 5*time.Second)
 	}
 	slices.SortFunc(ended, func(a, b job) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) })
