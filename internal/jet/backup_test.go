@@ -13,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 )
@@ -159,15 +156,7 @@ func TestBackup_HasEveryStreamThatIsARecord(t *testing.T) {
 	for _, c := range cuts {
 		got = append(got, c.Stream)
 	}
-	nc, err := nats.Connect(b.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialRaw(t, b.URL())
 	for name := range js.StreamNames(t.Context()).Name() {
 		if rebuilt := name == "WORK" || name == "LEASE" || name == "B_PAGES"; slices.Contains(got, name) == rebuilt {
 			t.Errorf("stream %s is copied: %t", name, !rebuilt)
@@ -184,15 +173,7 @@ func TestBackup_OfAStoreThatLacksStreams(t *testing.T) {
 	cert := newCert(t)
 	b := open(t, listening(t))
 	planned(t, b, cert, "r1", 3)
-	nc, err := nats.Connect(b.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialRaw(t, b.URL())
 	gone := []string{"B_JOBERRORS", "B_PAGES", "LEASE", "WORK"}
 	for _, name := range gone {
 		if err := js.DeleteStream(t.Context(), name); err != nil {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/crossfade-project/crossfade/internal/jet"
@@ -34,15 +33,7 @@ func TestBackup_OfAStoreThatLostRecordsIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			copied(t, b)
-			nc, err := nats.Connect(b.URL())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			js, err := jetstream.New(nc)
-			if err != nil {
-				t.Fatal(err)
-			}
+			js := dialRaw(t, b.URL())
 			s, err := js.Stream(t.Context(), "ROT")
 			if err != nil {
 				t.Fatal(err)

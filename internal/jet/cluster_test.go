@@ -134,15 +134,7 @@ func cluster(t testing.TB) ([]*node, string) {
 // allCurrent waits until each stream has a leader and all of its replicas have what it has.
 func allCurrent(t testing.TB, url string) {
 	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialRaw(t, url)
 	eventually(t, "all replicas to be current", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -167,15 +159,7 @@ func allCurrent(t testing.TB, url string) {
 func TestCluster_OpenWaitsForServersThatAreOffline(t *testing.T) {
 	t.Parallel() // It waits more than it works.
 	nodes, url := cluster(t)
-	nc, err := nats.Connect(url, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialRaw(t, url, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1))
 	const words = "no suitable peers for placement"
 	try := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -198,7 +182,7 @@ func TestCluster_OpenWaitsForServersThatAreOffline(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), words)
 	})
 	refused := make(chan struct{}, 1)
-	if _, err := nc.Subscribe("$JS.EVENT.ADVISORY.API", func(m *nats.Msg) {
+	if _, err := js.Conn().Subscribe("$JS.EVENT.ADVISORY.API", func(m *nats.Msg) {
 		if strings.Contains(string(m.Data), words) {
 			select {
 			case refused <- struct{}{}:
@@ -208,7 +192,7 @@ func TestCluster_OpenWaitsForServersThatAreOffline(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.Flush(); err != nil {
+	if err := js.Conn().Flush(); err != nil {
 		t.Fatal(err)
 	}
 	c := config(t, newCert(t))
@@ -348,15 +332,7 @@ func TestCluster_FromOneReplicaToThree(t *testing.T) {
 	})
 	c.Replicas = 3
 	three := open(t, c)
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialRaw(t, url)
 	for name := range js.StreamNames(t.Context()).Name() {
 		s, err := js.Stream(t.Context(), name)
 		if err != nil {

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
@@ -42,6 +45,22 @@ func shut(t testing.TB, b *jet.Broker) {
 	if err := b.Close(ctx); err != nil {
 		t.Errorf("Close = %v", err)
 	}
+}
+
+// dialRaw returns what a server holds as its own library shows it, to look at and to
+// damage, until the test ends.
+func dialRaw(t testing.TB, url string, options ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
 
 // config is an embedded server in a directory of the test.

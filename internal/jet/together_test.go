@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/crossfade-project/crossfade/internal/jet"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
@@ -61,15 +60,7 @@ func TestBroker_ReadsWhereDirectGetsAreOff(t *testing.T) {
 	c := config(t)
 	c.Listen = "127.0.0.1:0"
 	b := open(t, c)
-	nc, err := nats.Connect(b.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialRaw(t, b.URL())
 	for _, name := range []string{"ROT", "STATE"} {
 		s, err := js.Stream(t.Context(), name)
 		if err != nil {

@@ -6,9 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/crossfade-project/crossfade/internal/rollover"
 	"github.com/crossfade-project/crossfade/internal/rollover/rollovertest"
 )
@@ -31,15 +28,7 @@ func TestVersion_NewerRecordsAndSubjectsAreLeftAlone(t *testing.T) {
 		t.Fatalf("CreateRotation with a limit = version %d, %v, want %d", bound.V, err, rollover.LatestVersion)
 	}
 
-	nc, err := nats.Connect(b.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialRaw(t, b.URL())
 	s, err := js.Stream(t.Context(), "ROT")
 	if err != nil {
 		t.Fatal(err)
